@@ -1,0 +1,2 @@
+//! Logs to lake.
+fn main() {}
