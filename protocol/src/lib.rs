@@ -7,6 +7,7 @@
 //!
 //! Pure.
 
+pub mod config;
 pub mod error_code;
 pub mod ids;
 pub mod rng;

@@ -1,0 +1,700 @@
+//! Settings declared once: name, kind, default, range and meaning in one place.
+//!
+//! A [`ConfigDef`] is one setting by Kafka's name. [`configs!`](crate::configs) declares a struct
+//! whose fields are the parsed settings together with the table of their definitions; the same
+//! table parses a map of texts (reporting every error at once, unknown names with the nearest known
+//! one), answers DescribeConfigs and prints the README's table. Invariant: each default passes its
+//! own definition's checks. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// How DescribeConfigs names the type of a setting. The numbers are the wire's. KIP-569.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// Text.
+    String,
+    /// A 32-bit integer.
+    Int,
+    /// A 16-bit integer.
+    Short,
+    /// A 64-bit integer.
+    Long,
+    /// A floating point number.
+    Double,
+    /// Texts separated by commas.
+    List,
+    /// Text that is never shown.
+    Password,
+}
+
+impl Kind {
+    /// The number of this type in DescribeConfigs.
+    #[must_use]
+    pub fn to_wire(self) -> i8 {
+        match self {
+            Self::Boolean => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Short => 4,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+            Self::Password => 9,
+        }
+    }
+}
+
+/// Which texts a setting accepts, beyond being of its kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Valid {
+    /// Everything of its kind.
+    Any,
+    /// Integers of this range; both ends included, as Kafka documents its ranges.
+    Between(i64, i64),
+    /// Numbers of this range; both ends included.
+    Within(f64, f64),
+    /// One of these words; for a list, each element is one of them.
+    OneOf(&'static [&'static str]),
+    /// At least one character; for a list, at least one element.
+    NonEmpty,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigDef {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Its type on the wire.
+    pub kind: Kind,
+    /// What holds when nothing is set. `None`: null.
+    pub default: Option<&'static str>,
+    /// Which texts are accepted.
+    pub valid: Valid,
+    /// What it does, for people.
+    pub doc: &'static str,
+    /// True when it may be altered while running.
+    pub is_dynamic: bool,
+    /// The broker's setting from which a topic's takes its default.
+    pub synonym: Option<&'static str>,
+}
+
+impl ConfigDef {
+    const fn new(kind: Kind, name: &'static str, default: Option<&'static str>) -> Self {
+        Self { name, kind, default, valid: Valid::Any, doc: "", is_dynamic: false, synonym: None }
+    }
+
+    /// A setting that is `true` or `false`.
+    #[must_use]
+    pub const fn boolean(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::Boolean, name, Some(default))
+    }
+
+    /// A 32-bit setting.
+    #[must_use]
+    pub const fn int(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::Int, name, Some(default))
+    }
+
+    /// A 16-bit setting.
+    #[must_use]
+    pub const fn short(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::Short, name, Some(default))
+    }
+
+    /// A 64-bit setting.
+    #[must_use]
+    pub const fn long(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::Long, name, Some(default))
+    }
+
+    /// A floating point setting.
+    #[must_use]
+    pub const fn double(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::Double, name, Some(default))
+    }
+
+    /// A textual setting.
+    #[must_use]
+    pub const fn string(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::String, name, Some(default))
+    }
+
+    /// A setting of texts separated by commas.
+    #[must_use]
+    pub const fn list(name: &'static str, default: &'static str) -> Self {
+        Self::new(Kind::List, name, Some(default))
+    }
+
+    /// A secret text; null unless set.
+    #[must_use]
+    pub const fn password(name: &'static str) -> Self {
+        Self::new(Kind::Password, name, None)
+    }
+
+    /// A setting that is null unless set.
+    #[must_use]
+    pub const fn null(kind: Kind, name: &'static str) -> Self {
+        Self::new(kind, name, None)
+    }
+
+    /// The same, restricted to integers from `min` to `max`, both included.
+    #[must_use]
+    pub const fn between(mut self, min: i64, max: i64) -> Self {
+        self.valid = Valid::Between(min, max);
+        self
+    }
+
+    /// The same, restricted to integers of at least `min`.
+    #[must_use]
+    pub const fn at_least(self, min: i64) -> Self {
+        let max = match self.kind {
+            Kind::Short => 32_767,
+            Kind::Int => 2_147_483_647,
+            Kind::Boolean
+            | Kind::String
+            | Kind::Long
+            | Kind::Double
+            | Kind::List
+            | Kind::Password => i64::MAX,
+        };
+        self.between(min, max)
+    }
+
+    /// The same, restricted to numbers from `min` to `max`, both included.
+    #[must_use]
+    pub const fn within(mut self, min: f64, max: f64) -> Self {
+        self.valid = Valid::Within(min, max);
+        self
+    }
+
+    /// The same, restricted to these words.
+    #[must_use]
+    pub const fn one_of(mut self, words: &'static [&'static str]) -> Self {
+        self.valid = Valid::OneOf(words);
+        self
+    }
+
+    /// The same, refusing the empty text and the empty list.
+    #[must_use]
+    pub const fn non_empty(mut self) -> Self {
+        self.valid = Valid::NonEmpty;
+        self
+    }
+
+    /// The same, alterable while running.
+    #[must_use]
+    pub const fn dynamic(mut self) -> Self {
+        self.is_dynamic = true;
+        self
+    }
+
+    /// The same, with its default taken from the broker's setting `name`.
+    #[must_use]
+    pub const fn synonym(mut self, name: &'static str) -> Self {
+        self.synonym = Some(name);
+        self
+    }
+
+    /// The same, documented.
+    #[must_use]
+    pub const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+
+    /// True for settings whose value is never shown.
+    #[must_use]
+    pub fn is_sensitive(&self) -> bool {
+        self.kind == Kind::Password
+    }
+
+    /// Checks `text` against the kind and the range.
+    ///
+    /// # Errors
+    /// `Invalid`, which names the setting and what it accepts.
+    pub fn check(&self, text: &str) -> Result<(), ConfigError> {
+        if self.has_kind(text) && self.has_range(text) {
+            return Ok(());
+        }
+        Err(self.refuse(text))
+    }
+
+    /// The error that says why `text` is no value of this setting.
+    #[must_use]
+    pub fn refuse(&self, text: &str) -> ConfigError {
+        let value = if self.is_sensitive() { "(hidden)".to_owned() } else { text.to_owned() };
+        ConfigError::Invalid { name: self.name.to_owned(), value, expected: self.expects() }
+    }
+
+    /// What the setting accepts, in words: `an integer from 0 to 50`.
+    #[must_use]
+    pub fn expects(&self) -> String {
+        let kind = match self.kind {
+            Kind::Boolean => "true or false",
+            Kind::String | Kind::Password => "a text",
+            Kind::Int | Kind::Short | Kind::Long => "an integer",
+            Kind::Double => "a number",
+            Kind::List => "texts separated by commas",
+        };
+        match self.valid {
+            Valid::Any => kind.to_owned(),
+            Valid::Between(min, i64::MAX | 2_147_483_647 | 32_767) => {
+                format!("{kind} of at least {min}")
+            }
+            Valid::Between(min, max) => format!("{kind} from {min} to {max}"),
+            Valid::Within(min, max) => format!("{kind} from {min} to {max}"),
+            Valid::OneOf(words) => {
+                let each = if self.kind == Kind::List { "of" } else { "one of" };
+                format!("{each} {}", words.join(", "))
+            }
+            Valid::NonEmpty => format!("{kind}, not empty"),
+        }
+    }
+
+    fn has_kind(&self, text: &str) -> bool {
+        match self.kind {
+            Kind::Boolean => bool::read(self, text).is_some(),
+            Kind::String | Kind::Password | Kind::List => true,
+            Kind::Int => text.trim().parse::<i32>().is_ok(),
+            Kind::Short => text.trim().parse::<i16>().is_ok(),
+            Kind::Long => text.trim().parse::<i64>().is_ok(),
+            Kind::Double => text.trim().parse::<f64>().is_ok_and(f64::is_finite),
+        }
+    }
+
+    fn has_range(&self, text: &str) -> bool {
+        match self.valid {
+            Valid::Any => true,
+            Valid::Between(min, max) => {
+                text.trim().parse::<i64>().is_ok_and(|number| (min..=max).contains(&number))
+            }
+            Valid::Within(min, max) => {
+                text.trim().parse::<f64>().is_ok_and(|number| (min..=max).contains(&number))
+            }
+            Valid::OneOf(words) if self.kind == Kind::List => {
+                elements(text).all(|word| words.contains(&word))
+            }
+            Valid::OneOf(words) => words.contains(&text.trim()),
+            Valid::NonEmpty => elements(text).next().is_some(),
+        }
+    }
+
+    /// The unit of a time setting, as its name tells it.
+    fn unit(&self) -> Duration {
+        let seconds = |count| Duration::from_secs(count);
+        match self.name.rsplit('.').next() {
+            Some("seconds") => seconds(1),
+            Some("minutes") => seconds(60),
+            Some("hours") => seconds(3600),
+            Some(_) | None => Duration::from_millis(1),
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// No setting has this name.
+    #[error("{name}: unknown setting{}", near.map(|near| format!(", did you mean {near}?")).unwrap_or_default())]
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// The nearest known name, when one is near.
+        near: Option<&'static str>,
+    },
+    /// The value is not of the setting's kind or range.
+    #[error("{name}: {value:?} is not accepted, expected {expected}")]
+    Invalid {
+        /// The setting.
+        name: String,
+        /// The value as given; hidden for secrets.
+        value: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// Settings that do not fit together.
+    #[error("{name}: {reason}")]
+    Conflict {
+        /// The setting to change.
+        name: &'static str,
+        /// What it contradicts.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    /// The name of the setting at fault.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Unknown { name, .. } | Self::Invalid { name, .. } => name,
+            Self::Conflict { name, .. } => name,
+        }
+    }
+}
+
+/// Everything wrong with a set of settings, one line each. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A type that a setting's text can be read into.
+pub trait ConfigValue: Sized {
+    /// The value of `text`, which has passed `def.check`. `None`: not a value of this type.
+    fn read(def: &ConfigDef, text: &str) -> Option<Self>;
+    /// The text that reads back as `self`. `None`: null.
+    fn show(&self, def: &ConfigDef) -> Option<String>;
+    /// The value of a setting that is null. `None`: it must not be.
+    #[must_use]
+    fn null() -> Option<Self> {
+        None
+    }
+}
+
+macro_rules! plain_values {
+    ($($kind:ty),*) => {$(
+        impl ConfigValue for $kind {
+            fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+                text.trim().parse().ok()
+            }
+            fn show(&self, _: &ConfigDef) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
+}
+plain_values!(i16, i32, i64, u16, u32, u64, usize, f64);
+
+impl ConfigValue for bool {
+    fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+        match text.trim() {
+            text if text.eq_ignore_ascii_case("true") => Some(true),
+            text if text.eq_ignore_ascii_case("false") => Some(false),
+            _ => None,
+        }
+    }
+    fn show(&self, _: &ConfigDef) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl ConfigValue for String {
+    fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+    fn show(&self, _: &ConfigDef) -> Option<String> {
+        Some(self.clone())
+    }
+}
+
+impl ConfigValue for Vec<String> {
+    fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+        Some(elements(text).map(str::to_owned).collect())
+    }
+    fn show(&self, _: &ConfigDef) -> Option<String> {
+        Some(self.join(","))
+    }
+}
+
+/// In the unit that the setting's name ends in: `ms`, `seconds`, `minutes` or `hours`.
+impl ConfigValue for Duration {
+    fn read(def: &ConfigDef, text: &str) -> Option<Self> {
+        let count: u64 = text.trim().parse().ok()?;
+        let millis = u128::from(count) * def.unit().as_millis();
+        Some(Self::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+    fn show(&self, def: &ConfigDef) -> Option<String> {
+        Some((self.as_millis() / def.unit().as_millis()).to_string())
+    }
+}
+
+/// A setting that may be null. For unsigned numbers and durations, `-1` is null: "no limit".
+impl<T: ConfigValue + Unset> ConfigValue for Option<T> {
+    fn read(def: &ConfigDef, text: &str) -> Option<Self> {
+        if T::UNSET == Some(text.trim()) { Some(None) } else { T::read(def, text).map(Some) }
+    }
+    fn show(&self, def: &ConfigDef) -> Option<String> {
+        match self {
+            Some(value) => value.show(def),
+            None => T::UNSET.map(str::to_owned),
+        }
+    }
+    fn null() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// Which text means "not set" for an optional setting of this type.
+pub trait Unset {
+    /// That text. `None`: only leaving it out does.
+    const UNSET: Option<&'static str> = None;
+}
+
+impl Unset for String {}
+impl Unset for i16 {}
+impl Unset for i32 {}
+impl Unset for i64 {}
+impl Unset for Duration {
+    const UNSET: Option<&'static str> = Some("-1");
+}
+impl Unset for u32 {
+    const UNSET: Option<&'static str> = Some("-1");
+}
+impl Unset for u64 {
+    const UNSET: Option<&'static str> = Some("-1");
+}
+
+/// Implements [`ConfigValue`](crate::config::ConfigValue) for an enum of words.
+#[macro_export]
+macro_rules! config_words {
+    ($name:ty { $($variant:ident = $word:literal),* $(,)? }) => {
+        impl $crate::config::ConfigValue for $name {
+            fn read(_: &$crate::config::ConfigDef, text: &str) -> Option<Self> {
+                match text.trim() {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+            fn show(&self, _: &$crate::config::ConfigDef) -> Option<String> {
+                match self {
+                    $(Self::$variant => Some($word.to_owned()),)*
+                }
+            }
+        }
+    };
+}
+
+/// Declares a struct of settings; the doc comment of each field is the setting's documentation.
+///
+/// ```
+/// use protocol::config::ConfigDef;
+/// protocol::configs! {
+///     /// Settings of a mill.
+///     pub struct MillConfig {
+///         /// How many stones turn.
+///         stone_count: i32 = ConfigDef::int("stone.count", "2").between(1, 16),
+///     }
+/// }
+/// assert_eq!(MillConfig::parse([("stone.count", "4")]).unwrap().stone_count, 4);
+/// assert!(MillConfig::parse([("stone.cuont", "4")]).unwrap_err().to_string().contains("did you mean stone.count?"));
+/// ```
+#[macro_export]
+macro_rules! configs {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[doc = $doc:literal])+ $field:ident: $kind:ty = $def:expr,)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        $vis struct $name {
+            $($(#[doc = $doc])+ $vis $field: $kind,)+
+        }
+
+        impl $name {
+            /// Every setting, in the order of declaration.
+            $vis const DEFS: &'static [$crate::config::ConfigDef] = &[
+                $($def.doc(concat!($($doc),+)),)+
+            ];
+
+            /// Reads the settings of `pairs` over the defaults; the last of equal names holds.
+            ///
+            /// # Errors
+            /// Every unknown name and every value out of range, at once.
+            $vis fn parse<K: Into<String>, V: Into<String>>(
+                pairs: impl IntoIterator<Item = (K, V)>,
+            ) -> Result<Self, $crate::config::ConfigErrors> {
+                let mut reader = $crate::config::Reader::new(Self::DEFS, pairs);
+                let mut defs = Self::DEFS.iter();
+                $(let $field = defs.next().and_then(|def| reader.take::<$kind>(def));)+
+                reader.finish()?;
+                Ok(Self { $($field: $field.expect("a missing value was reported above"),)+ })
+            }
+
+            /// Every setting's definition with its present value, in the order of declaration.
+            /// `None` is null.
+            #[must_use]
+            $vis fn pairs(&self) -> Vec<(&'static $crate::config::ConfigDef, Option<String>)> {
+                let mut defs = Self::DEFS.iter();
+                let mut pairs = Vec::with_capacity(Self::DEFS.len());
+                $(
+                    let def = defs.next().expect("one definition per field");
+                    pairs.push((def, $crate::config::ConfigValue::show(&self.$field, def)));
+                )+
+                pairs
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::parse(std::iter::empty::<(String, String)>())
+                    .expect("a test proves that every default is valid")
+            }
+        }
+    };
+}
+
+/// Collects a set of settings and everything wrong with it; [`configs!`](crate::configs) uses it.
+#[derive(Debug)]
+pub struct Reader {
+    texts: BTreeMap<String, String>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader {
+    /// A reader of `pairs`; names that `defs` does not have are errors already.
+    pub fn new<K: Into<String>, V: Into<String>>(
+        defs: &[ConfigDef],
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let texts: BTreeMap<String, String> =
+            pairs.into_iter().map(|(name, text)| (name.into(), text.into())).collect();
+        let errors = texts
+            .keys()
+            .filter(|name| find(defs, name).is_none())
+            .map(|name| ConfigError::Unknown { name: name.clone(), near: near(defs, name) })
+            .collect();
+        Self { texts, errors }
+    }
+
+    /// The value of one setting: the given one, else its default. `None`: an error was noted.
+    pub fn take<T: ConfigValue>(&mut self, def: &ConfigDef) -> Option<T> {
+        let given = self.texts.remove(def.name);
+        let Some(text) = given.as_deref().or(def.default) else {
+            return T::null().or_else(|| self.note(def.refuse("")));
+        };
+        if let Err(error) = def.check(text) {
+            return self.note(error);
+        }
+        T::read(def, text).or_else(|| self.note(def.refuse(text)))
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// Everything that was wrong, unknown names first.
+    pub fn finish(self) -> Result<(), ConfigErrors> {
+        if self.errors.is_empty() { Ok(()) } else { Err(ConfigErrors(self.errors)) }
+    }
+
+    fn note<T>(&mut self, error: ConfigError) -> Option<T> {
+        self.errors.push(error);
+        None
+    }
+}
+
+/// The definition named `name`.
+#[must_use]
+pub fn find<'a>(defs: &'a [ConfigDef], name: &str) -> Option<&'a ConfigDef> {
+    defs.iter().find(|def| def.name == name)
+}
+
+/// The known name nearest to `name`, unless all are far from it.
+#[must_use]
+pub fn near(defs: &[ConfigDef], name: &str) -> Option<&'static str> {
+    /// One slip in so many characters is still the same name.
+    const CHARS_PER_SLIP: usize = 4;
+    let (distance, found) =
+        defs.iter().map(|def| (strsim::damerau_levenshtein(def.name, name), def.name)).min()?;
+    (distance <= found.len() / CHARS_PER_SLIP).then_some(found)
+}
+
+/// The settings as a markdown table: name, type, default, meaning.
+#[must_use]
+pub fn markdown(defs: &[ConfigDef]) -> String {
+    let mut table = String::from("| setting | default | accepts | meaning |\n|---|---|---|---|\n");
+    for def in defs {
+        let default = def.default.map_or_else(|| "null".to_owned(), |text| format!("`{text}`"));
+        let row =
+            format!("| `{}` | {default} | {} | {} |\n", def.name, def.expects(), def.doc.trim());
+        table.push_str(&row);
+    }
+    table
+}
+
+fn elements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::configs! {
+        /// Settings of the tests.
+        struct TestConfig {
+            /// A count.
+            count: i32 = ConfigDef::int("thing.count", "1").between(1, 10),
+            /// How long.
+            wait: Duration = ConfigDef::int("thing.wait.minutes", "2").at_least(1),
+            /// How long to keep.
+            keep: Option<Duration> = ConfigDef::long("thing.keep.ms", "-1"),
+            /// A name.
+            name: Option<String> = ConfigDef::null(Kind::String, "thing.name"),
+            /// A secret.
+            secret: Option<String> = ConfigDef::password("thing.secret").non_empty(),
+            /// Ways.
+            ways: Vec<String> = ConfigDef::list("thing.ways", "a").one_of(&["a", "b"]),
+        }
+    }
+
+    fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
+        let errors = TestConfig::parse(pairs.iter().copied()).expect_err("must be refused");
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_error_is_reported_at_once_and_a_typo_names_its_neighbour() {
+        let want = [
+            "something.else: unknown setting",
+            "thing.wiat.minutes: unknown setting, did you mean thing.wait.minutes?",
+            "thing.count: \"11\" is not accepted, expected an integer from 1 to 10",
+            "thing.ways: \"a,c\" is not accepted, expected of a, b",
+        ];
+        let got = errors(&[
+            ("thing.count", "11"),
+            ("thing.wiat.minutes", "1"),
+            ("something.else", ""),
+            ("thing.ways", "a,c"),
+        ]);
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_refused_secret_is_not_shown() {
+        assert!(errors(&[("thing.secret", "")])[0].contains("(hidden)"));
+    }
+
+    #[test]
+    fn names_tell_units_and_minus_one_is_no_limit() {
+        let config = TestConfig::default();
+        assert_eq!((config.wait, config.keep), (Duration::from_secs(120), None));
+        let config = TestConfig::parse([("thing.keep.ms", "5"), ("thing.name", "x")]).unwrap();
+        assert_eq!(config.keep, Some(Duration::from_millis(5)));
+        assert_eq!(config.name.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same() {
+        let config = TestConfig::parse([("thing.ways", "b, a"), ("thing.count", "7")]).unwrap();
+        let pairs = config.pairs();
+        let texts = pairs.into_iter().filter_map(|(def, text)| Some((def.name, text?)));
+        assert_eq!(TestConfig::parse(texts).unwrap(), config);
+    }
+}
