@@ -1,0 +1,501 @@
+//! The settings of a broker and of its topics, by Kafka's names.
+//!
+//! [`BrokerConfig`] is read once, at start, with every error reported at once, and never changes.
+//! [`TopicConfig`] is what holds for one topic: its own overrides over the broker's settings that
+//! are their synonyms. Rooms receive these, or plain structs cut from them. Pure.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find};
+use protocol::{config_words, configs};
+
+#[cfg(test)]
+mod tests;
+
+/// When an acknowledged record is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlushMode {
+    /// On disk before it is acknowledged: a power cut loses nothing that was acknowledged.
+    #[default]
+    Ack,
+    /// In the operating system's hands before it is acknowledged: a crash of the process loses
+    /// nothing, a power cut may lose the newest records.
+    Async,
+}
+config_words!(FlushMode { Ack = "ack", Async = "async" });
+
+/// Who dates a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer.
+    #[default]
+    CreateTime,
+    /// The broker, when it appends.
+    LogAppendTime,
+}
+config_words!(TimestampType { CreateTime = "CreateTime", LogAppendTime = "LogAppendTime" });
+
+/// How batches are compressed on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them.
+    #[default]
+    Producer,
+    /// Not at all.
+    Uncompressed,
+    /// By gzip.
+    Gzip,
+    /// By snappy.
+    Snappy,
+    /// By lz4.
+    Lz4,
+    /// By zstd.
+    Zstd,
+}
+config_words!(CompressionType {
+    Producer = "producer",
+    Uncompressed = "uncompressed",
+    Gzip = "gzip",
+    Snappy = "snappy",
+    Lz4 = "lz4",
+    Zstd = "zstd",
+});
+
+const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
+const FLUSH_MODES: &[&str] = &["ack", "async"];
+const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
+
+configs! {
+    /// The settings of one broker. Immutable once read.
+    pub struct BrokerConfig {
+        /// The id of this broker, unique in its cluster.
+        node_id: i32 = ConfigDef::int("node.id", "1").at_least(0),
+        /// The id of the cluster. Generated at the first start and kept in the log directory unless set.
+        cluster_id: Option<String> = ConfigDef::null(Kind::String, "cluster.id").non_empty(),
+        /// The directory of all data, when log.dirs is not set.
+        log_dir: String = ConfigDef::string("log.dir", "data").non_empty(),
+        /// The directory of all data. One entry.
+        log_dirs: Option<String> = ConfigDef::null(Kind::String, "log.dirs").non_empty(),
+        /// Where to listen: NAME://host:port, separated by commas. An empty host means every interface, port 0 a free port.
+        listeners: Vec<String> = ConfigDef::list("listeners", "PLAINTEXT://localhost:9092").non_empty(),
+        /// What clients are told to connect to, per listener. By default what is listened on.
+        advertised_listeners: Vec<String> = ConfigDef::list("advertised.listeners", ""),
+        /// How many partitions a topic gets when its creator does not say.
+        num_partitions: i32 = ConfigDef::int("num.partitions", "1").at_least(1),
+        /// How many replicas a topic gets when its creator does not say.
+        default_replication_factor: i16 = ConfigDef::short("default.replication.factor", "1").at_least(1),
+        /// Whether asking for a topic that does not exist creates it.
+        auto_create_topics_enable: bool = ConfigDef::boolean("auto.create.topics.enable", "true"),
+        /// Whether topics may be deleted.
+        delete_topic_enable: bool = ConfigDef::boolean("delete.topic.enable", "true"),
+        /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
+        flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES),
+        /// How many replicas must be in sync for acks=all to be accepted.
+        min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1),
+        /// Whether a replica that is not in sync may become leader, losing records, when no other can.
+        unclean_leader_election_enable: bool = ConfigDef::boolean("unclean.leader.election.enable", "false"),
+        /// How far behind in time a follower may be and still count as in sync.
+        replica_lag_time_max: Duration = ConfigDef::long("replica.lag.time.max.ms", "30000").at_least(1),
+
+        /// How many bytes a segment of a log holds at most.
+        log_segment_bytes: u32 = ConfigDef::int("log.segment.bytes", "1073741824").at_least(1024),
+        /// How old a segment may become before a new one is begun. By default log.roll.hours holds.
+        log_roll_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.roll.ms").at_least(1),
+        /// How old a segment may become before a new one is begun, in hours.
+        log_roll_hours: i32 = ConfigDef::int("log.roll.hours", "168").at_least(1),
+        /// How long records are kept, -1 for ever. By default log.retention.minutes holds.
+        log_retention_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.retention.ms").at_least(-1),
+        /// How long records are kept, in minutes, -1 for ever. By default log.retention.hours holds.
+        log_retention_minutes: Option<i32> = ConfigDef::null(Kind::Int, "log.retention.minutes").at_least(-1),
+        /// How long records are kept, in hours, -1 for ever.
+        log_retention_hours: i32 = ConfigDef::int("log.retention.hours", "168").at_least(-1),
+        /// How many bytes of a partition are kept, -1 for all.
+        log_retention_bytes: Option<u64> = ConfigDef::long("log.retention.bytes", "-1").at_least(-1),
+        /// How often to look for segments that may go.
+        log_retention_check_interval: Duration = ConfigDef::long("log.retention.check.interval.ms", "300000").at_least(1),
+        /// How long a deleted segment's files stay on disk.
+        log_segment_delete_delay: Duration = ConfigDef::long("log.segment.delete.delay.ms", "60000").at_least(0),
+        /// What happens to old segments: delete, compact, or both.
+        log_cleanup_policy: Vec<String> = ConfigDef::list("log.cleanup.policy", "delete").one_of(CLEANUP_POLICIES),
+        /// Whether compacted logs are compacted.
+        log_cleaner_enable: bool = ConfigDef::boolean("log.cleaner.enable", "true"),
+        /// How long to wait when there is nothing to compact.
+        log_cleaner_backoff: Duration = ConfigDef::long("log.cleaner.backoff.ms", "15000").at_least(0),
+        /// How many bytes the map of keys of one compaction may take.
+        log_cleaner_dedupe_buffer_size: u64 = ConfigDef::long("log.cleaner.dedupe.buffer.size", "134217728").at_least(1_048_576),
+        /// Which part of a log must be uncompacted before it is compacted.
+        log_cleaner_min_cleanable_ratio: f64 = ConfigDef::double("log.cleaner.min.cleanable.ratio", "0.5").within(0.0, 1.0),
+        /// How long tombstones and transaction markers stay after compaction.
+        log_cleaner_delete_retention: Duration = ConfigDef::long("log.cleaner.delete.retention.ms", "86400000").at_least(0),
+        /// How long a record stays uncompacted at least.
+        log_cleaner_min_compaction_lag: Duration = ConfigDef::long("log.cleaner.min.compaction.lag.ms", "0").at_least(0),
+        /// How long a record stays uncompacted at most.
+        log_cleaner_max_compaction_lag: Duration = ConfigDef::long("log.cleaner.max.compaction.lag.ms", "9223372036854775807").at_least(1),
+        /// How many bytes of log lie between two entries of its index.
+        log_index_interval_bytes: u32 = ConfigDef::int("log.index.interval.bytes", "4096").at_least(0),
+        /// How many bytes an index file may take.
+        log_index_size_max_bytes: u32 = ConfigDef::int("log.index.size.max.bytes", "10485760").at_least(4),
+        /// How large a batch may be, in bytes.
+        message_max_bytes: u32 = ConfigDef::int("message.max.bytes", "1048588").at_least(0),
+        /// Who dates records: the producer or the broker.
+        log_message_timestamp_type: TimestampType = ConfigDef::string("log.message.timestamp.type", "CreateTime").one_of(TIMESTAMP_TYPES),
+        /// How far before the broker's clock a record may be dated.
+        log_message_timestamp_before_max: Duration = ConfigDef::long("log.message.timestamp.before.max.ms", "9223372036854775807").at_least(0),
+        /// How far after the broker's clock a record may be dated.
+        log_message_timestamp_after_max: Duration = ConfigDef::long("log.message.timestamp.after.max.ms", "3600000").at_least(0),
+        /// How batches are compressed on disk.
+        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES),
+        /// The level of gzip when the broker compresses.
+        compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9),
+        /// The level of lz4 when the broker compresses.
+        compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17),
+        /// The level of zstd when the broker compresses.
+        compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22),
+
+        /// How many bytes one fetch answers with at most.
+        fetch_max_bytes: u32 = ConfigDef::int("fetch.max.bytes", "57671680").at_least(1024),
+        /// How many incremental fetch sessions are remembered.
+        max_incremental_fetch_session_cache_slots: u32 = ConfigDef::int("max.incremental.fetch.session.cache.slots", "1000").at_least(0),
+        /// How many bytes a request may have; larger ones end the connection.
+        socket_request_max_bytes: u32 = ConfigDef::int("socket.request.max.bytes", "104857600").at_least(1),
+        /// How many connections are held at once; more are closed at once.
+        max_connections: u32 = ConfigDef::int("max.connections", "2147483647").at_least(0),
+        /// How long a connection may be silent.
+        connections_max_idle: Duration = ConfigDef::long("connections.max.idle.ms", "600000").at_least(1),
+        /// How many requests of all connections may wait for their answer before reading stops.
+        queued_max_requests: u32 = ConfigDef::int("queued.max.requests", "500").at_least(1),
+        /// How many bytes of requests may wait for their answer before reading stops, -1 for no limit.
+        queued_max_request_bytes: Option<u64> = ConfigDef::long("queued.max.request.bytes", "-1").at_least(-1),
+
+        /// How many partitions the topic of committed offsets has.
+        offsets_topic_num_partitions: i32 = ConfigDef::int("offsets.topic.num.partitions", "50").at_least(1),
+        /// How many replicas the topic of committed offsets has; as many as there are brokers when they are fewer.
+        offsets_topic_replication_factor: i16 = ConfigDef::short("offsets.topic.replication.factor", "3").at_least(1),
+        /// How many bytes a segment of the topic of committed offsets holds.
+        offsets_topic_segment_bytes: u32 = ConfigDef::int("offsets.topic.segment.bytes", "104857600").at_least(1024),
+        /// How long the offsets of a group without members are kept.
+        offsets_retention: Duration = ConfigDef::int("offsets.retention.minutes", "10080").at_least(1),
+        /// How often to look for offsets that may go.
+        offsets_retention_check_interval: Duration = ConfigDef::long("offsets.retention.check.interval.ms", "600000").at_least(1),
+        /// How many bytes of metadata a committed offset may carry.
+        offset_metadata_max_bytes: u32 = ConfigDef::int("offset.metadata.max.bytes", "4096").at_least(0),
+        /// How long an empty group waits for more members before it first balances.
+        group_initial_rebalance_delay: Duration = ConfigDef::int("group.initial.rebalance.delay.ms", "3000").at_least(0),
+        /// The shortest session timeout that a member may ask for.
+        group_min_session_timeout: Duration = ConfigDef::int("group.min.session.timeout.ms", "6000").at_least(1),
+        /// The longest session timeout that a member may ask for.
+        group_max_session_timeout: Duration = ConfigDef::int("group.max.session.timeout.ms", "1800000").at_least(1),
+        /// How many members a group may have.
+        group_max_size: u32 = ConfigDef::int("group.max.size", "2147483647").at_least(1),
+
+        /// How many partitions the topic of transactions has.
+        transaction_state_log_num_partitions: i32 = ConfigDef::int("transaction.state.log.num.partitions", "50").at_least(1),
+        /// How many replicas the topic of transactions has; as many as there are brokers when they are fewer.
+        transaction_state_log_replication_factor: i16 = ConfigDef::short("transaction.state.log.replication.factor", "3").at_least(1),
+        /// How many bytes a segment of the topic of transactions holds.
+        transaction_state_log_segment_bytes: u32 = ConfigDef::int("transaction.state.log.segment.bytes", "104857600").at_least(1024),
+        /// The longest transaction timeout that a producer may ask for.
+        transaction_max_timeout: Duration = ConfigDef::int("transaction.max.timeout.ms", "900000").at_least(1),
+        /// How long a transactional id without transactions is remembered.
+        transactional_id_expiration: Duration = ConfigDef::int("transactional.id.expiration.ms", "604800000").at_least(1),
+        /// How often to look for transactions that ran out of time.
+        transaction_abort_timed_out_cleanup_interval: Duration = ConfigDef::int("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000").at_least(1),
+        /// How often to look for transactional ids that may be forgotten.
+        transaction_remove_expired_cleanup_interval: Duration = ConfigDef::int("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000").at_least(1),
+        /// Whether a partition asks the coordinator before it accepts a transaction's first batch.
+        transaction_partition_verification_enable: bool = ConfigDef::boolean("transaction.partition.verification.enable", "true"),
+        /// How long a partition remembers a producer that writes nothing.
+        producer_id_expiration: Duration = ConfigDef::int("producer.id.expiration.ms", "86400000").at_least(1),
+    }
+}
+
+configs! {
+    /// What holds for one topic: its overrides over the broker's settings.
+    pub struct TopicConfig {
+        /// What happens to old segments: delete, compact, or both.
+        cleanup_policy: Vec<String> = ConfigDef::list("cleanup.policy", "delete").one_of(CLEANUP_POLICIES).dynamic().synonym("log.cleanup.policy"),
+        /// How batches are compressed on disk.
+        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type"),
+        /// The level of gzip when the broker compresses.
+        compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic().synonym("compression.gzip.level"),
+        /// The level of lz4 when the broker compresses.
+        compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic().synonym("compression.lz4.level"),
+        /// The level of zstd when the broker compresses.
+        compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic().synonym("compression.zstd.level"),
+        /// How long tombstones and transaction markers stay after compaction.
+        delete_retention: Duration = ConfigDef::long("delete.retention.ms", "86400000").at_least(0).dynamic().synonym("log.cleaner.delete.retention.ms"),
+        /// How long a deleted segment's files stay on disk.
+        file_delete_delay: Duration = ConfigDef::long("file.delete.delay.ms", "60000").at_least(0).dynamic().synonym("log.segment.delete.delay.ms"),
+        /// Accepted for compatibility: flush.mode decides when records are durable.
+        flush_messages: i64 = ConfigDef::long("flush.messages", "9223372036854775807").at_least(1).dynamic(),
+        /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
+        flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic().synonym("flush.mode"),
+        /// Accepted for compatibility: flush.mode decides when records are durable.
+        flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic(),
+        /// How many bytes of log lie between two entries of its index.
+        index_interval_bytes: u32 = ConfigDef::int("index.interval.bytes", "4096").at_least(0).dynamic().synonym("log.index.interval.bytes"),
+        /// How long a record stays uncompacted at most.
+        max_compaction_lag: Duration = ConfigDef::long("max.compaction.lag.ms", "9223372036854775807").at_least(1).dynamic().synonym("log.cleaner.max.compaction.lag.ms"),
+        /// How large a batch may be, in bytes.
+        max_message_bytes: u32 = ConfigDef::int("max.message.bytes", "1048588").at_least(0).dynamic().synonym("message.max.bytes"),
+        /// How far after the broker's clock a record may be dated.
+        message_timestamp_after_max: Duration = ConfigDef::long("message.timestamp.after.max.ms", "3600000").at_least(0).dynamic().synonym("log.message.timestamp.after.max.ms"),
+        /// How far before the broker's clock a record may be dated.
+        message_timestamp_before_max: Duration = ConfigDef::long("message.timestamp.before.max.ms", "9223372036854775807").at_least(0).dynamic().synonym("log.message.timestamp.before.max.ms"),
+        /// Who dates records: the producer or the broker.
+        message_timestamp_type: TimestampType = ConfigDef::string("message.timestamp.type", "CreateTime").one_of(TIMESTAMP_TYPES).dynamic().synonym("log.message.timestamp.type"),
+        /// Which part of a log must be uncompacted before it is compacted.
+        min_cleanable_dirty_ratio: f64 = ConfigDef::double("min.cleanable.dirty.ratio", "0.5").within(0.0, 1.0).dynamic().synonym("log.cleaner.min.cleanable.ratio"),
+        /// How long a record stays uncompacted at least.
+        min_compaction_lag: Duration = ConfigDef::long("min.compaction.lag.ms", "0").at_least(0).dynamic().synonym("log.cleaner.min.compaction.lag.ms"),
+        /// How many replicas must be in sync for acks=all to be accepted.
+        min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1).dynamic().synonym("min.insync.replicas"),
+        /// Accepted for compatibility: files grow as they are written.
+        preallocate: bool = ConfigDef::boolean("preallocate", "false").dynamic(),
+        /// Tiered storage is not offered.
+        remote_storage_enable: bool = ConfigDef::boolean("remote.storage.enable", "false").one_of(&["false"]).dynamic(),
+        /// How many bytes of a partition are kept, -1 for all.
+        retention_bytes: Option<u64> = ConfigDef::long("retention.bytes", "-1").at_least(-1).dynamic().synonym("log.retention.bytes"),
+        /// How long records are kept, -1 for ever.
+        retention: Option<Duration> = ConfigDef::long("retention.ms", "604800000").at_least(-1).dynamic().synonym("log.retention.ms"),
+        /// How many bytes a segment of the log holds at most.
+        segment_bytes: u32 = ConfigDef::int("segment.bytes", "1073741824").at_least(1024).dynamic().synonym("log.segment.bytes"),
+        /// How many bytes an index file may take.
+        segment_index_bytes: u32 = ConfigDef::int("segment.index.bytes", "10485760").at_least(4).dynamic().synonym("log.index.size.max.bytes"),
+        /// Accepted for compatibility: segments roll without jitter.
+        segment_jitter: Duration = ConfigDef::long("segment.jitter.ms", "0").at_least(0).dynamic(),
+        /// How old a segment may become before a new one is begun.
+        segment_roll: Duration = ConfigDef::long("segment.ms", "604800000").at_least(1).dynamic().synonym("log.roll.ms"),
+        /// Whether a replica that is not in sync may become leader, losing records, when no other can.
+        unclean_leader_election_enable: bool = ConfigDef::boolean("unclean.leader.election.enable", "false").dynamic().synonym("unclean.leader.election.enable"),
+    }
+}
+
+/// Settings of Kafka that mean nothing here and do no harm when given: a `server.properties`
+/// written for Kafka starts Millstream too. Names ending in a dot stand for all that begin so.
+const IGNORED: &[&str] = &[
+    "background.threads",
+    "controller.",
+    "group.coordinator.",
+    "inter.broker.listener.name",
+    "log.flush.",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "num.replica.fetchers",
+    "process.roles",
+    "replica.",
+    "share.",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "transaction.state.log.min.isr",
+];
+
+/// A place to listen on or to connect to, by the listener's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name, in capitals: `PLAINTEXT`.
+    pub listener: String,
+    /// Host name or address. Empty: every interface (to listen on) or this machine (to advertise).
+    pub host: String,
+    /// The port. 0: a free one, to listen on.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listener, host, port } = self;
+        if host.contains(':') {
+            write!(f, "{listener}://[{host}]:{port}")
+        } else {
+            write!(f, "{listener}://{host}:{port}")
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Reads a broker's settings: those of `pairs` over the defaults.
+    ///
+    /// Settings of Kafka that have no meaning here are passed over.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigErrors> {
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, text)| (name.into(), text.into()))
+            .filter(|(name, _)| find(Self::DEFS, name).is_some() || !is_ignored(name));
+        let config = Self::parse::<String, String>(pairs)?;
+        let conflicts = config.conflicts();
+        if conflicts.is_empty() { Ok(config) } else { Err(ConfigErrors(conflicts)) }
+    }
+
+    /// The directory of all data.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        Path::new(self.log_dirs.as_ref().unwrap_or(&self.log_dir).trim()).to_owned()
+    }
+
+    /// Where to listen, in the order of the setting.
+    #[must_use]
+    pub fn listen_on(&self) -> Vec<Endpoint> {
+        self.listeners.iter().filter_map(|text| endpoint(text)).collect()
+    }
+
+    /// What clients are told to connect to, given what is listened on (with ports by now known) and
+    /// this machine's name, which stands in for "every interface".
+    #[must_use]
+    pub fn advertised(&self, bound: &[Endpoint], hostname: &str) -> Vec<Endpoint> {
+        let told: Vec<_> =
+            self.advertised_listeners.iter().filter_map(|text| endpoint(text)).collect();
+        let advertise = |bound: &Endpoint| {
+            let told = told.iter().find(|told| told.listener == bound.listener);
+            let mut endpoint = told.unwrap_or(bound).clone();
+            if is_wildcard(&endpoint.host) {
+                hostname.clone_into(&mut endpoint.host);
+            }
+            if endpoint.port == 0 {
+                endpoint.port = bound.port;
+            }
+            endpoint
+        };
+        bound.iter().map(advertise).collect()
+    }
+
+    /// How long records are kept when their topic does not say. `None`: for ever.
+    #[must_use]
+    pub fn log_retention(&self) -> Option<Duration> {
+        u64::try_from(self.log_retention_millis()).ok().map(Duration::from_millis)
+    }
+
+    /// How old a segment may become when its topic does not say.
+    #[must_use]
+    pub fn log_roll(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.log_roll_millis()).expect("the range begins at 1"))
+    }
+
+    /// The text of the broker's setting `name`, as a topic's default. `None`: null or unknown.
+    #[must_use]
+    pub fn topic_default(&self, def: &ConfigDef) -> Option<String> {
+        match def.synonym {
+            Some("log.retention.ms") => Some(self.log_retention_millis().to_string()),
+            Some("log.roll.ms") => Some(self.log_roll_millis().to_string()),
+            Some(name) => self.text(name),
+            None => def.default.map(str::to_owned),
+        }
+    }
+
+    /// The text of the setting `name`. `None`: null or unknown.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.pairs().into_iter().find(|(def, _)| def.name == name)?.1
+    }
+
+    fn log_retention_millis(&self) -> i64 {
+        let scaled = |count: i32, unit: i64| if count < 0 { -1 } else { i64::from(count) * unit };
+        match (self.log_retention_ms, self.log_retention_minutes) {
+            (Some(ms), _) => ms,
+            (None, Some(minutes)) => scaled(minutes, 60_000),
+            (None, None) => scaled(self.log_retention_hours, 3_600_000),
+        }
+    }
+
+    fn log_roll_millis(&self) -> i64 {
+        self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
+    }
+
+    /// What each setting's own range cannot see.
+    fn conflicts(&self) -> Vec<ConfigError> {
+        let mut conflicts = Vec::new();
+        let mut refuse =
+            |name, reason: String| conflicts.push(ConfigError::Conflict { name, reason });
+        if self.log_dirs.as_ref().is_some_and(|dirs| dirs.contains(',')) {
+            refuse("log.dirs", "more than one directory is not supported".to_owned());
+        }
+        for text in self.listeners.iter().filter(|text| endpoint(text).is_none()) {
+            refuse("listeners", format!("{text:?} is not of the form NAME://host:port"));
+        }
+        let mut names: Vec<_> = self.listen_on().into_iter().map(|on| on.listener).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            refuse("listeners", "two listeners have the same name".to_owned());
+        }
+        for text in &self.advertised_listeners {
+            match endpoint(text) {
+                None => refuse(
+                    "advertised.listeners",
+                    format!("{text:?} is not of the form NAME://host:port"),
+                ),
+                Some(told) if matches!(told.host.as_str(), "0.0.0.0" | "::") => {
+                    refuse("advertised.listeners", format!("{text:?} is no address to connect to"));
+                }
+                Some(told) if !names.contains(&told.listener) => {
+                    refuse("advertised.listeners", format!("{text:?} has no listener of its name"));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.group_min_session_timeout > self.group_max_session_timeout {
+            let reason = "is larger than group.max.session.timeout.ms".to_owned();
+            refuse("group.min.session.timeout.ms", reason);
+        }
+        conflicts
+    }
+}
+
+impl TopicConfig {
+    /// What holds for a topic with `overrides` on a broker of `broker` settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the overrides, at once.
+    pub fn of<'a>(
+        broker: &BrokerConfig,
+        overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ConfigErrors> {
+        let defaults = Self::DEFS
+            .iter()
+            .filter_map(|def| Some((def.name.to_owned(), broker.topic_default(def)?)));
+        let overrides =
+            overrides.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
+        Self::parse(defaults.chain(overrides))
+    }
+
+    /// True when old segments are deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.cleanup_policy.iter().any(|policy| policy == "delete")
+    }
+
+    /// True when only the newest record of each key is kept.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.cleanup_policy.iter().any(|policy| policy == "compact")
+    }
+}
+
+fn is_ignored(name: &str) -> bool {
+    IGNORED.iter().any(|known| *known == name || (known.ends_with('.') && name.starts_with(known)))
+}
+
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "" | "0.0.0.0" | "::")
+}
+
+/// Reads `NAME://host:port`; an IPv6 address stands in brackets.
+fn endpoint(text: &str) -> Option<Endpoint> {
+    let (listener, address) = text.trim().split_once("://")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.strip_prefix('[').map_or(Some(host), |host| host.strip_suffix(']'))?;
+    let is_name = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+    let port = port.parse().ok()?;
+    is_name(listener).then(|| Endpoint {
+        listener: listener.to_ascii_uppercase(),
+        host: host.to_owned(),
+        port,
+    })
+}
