@@ -4,11 +4,24 @@
 //! reads a clock or knows tokio; Cargo itself enforces that. Read in this order:
 //!
 //! - [`ids`], [`time`], [`rng`], [`error_code`]: the words
+//! - [`primitive`], [`message`], [`limits`]: how a message is declared, written and read
+//! - [`api_key`], [`api`], [`header`], [`frame`]: requests and responses
+//! - [`consumer_protocol`]: what group members tell one another
 //!
 //! Pure.
 
+pub mod api;
+pub mod api_key;
 pub mod config;
+pub mod consumer_protocol;
 pub mod error_code;
+pub mod frame;
+pub mod header;
 pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod primitive;
 pub mod rng;
+#[cfg(any(test, feature = "check"))]
+pub mod sample;
 pub mod time;
