@@ -7,6 +7,7 @@
 //! - [`primitive`], [`message`], [`limits`]: how a message is declared, written and read
 //! - [`api_key`], [`api`], [`header`], [`frame`]: requests and responses
 //! - [`consumer_protocol`]: what group members tell one another
+//! - [`record`]: batches of records; [`murmur`]: which partition a key goes to
 //!
 //! Pure.
 
@@ -20,7 +21,9 @@ pub mod header;
 pub mod ids;
 pub mod limits;
 pub mod message;
+pub mod murmur;
 pub mod primitive;
+pub mod record;
 pub mod rng;
 #[cfg(any(test, feature = "check"))]
 pub mod sample;
