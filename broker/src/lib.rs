@@ -3,8 +3,10 @@
 //! Rooms, bottom up; each may name only those above it:
 //!
 //! - [`config`], [`limits`]: settings and bounds
+//! - [`disk`]: the seam to storage
 //!
 //! Shell.
 
 pub mod config;
+pub mod disk;
 pub mod limits;
