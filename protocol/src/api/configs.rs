@@ -1,125 +1,129 @@
-//! x. Pure.
+//! DescribeConfigs and IncrementalAlterConfigs: the settings of topics, brokers and groups.
+//!
+//! Resource types: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group. Pure.
 
 use crate::wire;
 
 wire! {
-    /// DescribeConfigsRequest.
+    /// Asks for settings. KIP-133.
     pub struct DescribeConfigsRequest {
-        /// Resources.
+        /// The resources.
         resources: Vec<DescribeConfigsResource>;
-        /// IncludeSynonyms.
+        /// Whether to say where each value could come from.
         include_synonyms: bool;
-        /// IncludeDocumentation.
+        /// Whether to say what each setting is for.
         include_documentation: bool, in 3..;
     }
 
-    /// DescribeConfigsResource.
+    /// A topic, broker or group to ask about.
     pub struct DescribeConfigsResource {
-        /// ResourceType.
+        /// The resource's type.
         resource_type: i8;
-        /// ResourceName.
+        /// The resource's name.
         resource_name: String;
-        /// ConfigurationKeys.
+        /// The settings to answer with. `None`: all.
         configuration_keys: Option<Vec<String>> = Some(Vec::new());
     }
 
-    /// DescribeConfigsResponse.
+    /// The settings.
     pub struct DescribeConfigsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Results.
+        /// The settings of each resource.
         results: Vec<DescribeConfigsResult>;
     }
 
-    /// DescribeConfigsResult.
+    /// The settings of one resource.
     pub struct DescribeConfigsResult {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String> = Some(String::new());
-        /// ResourceType.
+        /// The resource's type.
         resource_type: i8;
-        /// ResourceName.
+        /// The resource's name.
         resource_name: String;
-        /// Configs.
+        /// The settings.
         configs: Vec<DescribeConfigsResourceResult>;
     }
 
-    /// DescribeConfigsResourceResult.
+    /// A setting. v3: its type and meaning (KIP-569).
     pub struct DescribeConfigsResourceResult {
-        /// Name.
+        /// The setting.
         name: String;
-        /// Value.
+        /// The value. `None`: none, or a secret.
         value: Option<String> = Some(String::new());
-        /// ReadOnly.
+        /// Whether the setting cannot be changed.
         read_only: bool;
-        /// ConfigSource.
+        /// Where the value comes from: 1 topic, 2 broker, 3 all brokers, 4 file, 5 default, 6
+        /// logger, 7 client metrics, 8 group. -1: unknown.
         config_source: i8 = -1;
-        /// IsSensitive.
+        /// Whether the value is a secret, and left out.
         is_sensitive: bool;
-        /// Synonyms.
+        /// Where the value could come from, strongest first.
         synonyms: Vec<DescribeConfigsSynonym>;
-        /// ConfigType.
+        /// The type of the value: 1 boolean, 2 string, 3 int, 4 short, 5 long, 6 double, 7 list, 8
+        /// class, 9 password. 0: unknown.
         config_type: i8, in 3.., ignorable;
-        /// Documentation.
+        /// What the setting is for.
         documentation: Option<String> = Some(String::new()), in 3.., ignorable;
     }
 
-    /// DescribeConfigsSynonym.
+    /// A place from which the setting could come.
     pub struct DescribeConfigsSynonym {
-        /// Name.
+        /// The setting there.
         name: String;
-        /// Value.
+        /// The value. `None`: none, or a secret.
         value: Option<String> = Some(String::new());
-        /// Source.
+        /// Where that is; see `config_source`.
         source: i8;
     }
 
-    /// IncrementalAlterConfigsRequest.
+    /// Changes some settings and leaves the others alone. KIP-339.
     pub struct IncrementalAlterConfigsRequest {
-        /// Resources.
+        /// The resources.
         resources: Vec<AlterConfigsResource>;
-        /// ValidateOnly.
+        /// Whether to check without doing.
         validate_only: bool;
     }
 
-    /// AlterConfigsResource.
+    /// Changes to one resource.
     pub struct AlterConfigsResource {
-        /// ResourceType.
+        /// The resource's type.
         resource_type: i8;
-        /// ResourceName.
+        /// The resource's name.
         resource_name: String;
-        /// Configs.
+        /// The changes.
         configs: Vec<AlterableConfig>;
     }
 
-    /// AlterableConfig.
+    /// A change to one setting.
     pub struct AlterableConfig {
-        /// Name.
+        /// The setting.
         name: String;
-        /// ConfigOperation.
+        /// 0 set, 1 delete, 2 append to the list, 3 subtract from it.
         config_operation: i8;
-        /// Value.
+        /// The new value. `None`: to delete.
         value: Option<String> = Some(String::new());
     }
 
-    /// IncrementalAlterConfigsResponse.
+    /// Which resources were changed.
     pub struct IncrementalAlterConfigsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Responses.
+        /// What became of each resource.
         responses: Vec<AlterConfigsResourceResponse>;
     }
 
-    /// AlterConfigsResourceResponse.
+    /// Whether one resource was changed.
     pub struct AlterConfigsResourceResponse {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String> = Some(String::new());
-        /// ResourceType.
+        /// The resource's type.
         resource_type: i8;
-        /// ResourceName.
+        /// The resource's name.
         resource_name: String;
     }
 }

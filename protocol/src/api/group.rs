@@ -1,271 +1,276 @@
-//! x. Pure.
+//! The classic group protocol: join, sync, heartbeat, leave; describe, list and delete groups.
+//!
+//! The coordinator does not look into metadata and assignments: they are between the members, see
+//! `consumer_protocol`. Pure.
 
 use bytes::Bytes;
 
 use crate::wire;
 
 wire! {
-    /// JoinGroupRequest.
+    /// Enters a group, or a new generation of it. v4: two steps (KIP-394); v5: static members
+    /// (KIP-345); v8: why (KIP-800).
     pub struct JoinGroupRequest {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// SessionTimeoutMs.
+        /// Without a heartbeat for so long the member is dead, in milliseconds.
         session_timeout_ms: i32;
-        /// RebalanceTimeoutMs.
+        /// How long the others may take to rejoin, in milliseconds. -1: the session timeout.
         rebalance_timeout_ms: i32 = -1, in 1.., ignorable;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 5..;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: String;
-        /// Protocols.
+        /// The protocols that the member supports, favourites first.
         protocols: Vec<JoinGroupRequestProtocol>;
-        /// Reason.
+        /// Why, in words for people.
         reason: Option<String>, in 8.., ignorable;
     }
 
-    /// JoinGroupRequestProtocol.
+    /// A protocol that the member supports.
     pub struct JoinGroupRequestProtocol {
-        /// Name.
+        /// The assignor.
         name: String;
-        /// Metadata.
+        /// What the assignor must know of the member.
         metadata: Bytes;
     }
 
-    /// JoinGroupResponse.
+    /// The generation that began; for the leader, with all members. v9: the leader may be told not
+    /// to assign (KIP-814).
     pub struct JoinGroupResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 2.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// GenerationId.
+        /// The group's generation. -1: none.
         generation_id: i32 = -1;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: Option<String>, in 7.., ignorable;
-        /// ProtocolName.
+        /// The assignor that was chosen. `None`: none was.
         protocol_name: Option<String> = Some(String::new()), nullable 7..;
-        /// Leader.
+        /// The member id of the leader.
         leader: String;
-        /// SkipAssignment.
+        /// Whether the leader must leave the assignment as it is.
         skip_assignment: bool, in 9..;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// Members.
+        /// All members, for the leader alone.
         members: Vec<JoinGroupResponseMember>;
     }
 
-    /// JoinGroupResponseMember.
+    /// A member of the group, for the leader.
     pub struct JoinGroupResponseMember {
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 5.., ignorable;
-        /// Metadata.
+        /// What the assignor must know of the member.
         metadata: Bytes;
     }
 
-    /// SyncGroupRequest.
+    /// Brings the assignment from the leader, and asks for one.
     pub struct SyncGroupRequest {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// GenerationId.
+        /// The group's generation. -1: none.
         generation_id: i32;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 3..;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: Option<String>, in 5.., ignorable;
-        /// ProtocolName.
+        /// The assignor that was chosen.
         protocol_name: Option<String>, in 5.., ignorable;
-        /// Assignments.
+        /// The assignments, from the leader alone.
         assignments: Vec<SyncGroupRequestAssignment>;
     }
 
-    /// SyncGroupRequestAssignment.
+    /// What the leader gives one member.
     pub struct SyncGroupRequestAssignment {
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// Assignment.
+        /// The member's assignment.
         assignment: Bytes;
     }
 
-    /// SyncGroupResponse.
+    /// The member's assignment.
     pub struct SyncGroupResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 1.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: Option<String>, in 5.., ignorable;
-        /// ProtocolName.
+        /// The assignor that was chosen.
         protocol_name: Option<String>, in 5.., ignorable;
-        /// Assignment.
+        /// The member's assignment.
         assignment: Bytes;
     }
 
-    /// HeartbeatRequest.
+    /// Says that the member lives.
     pub struct HeartbeatRequest {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// GenerationId.
+        /// The group's generation. -1: none.
         generation_id: i32;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 3..;
     }
 
-    /// HeartbeatResponse.
+    /// Says whether the member must rejoin.
     pub struct HeartbeatResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 1.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// LeaveGroupRequest.
+    /// Takes members out of a group. v3: many at once (KIP-345).
     pub struct LeaveGroupRequest {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// MemberId.
+        /// The member that leaves, up to version 2.
         member_id: String, in ..=2;
-        /// Members.
+        /// The members that leave.
         members: Vec<MemberIdentity>, in 3..;
     }
 
-    /// MemberIdentity.
+    /// A member that leaves.
     pub struct MemberIdentity {
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>;
-        /// Reason.
+        /// Why, in words for people.
         reason: Option<String>, in 5.., ignorable;
     }
 
-    /// LeaveGroupResponse.
+    /// Which members left.
     pub struct LeaveGroupResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 1.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Members.
+        /// What became of each.
         members: Vec<MemberResponse>, in 3..;
     }
 
-    /// MemberResponse.
+    /// Whether one member left.
     pub struct MemberResponse {
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String> = Some(String::new());
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// DescribeGroupsRequest.
+    /// Asks about groups.
     pub struct DescribeGroupsRequest {
-        /// Groups.
+        /// The groups to ask about.
         groups: Vec<String>;
-        /// IncludeAuthorizedOperations.
+        /// Whether to say what the caller may do.
         include_authorized_operations: bool, in 3..;
     }
 
-    /// DescribeGroupsResponse.
+    /// The groups.
     pub struct DescribeGroupsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 1.., ignorable;
-        /// Groups.
+        /// The groups.
         groups: Vec<DescribedGroup>;
     }
 
-    /// DescribedGroup.
+    /// A group.
     pub struct DescribedGroup {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String>, in 6..;
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// GroupState.
+        /// The group's state, as `Stable` or `Empty`.
         group_state: String;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: String;
-        /// ProtocolData.
+        /// The assignor that was chosen; empty: none.
         protocol_data: String;
-        /// Members.
+        /// The members.
         members: Vec<DescribedGroupMember>;
-        /// AuthorizedOperations.
+        /// What the caller may do with the group, as a bit set. `i32::MIN`: not asked for.
         authorized_operations: i32 = i32::MIN, in 3..;
     }
 
-    /// DescribedGroupMember.
+    /// A member of a group.
     pub struct DescribedGroupMember {
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 4.., ignorable;
-        /// ClientId.
+        /// What the member calls itself.
         client_id: String;
-        /// ClientHost.
+        /// The member's address.
         client_host: String;
-        /// MemberMetadata.
+        /// What it told the others.
         member_metadata: Bytes;
-        /// MemberAssignment.
+        /// What it was assigned.
         member_assignment: Bytes;
     }
 
-    /// ListGroupsRequest.
+    /// Asks for all groups of a coordinator. v4: by state (KIP-518); v5: by type (KIP-848).
     pub struct ListGroupsRequest {
-        /// StatesFilter.
+        /// Only groups in these states; empty: all.
         states_filter: Vec<String>, in 4..;
-        /// TypesFilter.
+        /// Only groups of these types; empty: all.
         types_filter: Vec<String>, in 5..;
     }
 
-    /// ListGroupsResponse.
+    /// The groups of this coordinator.
     pub struct ListGroupsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 1.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Groups.
+        /// The groups.
         groups: Vec<ListedGroup>;
     }
 
-    /// ListedGroup.
+    /// A group.
     pub struct ListedGroup {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// ProtocolType.
+        /// What kind of group it is, as `consumer`.
         protocol_type: String;
-        /// GroupState.
+        /// The group's state, as `Stable` or `Empty`.
         group_state: String, in 4.., ignorable;
-        /// GroupType.
+        /// The group's type, as `classic` or `consumer`.
         group_type: String, in 5.., ignorable;
     }
 
-    /// DeleteGroupsRequest.
+    /// Deletes empty groups and their offsets. KIP-229.
     pub struct DeleteGroupsRequest {
-        /// GroupsNames.
+        /// The groups.
         groups_names: Vec<String>;
     }
 
-    /// DeleteGroupsResponse.
+    /// Which groups were deleted.
     pub struct DeleteGroupsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Results.
+        /// What became of each group.
         results: Vec<DeletableGroupResult>;
     }
 
-    /// DeletableGroupResult.
+    /// Whether one group was deleted.
     pub struct DeletableGroupResult {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 }

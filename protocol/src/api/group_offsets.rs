@@ -1,180 +1,185 @@
-//! x. Pure.
+//! OffsetCommit and OffsetFetch: how far a group has consumed.
+//!
+//! From version 10 on topics go by id (KIP-516). OffsetFetch asks for one group up to version 7,
+//! for many from version 8 on (KIP-709). Pure.
 
 use crate::ids::TopicId;
 use crate::wire;
 
 wire! {
-    /// OffsetCommitRequest.
+    /// Commits offsets of a group. v6: leader epochs (KIP-320); v9: members of KIP-848 groups; v10:
+    /// topics by id (KIP-516).
     pub struct OffsetCommitRequest {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// GenerationIdOrMemberEpoch.
+        /// The group's generation, or the member's epoch in a KIP-848 group. -1: neither.
         generation_id_or_member_epoch: i32 = -1;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 7..;
-        /// RetentionTimeMs.
+        /// How long to keep the offsets, in milliseconds. -1: as long as the broker likes.
         retention_time_ms: i64 = -1, in ..=4, ignorable;
-        /// Topics.
+        /// The topics.
         topics: Vec<OffsetCommitRequestTopic>;
     }
 
-    /// OffsetCommitRequestTopic.
+    /// Offsets of one topic to commit.
     pub struct OffsetCommitRequestTopic {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=9, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<OffsetCommitRequestPartition>;
     }
 
-    /// OffsetCommitRequestPartition.
+    /// An offset to commit.
     pub struct OffsetCommitRequestPartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// CommittedOffset.
+        /// The offset of the next record to consume.
         committed_offset: i64;
-        /// CommittedLeaderEpoch.
+        /// The leader epoch of the last record consumed. -1: unknown.
         committed_leader_epoch: i32 = -1, in 6.., ignorable;
-        /// CommittedMetadata.
+        /// The consumer's own words.
         committed_metadata: Option<String> = Some(String::new());
     }
 
-    /// OffsetCommitResponse.
+    /// Which offsets were committed.
     pub struct OffsetCommitResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 3.., ignorable;
-        /// Topics.
+        /// The topics.
         topics: Vec<OffsetCommitResponseTopic>;
     }
 
-    /// OffsetCommitResponseTopic.
+    /// Which offsets of one topic were committed.
     pub struct OffsetCommitResponseTopic {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=9, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<OffsetCommitResponsePartition>;
     }
 
-    /// OffsetCommitResponsePartition.
+    /// Whether one offset was committed.
     pub struct OffsetCommitResponsePartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// OffsetFetchRequest.
+    /// Asks for committed offsets. v7: not those of open transactions (KIP-447); v8: of many groups
+    /// (KIP-709); v10: topics by id (KIP-516).
     pub struct OffsetFetchRequest {
-        /// GroupId.
+        /// The group, up to version 7.
         group_id: String, in ..=7;
-        /// Topics.
+        /// The topics, up to version 7. `None`: all that have offsets.
         topics: Option<Vec<OffsetFetchRequestTopic>> = Some(Vec::new()), in ..=7, nullable 2..;
-        /// Groups.
+        /// The groups, from version 8 on.
         groups: Vec<OffsetFetchRequestGroup>, in 8..;
-        /// RequireStable.
+        /// Whether to refuse partitions with offsets of open transactions.
         require_stable: bool, in 7..;
     }
 
-    /// OffsetFetchRequestTopic.
+    /// Partitions of one topic to ask about, up to version 7.
     pub struct OffsetFetchRequestTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// PartitionIndexes.
+        /// Which partitions.
         partition_indexes: Vec<i32>;
     }
 
-    /// OffsetFetchRequestGroup.
+    /// A group to ask about.
     pub struct OffsetFetchRequestGroup {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// MemberId.
+        /// The member that asks. `None`: none.
         member_id: Option<String>, in 9.., ignorable;
-        /// MemberEpoch.
+        /// The member's epoch (KIP-848). -1: none.
         member_epoch: i32 = -1, in 9.., ignorable;
-        /// Topics.
+        /// The topics. `None`: all that have offsets.
         topics: Option<Vec<OffsetFetchRequestTopics>> = Some(Vec::new());
     }
 
-    /// OffsetFetchRequestTopics.
+    /// Partitions of one topic to ask about, from version 8 on.
     pub struct OffsetFetchRequestTopics {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=9, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// PartitionIndexes.
+        /// Which partitions.
         partition_indexes: Vec<i32>;
     }
 
-    /// OffsetFetchResponse.
+    /// The committed offsets.
     pub struct OffsetFetchResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 3.., ignorable;
-        /// Topics.
+        /// The topics, up to version 7.
         topics: Vec<OffsetFetchResponseTopic>, in ..=7;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16, in 2..=7, ignorable;
-        /// Groups.
+        /// The groups, from version 8 on.
         groups: Vec<OffsetFetchResponseGroup>, in 8..;
     }
 
-    /// OffsetFetchResponseTopic.
+    /// The offsets of one topic, up to version 7.
     pub struct OffsetFetchResponseTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<OffsetFetchResponsePartition>;
     }
 
-    /// OffsetFetchResponsePartition.
+    /// The offset of one partition, up to version 7.
     pub struct OffsetFetchResponsePartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// CommittedOffset.
+        /// The offset of the next record to consume. -1: none committed.
         committed_offset: i64;
-        /// CommittedLeaderEpoch.
+        /// The leader epoch of the last record consumed. -1: unknown.
         committed_leader_epoch: i32 = -1, in 5.., ignorable;
-        /// Metadata.
+        /// The consumer's own words.
         metadata: Option<String> = Some(String::new());
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// OffsetFetchResponseGroup.
+    /// The offsets of one group.
     pub struct OffsetFetchResponseGroup {
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// Topics.
+        /// The topics.
         topics: Vec<OffsetFetchResponseTopics>;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// OffsetFetchResponseTopics.
+    /// The offsets of one topic, from version 8 on.
     pub struct OffsetFetchResponseTopics {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=9, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<OffsetFetchResponsePartitions>;
     }
 
-    /// OffsetFetchResponsePartitions.
+    /// The offset of one partition, from version 8 on.
     pub struct OffsetFetchResponsePartitions {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// CommittedOffset.
+        /// The offset of the next record to consume. -1: none committed.
         committed_offset: i64;
-        /// CommittedLeaderEpoch.
+        /// The leader epoch of the last record consumed. -1: unknown.
         committed_leader_epoch: i32 = -1;
-        /// Metadata.
+        /// The consumer's own words.
         metadata: Option<String> = Some(String::new());
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 }

@@ -1,65 +1,67 @@
-//! x. Pure.
+//! DescribeLogDirs: which partitions lie in which log directory, and how large.
+//!
+//! An operator asks each broker about itself. Pure.
 
 use crate::wire;
 
 wire! {
-    /// DescribeLogDirsRequest.
+    /// Asks about log directories. KIP-113.
     pub struct DescribeLogDirsRequest {
-        /// Topics.
+        /// The topics. `None`: all.
         topics: Option<Vec<DescribableLogDirTopic>> = Some(Vec::new());
     }
 
-    /// DescribableLogDirTopic.
+    /// Partitions of one topic to ask about.
     pub struct DescribableLogDirTopic {
-        /// Topic.
+        /// The topic's name.
         topic: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<i32>;
     }
 
-    /// DescribeLogDirsResponse.
+    /// The log directories. v4: size of the volume (KIP-827).
     pub struct DescribeLogDirsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16, in 3.., ignorable;
-        /// Results.
+        /// The log directories.
         results: Vec<DescribeLogDirsResult>;
     }
 
-    /// DescribeLogDirsResult.
+    /// A log directory.
     pub struct DescribeLogDirsResult {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// LogDir.
+        /// The absolute path.
         log_dir: String;
-        /// Topics.
+        /// The topics.
         topics: Vec<DescribeLogDirsTopic>;
-        /// TotalBytes.
+        /// The size of the volume. -1: unknown.
         total_bytes: i64 = -1, in 4.., ignorable;
-        /// UsableBytes.
+        /// How much of the volume is free. -1: unknown.
         usable_bytes: i64 = -1, in 4.., ignorable;
-        /// IsCordoned.
+        /// Whether no new partitions go here.
         is_cordoned: bool, in 5.., ignorable;
     }
 
-    /// DescribeLogDirsTopic.
+    /// What a topic has in it.
     pub struct DescribeLogDirsTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<DescribeLogDirsPartition>;
     }
 
-    /// DescribeLogDirsPartition.
+    /// What a partition has in it.
     pub struct DescribeLogDirsPartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// PartitionSize.
+        /// The size of the partition's segments, in bytes.
         partition_size: i64;
-        /// OffsetLag.
+        /// How far it is behind the high watermark, or a copy behind its original.
         offset_lag: i64;
-        /// IsFutureKey.
+        /// Whether this is a copy on its way to replace the log.
         is_future_key: bool;
     }
 }

@@ -1,134 +1,137 @@
-//! x. Pure.
+//! Metadata and DescribeCluster: who the brokers are and who leads what.
+//!
+//! From Metadata version 10 on a topic may be asked for by id, with a null name (KIP-516). Pure.
 
 use crate::ids::TopicId;
 use crate::wire;
 
 wire! {
-    /// MetadataRequest.
+    /// Asks for brokers and topics. v10, v12: topics by id (KIP-516).
     pub struct MetadataRequest {
-        /// Topics.
+        /// The topics. `None`: all; in version 0 an empty list means all.
         topics: Option<Vec<MetadataRequestTopic>> = Some(Vec::new()), nullable 1..;
-        /// AllowAutoTopicCreation.
+        /// Whether topics that do not exist may be created.
         allow_auto_topic_creation: bool = true, in 4..;
-        /// IncludeClusterAuthorizedOperations.
+        /// Whether to say what the caller may do with the cluster.
         include_cluster_authorized_operations: bool, in 8..=10;
-        /// IncludeTopicAuthorizedOperations.
+        /// Whether to say what the caller may do with each topic.
         include_topic_authorized_operations: bool, in 8..;
     }
 
-    /// MetadataRequestTopic.
+    /// A topic asked for.
     pub struct MetadataRequestTopic {
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// Name.
+        /// The topic's name. `None`: see the id.
         name: Option<String> = Some(String::new()), nullable 10..;
     }
 
-    /// MetadataResponse.
+    /// The brokers, and the topics asked for.
     pub struct MetadataResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 3.., ignorable;
-        /// Brokers.
+        /// The brokers.
         brokers: Vec<MetadataResponseBroker>;
-        /// ClusterId.
+        /// The id of the cluster.
         cluster_id: Option<String>, in 2.., ignorable;
-        /// ControllerId.
+        /// The controller. -1: unknown.
         controller_id: i32 = -1, in 1.., ignorable;
-        /// Topics.
+        /// The topics.
         topics: Vec<MetadataResponseTopic>;
-        /// ClusterAuthorizedOperations.
+        /// What the caller may do with the cluster, as a bit set. `i32::MIN`: not asked for.
         cluster_authorized_operations: i32 = i32::MIN, in 8..=10;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16, in 13.., ignorable;
     }
 
-    /// MetadataResponseBroker.
+    /// A broker that can be connected to.
     pub struct MetadataResponseBroker {
-        /// NodeId.
+        /// The broker's id.
         node_id: i32;
-        /// Host.
+        /// Where to connect to.
         host: String;
-        /// Port.
+        /// The port there.
         port: i32;
-        /// Rack.
+        /// Where it stands. `None`: unknown.
         rack: Option<String>, in 1.., ignorable;
     }
 
-    /// MetadataResponseTopic.
+    /// A topic.
     pub struct MetadataResponseTopic {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Name.
+        /// The topic's name. `None`: the id is unknown.
         name: Option<String> = Some(String::new()), nullable 12..;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 10.., ignorable;
-        /// IsInternal.
+        /// Whether the topic is the cluster's own.
         is_internal: bool, in 1.., ignorable;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<MetadataResponsePartition>;
-        /// TopicAuthorizedOperations.
+        /// What the caller may do with the topic, as a bit set. `i32::MIN`: not asked for.
         topic_authorized_operations: i32 = i32::MIN, in 8..;
     }
 
-    /// MetadataResponsePartition.
+    /// A partition of a topic.
     pub struct MetadataResponsePartition {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// LeaderId.
+        /// The leader. -1: none.
         leader_id: i32;
-        /// LeaderEpoch.
+        /// The leader epoch. -1: unknown.
         leader_epoch: i32 = -1, in 7.., ignorable;
-        /// ReplicaNodes.
+        /// All replicas, preferred leader first.
         replica_nodes: Vec<i32>;
-        /// IsrNodes.
+        /// The in-sync replicas.
         isr_nodes: Vec<i32>;
-        /// OfflineReplicas.
+        /// Replicas that are not there.
         offline_replicas: Vec<i32>, in 5.., ignorable;
     }
 
-    /// DescribeClusterRequest.
+    /// Asks for the members of the cluster. KIP-700; v1: controllers too (KIP-919); v2: fenced
+    /// brokers (KIP-1073).
     pub struct DescribeClusterRequest {
-        /// IncludeClusterAuthorizedOperations.
+        /// Whether to say what the caller may do with the cluster.
         include_cluster_authorized_operations: bool;
-        /// EndpointType.
+        /// Who is described: 1 brokers, 2 controllers.
         endpoint_type: i8 = 1, in 1..;
-        /// IncludeFencedBrokers.
+        /// Whether to list fenced brokers.
         include_fenced_brokers: bool, in 2..;
     }
 
-    /// DescribeClusterResponse.
+    /// The members of the cluster.
     pub struct DescribeClusterResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String>;
-        /// EndpointType.
+        /// Who is described: 1 brokers, 2 controllers.
         endpoint_type: i8 = 1, in 1..;
-        /// ClusterId.
+        /// The id of the cluster.
         cluster_id: String;
-        /// ControllerId.
+        /// The controller. -1: unknown.
         controller_id: i32 = -1;
-        /// Brokers.
+        /// The brokers.
         brokers: Vec<DescribeClusterBroker>;
-        /// ClusterAuthorizedOperations.
+        /// What the caller may do with the cluster, as a bit set. `i32::MIN`: not asked for.
         cluster_authorized_operations: i32 = i32::MIN;
     }
 
-    /// DescribeClusterBroker.
+    /// A member of the cluster.
     pub struct DescribeClusterBroker {
-        /// BrokerId.
+        /// The broker's id.
         broker_id: i32;
-        /// Host.
+        /// Where to connect to.
         host: String;
-        /// Port.
+        /// The port there.
         port: i32;
-        /// Rack.
+        /// Where it stands. `None`: unknown.
         rack: Option<String>;
-        /// IsFenced.
+        /// Whether the broker is fenced.
         is_fenced: bool, in 2..;
     }
 }

@@ -1,169 +1,173 @@
-//! x. Pure.
+//! Positions in a log: ListOffsets, OffsetForLeaderEpoch, DeleteRecords.
+//!
+//! Offsets that end something are exclusive. Pure.
 
 use crate::wire;
 
 wire! {
-    /// ListOffsetsRequest.
+    /// Asks at which offset a time begins. v7: largest timestamp (KIP-734); v8: local log start
+    /// (KIP-405); v9: last tiered offset (KIP-1005); v11: earliest pending upload (KIP-1023).
     pub struct ListOffsetsRequest {
-        /// ReplicaId.
+        /// The follower that asks. -1: a consumer.
         replica_id: i32;
-        /// IsolationLevel.
+        /// What transactions show: 0 `read_uncommitted`, 1 `read_committed`.
         isolation_level: i8, in 2..;
-        /// Topics.
+        /// The topics.
         topics: Vec<ListOffsetsTopic>;
-        /// TimeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32, in 10.., ignorable;
     }
 
-    /// ListOffsetsTopic.
+    /// Partitions of one topic to ask about.
     pub struct ListOffsetsTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<ListOffsetsPartition>;
     }
 
-    /// ListOffsetsPartition.
+    /// A partition to ask about.
     pub struct ListOffsetsPartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// CurrentLeaderEpoch.
+        /// The leader epoch that the asker knows; a broker that knows another refuses. -1: any.
         current_leader_epoch: i32 = -1, in 4.., ignorable;
-        /// Timestamp.
+        /// The time to find, in milliseconds. -1: log end; -2: log start; -3: largest timestamp;
+        /// -4: local log start; -5: end of what is tiered; -6: start of what is yet to be tiered.
         timestamp: i64;
     }
 
-    /// ListOffsetsResponse.
+    /// The offsets found.
     pub struct ListOffsetsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32, in 2.., ignorable;
-        /// Topics.
+        /// The topics.
         topics: Vec<ListOffsetsTopicResponse>;
     }
 
-    /// ListOffsetsTopicResponse.
+    /// The offsets found in one topic.
     pub struct ListOffsetsTopicResponse {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<ListOffsetsPartitionResponse>;
     }
 
-    /// ListOffsetsPartitionResponse.
+    /// The offset found in one partition.
     pub struct ListOffsetsPartitionResponse {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Timestamp.
+        /// The timestamp of the record there. -1: none.
         timestamp: i64 = -1;
-        /// Offset.
+        /// The offset found. -1: none.
         offset: i64 = -1;
-        /// LeaderEpoch.
+        /// The leader epoch. -1: unknown.
         leader_epoch: i32 = -1, in 4..;
     }
 
-    /// OffsetForLeaderEpochRequest.
+    /// Asks where an epoch ended, to detect truncation. KIP-101, KIP-279, KIP-320.
     pub struct OffsetForLeaderEpochRequest {
-        /// ReplicaId.
+        /// The follower that asks. -1: a consumer.
         replica_id: i32 = -2, in 3.., ignorable;
-        /// Topics.
+        /// The topics.
         topics: Vec<OffsetForLeaderTopic>;
     }
 
-    /// OffsetForLeaderTopic.
+    /// Partitions of one topic to ask about.
     pub struct OffsetForLeaderTopic {
-        /// Topic.
+        /// The topic's name.
         topic: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<OffsetForLeaderPartition>;
     }
 
-    /// OffsetForLeaderPartition.
+    /// An epoch of one partition to ask about.
     pub struct OffsetForLeaderPartition {
-        /// Partition.
+        /// Which partition.
         partition: i32;
-        /// CurrentLeaderEpoch.
+        /// The leader epoch that the asker knows; a broker that knows another refuses. -1: any.
         current_leader_epoch: i32 = -1;
-        /// LeaderEpoch.
+        /// The epoch whose end is asked for.
         leader_epoch: i32;
     }
 
-    /// OffsetForLeaderEpochResponse.
+    /// Where the epochs ended.
     pub struct OffsetForLeaderEpochResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Topics.
+        /// The topics.
         topics: Vec<OffsetForLeaderTopicResult>;
     }
 
-    /// OffsetForLeaderTopicResult.
+    /// Where the epochs ended in one topic.
     pub struct OffsetForLeaderTopicResult {
-        /// Topic.
+        /// The topic's name.
         topic: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<EpochEndOffset>;
     }
 
-    /// EpochEndOffset.
+    /// Where an epoch ended in one partition.
     pub struct EpochEndOffset {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Partition.
+        /// Which partition.
         partition: i32;
-        /// LeaderEpoch.
+        /// The largest epoch known that is not above the one asked for. -1: none.
         leader_epoch: i32 = -1;
-        /// EndOffset.
+        /// Where it ended (exclusive). -1: unknown.
         end_offset: i64 = -1;
     }
 
-    /// DeleteRecordsRequest.
+    /// Raises the log start offset of partitions. KIP-107.
     pub struct DeleteRecordsRequest {
-        /// Topics.
+        /// The topics.
         topics: Vec<DeleteRecordsTopic>;
-        /// TimeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32;
     }
 
-    /// DeleteRecordsTopic.
+    /// Partitions of one topic to shorten.
     pub struct DeleteRecordsTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<DeleteRecordsPartition>;
     }
 
-    /// DeleteRecordsPartition.
+    /// A partition to shorten.
     pub struct DeleteRecordsPartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// Offset.
+        /// The new log start offset. -1: the high watermark.
         offset: i64;
     }
 
-    /// DeleteRecordsResponse.
+    /// Where the partitions begin now.
     pub struct DeleteRecordsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Topics.
+        /// The topics.
         topics: Vec<DeleteRecordsTopicResult>;
     }
 
-    /// DeleteRecordsTopicResult.
+    /// Where the partitions of one topic begin now.
     pub struct DeleteRecordsTopicResult {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<DeleteRecordsPartitionResult>;
     }
 
-    /// DeleteRecordsPartitionResult.
+    /// Where one partition begins now.
     pub struct DeleteRecordsPartitionResult {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// LowWatermark.
+        /// The first readable offset now. -1: failed.
         low_watermark: i64;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 }

@@ -1,4 +1,7 @@
-//! x. Pure.
+//! Produce: appends record batches to partitions.
+//!
+//! Batches are slices of the frame in both directions and never looked into here. From version 13
+//! on topics go by id (KIP-516). Pure.
 
 use bytes::Bytes;
 
@@ -6,101 +9,103 @@ use crate::ids::TopicId;
 use crate::wire;
 
 wire! {
-    /// ProduceRequest.
+    /// Appends batches. v3: transactions (KIP-98); v12: adds its partitions to the transaction
+    /// (KIP-890); v13: topics by id (KIP-516).
     pub struct ProduceRequest {
-        /// TransactionalId.
+        /// The transactional id. `None`: no transaction.
         transactional_id: Option<String>;
-        /// Acks.
+        /// How many replicas must have it: 0 none, 1 the leader, -1 all in sync.
         acks: i16;
-        /// TimeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32;
-        /// TopicData.
+        /// The topics.
         topic_data: Vec<TopicProduceData>;
     }
 
-    /// TopicProduceData.
+    /// The batches for one topic.
     pub struct TopicProduceData {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=12, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 13.., ignorable;
-        /// PartitionData.
+        /// The partitions.
         partition_data: Vec<PartitionProduceData>;
     }
 
-    /// PartitionProduceData.
+    /// The batches for one partition.
     pub struct PartitionProduceData {
-        /// Index.
+        /// Which partition.
         index: i32;
-        /// Records.
+        /// Record batches, as they go to disk.
         records: Option<Bytes> = Some(Bytes::new());
     }
 
-    /// ProduceResponse.
+    /// What became of the batches. Not sent when `acks` is 0.
     pub struct ProduceResponse {
-        /// Responses.
+        /// What became of each topic.
         responses: Vec<TopicProduceResponse>;
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// NodeEndpoints.
+        /// Where the leaders named above can be reached.
         node_endpoints: Vec<NodeEndpoint>, in 10.., tag 0;
     }
 
-    /// TopicProduceResponse.
+    /// What became of the batches for one topic.
     pub struct TopicProduceResponse {
-        /// Name.
+        /// The topic's name.
         name: String, in ..=12, ignorable;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 13.., ignorable;
-        /// PartitionResponses.
+        /// What became of each partition.
         partition_responses: Vec<PartitionProduceResponse>;
     }
 
-    /// PartitionProduceResponse.
+    /// What became of the batches for one partition. v8: which records were at fault (KIP-467);
+    /// v10: who leads now (KIP-951).
     pub struct PartitionProduceResponse {
-        /// Index.
+        /// Which partition.
         index: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// BaseOffset.
+        /// The offset of the first record. -1: none was appended.
         base_offset: i64;
-        /// LogAppendTimeMs.
+        /// When the broker appended, if the topic's timestamps are the broker's. -1: they are not.
         log_append_time_ms: i64 = -1;
-        /// LogStartOffset.
+        /// The first readable offset. -1: not known.
         log_start_offset: i64 = -1, in 5.., ignorable;
-        /// RecordErrors.
+        /// The records at fault.
         record_errors: Vec<BatchIndexAndErrorMessage>, in 8.., ignorable;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String>, in 8.., ignorable;
-        /// CurrentLeader.
+        /// Who leads now, where the broker asked does not.
         current_leader: LeaderIdAndEpoch, in 10.., tag 0;
     }
 
-    /// BatchIndexAndErrorMessage.
+    /// A record for which its batch was refused.
     pub struct BatchIndexAndErrorMessage {
-        /// BatchIndex.
+        /// Which record of the batch, from 0.
         batch_index: i32;
-        /// BatchIndexErrorMessage.
+        /// What is wrong with it. `None`: see the batch.
         batch_index_error_message: Option<String>;
     }
 
-    /// LeaderIdAndEpoch.
+    /// Who leads a partition.
     pub struct LeaderIdAndEpoch {
-        /// LeaderId.
+        /// The leader. -1: none.
         leader_id: i32 = -1;
-        /// LeaderEpoch.
+        /// The leader epoch. -1: unknown.
         leader_epoch: i32 = -1;
     }
 
-    /// NodeEndpoint.
+    /// Where a leader can be reached.
     pub struct NodeEndpoint {
-        /// NodeId.
+        /// The broker's id.
         node_id: i32;
-        /// Host.
+        /// Where to connect to.
         host: String;
-        /// Port.
+        /// The port there.
         port: i32;
-        /// Rack.
+        /// Where it stands. `None`: unknown.
         rack: Option<String>;
     }
 }

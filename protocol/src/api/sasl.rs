@@ -1,39 +1,42 @@
-//! x. Pure.
+//! SaslHandshake and SaslAuthenticate: a client proves who it is.
+//!
+//! The handshake names a mechanism; its messages then ride in SaslAuthenticate from handshake
+//! version 1 on, and as bare frames before. Pure.
 
 use bytes::Bytes;
 
 use crate::wire;
 
 wire! {
-    /// SaslHandshakeRequest.
+    /// Chooses a mechanism.
     pub struct SaslHandshakeRequest {
-        /// Mechanism.
+        /// The mechanism, as `SCRAM-SHA-256`.
         mechanism: String;
     }
 
-    /// SaslHandshakeResponse.
+    /// Accepts the mechanism, or lists those there are.
     pub struct SaslHandshakeResponse {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// Mechanisms.
+        /// The mechanisms there are.
         mechanisms: Vec<String>;
     }
 
-    /// SaslAuthenticateRequest.
+    /// A step of the mechanism, from the client.
     pub struct SaslAuthenticateRequest {
-        /// AuthBytes.
+        /// The mechanism's message.
         auth_bytes: Bytes;
     }
 
-    /// SaslAuthenticateResponse.
+    /// A step of the mechanism, from the broker. v1: session lifetime (KIP-368).
     pub struct SaslAuthenticateResponse {
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String> = Some(String::new());
-        /// AuthBytes.
+        /// The mechanism's message.
         auth_bytes: Bytes;
-        /// SessionLifetimeMs.
+        /// How long until the client must authenticate anew, in milliseconds. 0: never.
         session_lifetime_ms: i64, in 1.., ignorable;
     }
 }

@@ -1,170 +1,173 @@
-//! x. Pure.
+//! CreateTopics, DeleteTopics, CreatePartitions.
+//!
+//! Each topic of a request succeeds or fails alone. Pure.
 
 use crate::ids::TopicId;
 use crate::wire;
 
 wire! {
-    /// CreateTopicsRequest.
+    /// Creates topics. v4: defaults of the broker (KIP-464); v7: answers with the id (KIP-516).
     pub struct CreateTopicsRequest {
-        /// Topics.
+        /// The topics.
         topics: Vec<CreatableTopic>;
-        /// timeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32 = 60000;
-        /// validateOnly.
+        /// Whether to check without doing.
         validate_only: bool;
     }
 
-    /// CreatableTopic.
+    /// A topic to create.
     pub struct CreatableTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// NumPartitions.
+        /// How many partitions. -1: the broker's default, or as assigned.
         num_partitions: i32;
-        /// ReplicationFactor.
+        /// How many replicas each partition has. -1: the broker's default, or as assigned.
         replication_factor: i16;
-        /// Assignments.
+        /// Where each partition goes; empty: wherever the broker likes.
         assignments: Vec<CreatableReplicaAssignment>;
-        /// Configs.
+        /// Settings other than the defaults.
         configs: Vec<CreatableTopicConfig>;
     }
 
-    /// CreatableReplicaAssignment.
+    /// Where the replicas of one partition go.
     pub struct CreatableReplicaAssignment {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// BrokerIds.
+        /// The brokers, preferred leader first.
         broker_ids: Vec<i32>;
     }
 
-    /// CreatableTopicConfig.
+    /// A setting of a topic to create.
     pub struct CreatableTopicConfig {
-        /// Name.
+        /// The setting.
         name: String;
-        /// Value.
+        /// The value. `None`: the default.
         value: Option<String> = Some(String::new());
     }
 
-    /// CreateTopicsResponse.
+    /// Which topics were created. v5: with their settings (KIP-525).
     pub struct CreateTopicsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Topics.
+        /// The topics.
         topics: Vec<CreatableTopicResult>;
     }
 
-    /// CreatableTopicResult.
+    /// Whether one topic was created, and how.
     pub struct CreatableTopicResult {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 7.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String> = Some(String::new());
-        /// TopicConfigErrorCode.
+        /// Why the settings are left out; 0: they are not.
         topic_config_error_code: i16, in 5.., tag 0, ignorable;
-        /// NumPartitions.
+        /// How many partitions. -1: unknown.
         num_partitions: i32 = -1, in 5.., ignorable;
-        /// ReplicationFactor.
+        /// How many replicas each partition has. -1: unknown.
         replication_factor: i16 = -1, in 5.., ignorable;
-        /// Configs.
+        /// The settings. `None`: the caller may not see them.
         configs: Option<Vec<CreatableTopicConfigs>> = Some(Vec::new()), in 5.., ignorable;
     }
 
-    /// CreatableTopicConfigs.
+    /// A setting of a topic that was created.
     pub struct CreatableTopicConfigs {
-        /// Name.
+        /// The setting.
         name: String;
-        /// Value.
+        /// The value. `None`: none, or a secret.
         value: Option<String> = Some(String::new());
-        /// ReadOnly.
+        /// Whether the setting cannot be changed.
         read_only: bool;
-        /// ConfigSource.
+        /// Where the value comes from: 1 topic, 2 broker, 3 all brokers, 4 file, 5 default, 6
+        /// logger, 7 client metrics, 8 group. -1: unknown.
         config_source: i8 = -1;
-        /// IsSensitive.
+        /// Whether the value is a secret, and left out.
         is_sensitive: bool;
     }
 
-    /// DeleteTopicsRequest.
+    /// Deletes topics. v6: by id (KIP-516).
     pub struct DeleteTopicsRequest {
-        /// Topics.
+        /// The topics, from version 6 on.
         topics: Vec<DeleteTopicState>, in 6..;
-        /// TopicNames.
+        /// The topics, up to version 5.
         topic_names: Vec<String>, in ..=5, ignorable;
-        /// TimeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32;
     }
 
-    /// DeleteTopicState.
+    /// A topic to delete, by name or by id.
     pub struct DeleteTopicState {
-        /// Name.
+        /// The topic's name. `None`: see the id.
         name: Option<String>;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId;
     }
 
-    /// DeleteTopicsResponse.
+    /// Which topics were deleted.
     pub struct DeleteTopicsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Responses.
+        /// What became of each topic.
         responses: Vec<DeletableTopicResult>;
     }
 
-    /// DeletableTopicResult.
+    /// Whether one topic was deleted.
     pub struct DeletableTopicResult {
-        /// Name.
+        /// The topic's name. `None`: the id is unknown.
         name: Option<String> = Some(String::new()), nullable 6..;
-        /// TopicId.
+        /// The topic's id. Zero: none.
         topic_id: TopicId, in 6.., ignorable;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String>, in 5.., ignorable;
     }
 
-    /// CreatePartitionsRequest.
+    /// Gives topics more partitions. KIP-195.
     pub struct CreatePartitionsRequest {
-        /// Topics.
+        /// The topics.
         topics: Vec<CreatePartitionsTopic>;
-        /// TimeoutMs.
+        /// How long to wait for it to be done, in milliseconds.
         timeout_ms: i32;
-        /// ValidateOnly.
+        /// Whether to check without doing.
         validate_only: bool;
     }
 
-    /// CreatePartitionsTopic.
+    /// A topic to grow.
     pub struct CreatePartitionsTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Count.
+        /// How many partitions the topic shall have, those it has included.
         count: i32;
-        /// Assignments.
+        /// Where each new partition goes. `None`: wherever the broker likes.
         assignments: Option<Vec<CreatePartitionsAssignment>> = Some(Vec::new());
     }
 
-    /// CreatePartitionsAssignment.
+    /// Where the replicas of one new partition go.
     pub struct CreatePartitionsAssignment {
-        /// BrokerIds.
+        /// The brokers, preferred leader first.
         broker_ids: Vec<i32>;
     }
 
-    /// CreatePartitionsResponse.
+    /// Which topics grew.
     pub struct CreatePartitionsResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Results.
+        /// What became of each topic.
         results: Vec<CreatePartitionsTopicResult>;
     }
 
-    /// CreatePartitionsTopicResult.
+    /// Whether one topic grew.
     pub struct CreatePartitionsTopicResult {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ErrorMessage.
+        /// The error in words for people. `None`: none, or none needed.
         error_message: Option<String>;
     }
 }

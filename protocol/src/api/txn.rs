@@ -1,245 +1,252 @@
-//! x. Pure.
+//! Transactions: adding partitions and offsets, ending, and the markers between brokers.
+//!
+//! The last versions of AddPartitionsToTxn are for brokers, who ask for many transactions at once.
+//! KIP-98, KIP-890. Pure.
 
 use crate::wire;
 
 wire! {
-    /// AddPartitionsToTxnRequest.
+    /// Adds partitions to transactions. Clients: up to version 3, and no longer needed since
+    /// KIP-890. Brokers: from version 4 on, many transactions at once, or only asking whether they
+    /// are open.
     pub struct AddPartitionsToTxnRequest {
-        /// Transactions.
+        /// The transactions, from version 4 on.
         transactions: Vec<AddPartitionsToTxnTransaction>, in 4..;
-        /// V3AndBelowTransactionalId.
+        /// The transactional id, up to version 3.
         v3_and_below_transactional_id: String, in ..=3;
-        /// V3AndBelowProducerId.
+        /// The producer id, up to version 3.
         v3_and_below_producer_id: i64, in ..=3;
-        /// V3AndBelowProducerEpoch.
+        /// The epoch of the producer id, up to version 3.
         v3_and_below_producer_epoch: i16, in ..=3;
-        /// V3AndBelowTopics.
+        /// The partitions, up to version 3.
         v3_and_below_topics: Vec<AddPartitionsToTxnTopic>, in ..=3;
     }
 
-    /// AddPartitionsToTxnTransaction.
+    /// One transaction's partitions.
     pub struct AddPartitionsToTxnTransaction {
-        /// TransactionalId.
+        /// The transactional id.
         transactional_id: String;
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16;
-        /// VerifyOnly.
+        /// Whether to ask if the partitions are in the transaction, and add none.
         verify_only: bool;
-        /// Topics.
+        /// The topics.
         topics: Vec<AddPartitionsToTxnTopic>;
     }
 
-    /// AddPartitionsToTxnTopic.
+    /// Partitions of one topic.
     pub struct AddPartitionsToTxnTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<i32>;
     }
 
-    /// AddPartitionsToTxnResponse.
+    /// Which partitions were added.
     pub struct AddPartitionsToTxnResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16, in 4.., ignorable;
-        /// ResultsByTransaction.
+        /// What became of each transaction, from version 4 on.
         results_by_transaction: Vec<AddPartitionsToTxnResult>, in 4..;
-        /// ResultsByTopicV3AndBelow.
+        /// What became of each topic, up to version 3.
         results_by_topic_v3_and_below: Vec<AddPartitionsToTxnTopicResult>, in ..=3;
     }
 
-    /// AddPartitionsToTxnResult.
+    /// What became of one transaction's partitions.
     pub struct AddPartitionsToTxnResult {
-        /// TransactionalId.
+        /// The transactional id.
         transactional_id: String;
-        /// TopicResults.
+        /// What became of each topic.
         topic_results: Vec<AddPartitionsToTxnTopicResult>;
     }
 
-    /// AddPartitionsToTxnTopicResult.
+    /// What became of one topic's partitions.
     pub struct AddPartitionsToTxnTopicResult {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// ResultsByPartition.
+        /// What became of each partition.
         results_by_partition: Vec<AddPartitionsToTxnPartitionResult>;
     }
 
-    /// AddPartitionsToTxnPartitionResult.
+    /// What became of one partition.
     pub struct AddPartitionsToTxnPartitionResult {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// PartitionErrorCode.
+        /// An error code of the wire; 0: success.
         partition_error_code: i16;
     }
 
-    /// AddOffsetsToTxnRequest.
+    /// Adds a group's offsets to a transaction. KIP-98.
     pub struct AddOffsetsToTxnRequest {
-        /// TransactionalId.
+        /// The transactional id.
         transactional_id: String;
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16;
-        /// GroupId.
+        /// The group.
         group_id: String;
     }
 
-    /// AddOffsetsToTxnResponse.
+    /// Whether the group was added.
     pub struct AddOffsetsToTxnResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// EndTxnRequest.
+    /// Commits or aborts a transaction. KIP-98.
     pub struct EndTxnRequest {
-        /// TransactionalId.
+        /// The transactional id.
         transactional_id: String;
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16;
-        /// Committed.
+        /// True to commit, false to abort.
         committed: bool;
     }
 
-    /// EndTxnResponse.
+    /// Whether the transaction will end so. v5: with the epoch for the next one (KIP-890).
     pub struct EndTxnResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64 = -1, in 5.., ignorable;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16 = -1, in 5.., ignorable;
     }
 
-    /// TxnOffsetCommitRequest.
+    /// Commits offsets if the transaction does. KIP-98; v3: fenced by generation (KIP-447); v5:
+    /// adds the group to the transaction (KIP-890).
     pub struct TxnOffsetCommitRequest {
-        /// TransactionalId.
+        /// The transactional id.
         transactional_id: String;
-        /// GroupId.
+        /// The group.
         group_id: String;
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16;
-        /// GenerationId.
+        /// The group's generation. -1: none.
         generation_id: i32 = -1, in 3..;
-        /// MemberId.
+        /// The member. Empty: not a member yet.
         member_id: String, in 3..;
-        /// GroupInstanceId.
+        /// The name of a static member (KIP-345). `None`: a dynamic one.
         group_instance_id: Option<String>, in 3..;
-        /// Topics.
+        /// The topics.
         topics: Vec<TxnOffsetCommitRequestTopic>;
     }
 
-    /// TxnOffsetCommitRequestTopic.
+    /// Offsets of one topic.
     pub struct TxnOffsetCommitRequestTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<TxnOffsetCommitRequestPartition>;
     }
 
-    /// TxnOffsetCommitRequestPartition.
+    /// An offset to commit.
     pub struct TxnOffsetCommitRequestPartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// CommittedOffset.
+        /// The offset of the next record to consume.
         committed_offset: i64;
-        /// CommittedLeaderEpoch.
+        /// The leader epoch of the last record consumed. -1: unknown.
         committed_leader_epoch: i32 = -1, in 2.., ignorable;
-        /// CommittedMetadata.
+        /// The consumer's own words.
         committed_metadata: Option<String> = Some(String::new());
     }
 
-    /// TxnOffsetCommitResponse.
+    /// Which offsets wait for the end of the transaction.
     pub struct TxnOffsetCommitResponse {
-        /// ThrottleTimeMs.
+        /// How long the client should stay silent because of a quota, in milliseconds.
         throttle_time_ms: i32;
-        /// Topics.
+        /// The topics.
         topics: Vec<TxnOffsetCommitResponseTopic>;
     }
 
-    /// TxnOffsetCommitResponseTopic.
+    /// Which offsets of one topic wait.
     pub struct TxnOffsetCommitResponseTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<TxnOffsetCommitResponsePartition>;
     }
 
-    /// TxnOffsetCommitResponsePartition.
+    /// Whether one offset waits.
     pub struct TxnOffsetCommitResponsePartition {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 
-    /// WriteTxnMarkersRequest.
+    /// Ends transactions in partitions; from the coordinator to leaders. KIP-98; v2: transaction
+    /// version (KIP-1228).
     pub struct WriteTxnMarkersRequest {
-        /// Markers.
+        /// The ends of transactions.
         markers: Vec<WritableTxnMarker>;
     }
 
-    /// WritableTxnMarker.
+    /// The end of one transaction.
     pub struct WritableTxnMarker {
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// ProducerEpoch.
+        /// The epoch of the producer id. -1: none.
         producer_epoch: i16;
-        /// TransactionResult.
+        /// True to commit, false to abort.
         transaction_result: bool;
-        /// Topics.
+        /// The topics.
         topics: Vec<WritableTxnMarkerTopic>;
-        /// CoordinatorEpoch.
+        /// Which leadership of the coordinator decided so.
         coordinator_epoch: i32;
-        /// TransactionVersion.
+        /// Which protocol the transaction follows: 2 for KIP-890's, lower for those before.
         transaction_version: i8, in 2.., ignorable;
     }
 
-    /// WritableTxnMarkerTopic.
+    /// Partitions of one topic.
     pub struct WritableTxnMarkerTopic {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// PartitionIndexes.
+        /// Which partitions.
         partition_indexes: Vec<i32>;
     }
 
-    /// WriteTxnMarkersResponse.
+    /// Where the markers were written.
     pub struct WriteTxnMarkersResponse {
-        /// Markers.
+        /// What became of each.
         markers: Vec<WritableTxnMarkerResult>;
     }
 
-    /// WritableTxnMarkerResult.
+    /// Where one marker was written.
     pub struct WritableTxnMarkerResult {
-        /// ProducerId.
+        /// The producer id. -1: none.
         producer_id: i64;
-        /// Topics.
+        /// The topics.
         topics: Vec<WritableTxnMarkerTopicResult>;
     }
 
-    /// WritableTxnMarkerTopicResult.
+    /// Where in one topic the marker was written.
     pub struct WritableTxnMarkerTopicResult {
-        /// Name.
+        /// The topic's name.
         name: String;
-        /// Partitions.
+        /// The partitions.
         partitions: Vec<WritableTxnMarkerPartitionResult>;
     }
 
-    /// WritableTxnMarkerPartitionResult.
+    /// Whether the marker was written to one partition.
     pub struct WritableTxnMarkerPartitionResult {
-        /// PartitionIndex.
+        /// Which partition.
         partition_index: i32;
-        /// ErrorCode.
+        /// An error code of the wire; 0: success.
         error_code: i16;
     }
 }
