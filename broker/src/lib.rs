@@ -4,9 +4,11 @@
 //!
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
+//! - [`metadata`]: what the cluster knows
 //!
 //! Shell.
 
 pub mod config;
 pub mod disk;
 pub mod limits;
+pub mod metadata;

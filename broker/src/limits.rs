@@ -4,3 +4,10 @@
 
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;
+
+/// Changes of metadata that wait for one subscriber. When it is that far behind, the metadata log
+/// waits for it.
+pub const METADATA_UPDATES_MAX: usize = 64;
+
+/// Subscribers of metadata that wait to be welcomed. More wait for their turn.
+pub const METADATA_SUBSCRIBERS_WAITING_MAX: usize = 16;

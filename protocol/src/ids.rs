@@ -49,6 +49,10 @@ id! {
     BrokerId(i32)
 }
 id! {
+    /// Which registration of a broker: a newer one fences the older. `-1`: none. KIP-631.
+    BrokerEpoch(i64)
+}
+id! {
     /// An idempotent or transactional producer. `-1`: none. KIP-98.
     ProducerId(i64)
 }
@@ -81,6 +85,11 @@ impl Offset {
     pub fn plus(self, count: i64) -> Self {
         Self(self.0.saturating_add(count))
     }
+}
+
+impl BrokerId {
+    /// Kafka's "no broker": a partition's leader while it has none.
+    pub const NONE: Self = Self(-1);
 }
 
 impl LeaderEpoch {

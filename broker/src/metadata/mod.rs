@@ -1,0 +1,33 @@
+//! What the cluster knows: brokers, topics, settings, blocks of producer ids.
+//!
+//! The truth is the metadata log, a sequence of [`Record`]s on which the quorum agrees. Its fold is
+//! the [`Image`], immutable and shared; what changed between two of them is the [`Delta`]. Whoever
+//! needs to know reads the newest Image ([`MetadataHandle::image`]) or subscribes to all changes in
+//! order ([`MetadataHandle::subscribe`]); nobody but the log changes it. Pure.
+
+mod delta;
+mod image;
+mod record;
+mod shell;
+#[cfg(test)]
+mod tests;
+
+pub use delta::Delta;
+pub use image::{ApplyError, Broker, Image, Partition, Resource, Topic};
+pub use record::{
+    BrokerEndpoint, BrokerFeature, ConfigRecord, FeatureLevelRecord, NoOpRecord,
+    PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, Record, RecordError,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UNCHANGED_LEADER, UnregisterBrokerRecord,
+};
+pub use shell::{Feed, MetadataHandle, Update, start};
+
+/// The topic of committed offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic of transactions.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// True for topics that the cluster keeps for itself: clients may read but not write them.
+#[must_use]
+pub fn is_internal(topic: &str) -> bool {
+    topic == OFFSETS_TOPIC || topic == TRANSACTIONS_TOPIC
+}
