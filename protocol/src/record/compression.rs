@@ -194,7 +194,8 @@ fn decompress_gzip(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure>
     loop {
         if filled == output.len() {
             // One byte beyond the limit tells an output that ends there from one that goes on.
-            let room = output.len().saturating_mul(2).min(limit_bytes.saturating_add(1));
+            let doubled = output.len().saturating_mul(2).max(GUESS_BYTES_MIN);
+            let room = doubled.min(limit_bytes.saturating_add(1));
             if room == output.len() {
                 return Err(Failure::TooLarge);
             }
