@@ -1,0 +1,364 @@
+//! One partition: what was accepted, in which order, and from when on it may be seen.
+//!
+//! Offsets are assigned in memory, in the order of arrival; writes follow in that order, several at
+//! a time, and their completions return as events. What may be answered or shown follows from four
+//! positions: `log start <= last stable <= high watermark <= log end`. The high watermark is the
+//! least position that all of the maximal in-sync set has kept (durably, under `flush.mode=ack`);
+//! it never goes back within one leader epoch. A reply leaves only after what it says is true.
+//!
+//! | state | appends | fetches |
+//! |---|---|---|
+//! | opening | refused, retriable | refused, retriable |
+//! | leading | yes | yes |
+//! | recovering: the disk is full, accepted writes are being forgotten | refused, retriable | yes |
+//! | offline: the disk failed | refused, retriable | refused, retriable |
+//!
+//! Pure.
+
+mod isr;
+mod waiters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::error_code::ErrorCode;
+use protocol::ids::{
+    CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition,
+};
+use protocol::record::RecordBatch;
+use protocol::time::Timestamp;
+
+/// Record batches to put at the end of a partition.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The batches, validated at the edge; their base offsets and leader epochs are overwritten.
+    /// All of them are accepted, or none.
+    pub batches: Vec<RecordBatch>,
+    /// Who writes, which decides what is checked.
+    pub origin: Origin,
+    /// When to answer.
+    pub acks: Acks,
+    /// The leader epoch that the writer believes in; refused when it is not the partition's.
+    /// Coordinators set it, so that one that lost its partition cannot write. `None`: any.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// How long the answer may take once accepted. The batches stay in the log when it takes longer.
+    pub timeout: Duration,
+}
+
+/// Who appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer, by a Produce request. Producer epoch, sequence and the state of the transaction
+    /// are checked.
+    Client,
+    /// A coordinator of this cluster, writing its own state. Only the producer epoch is checked.
+    Coordinator,
+}
+
+/// When an append is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// As soon as its offsets are assigned in memory. It may still be lost. Coordinators replay
+    /// then, and hold back what follows from it until the high watermark reaches its end.
+    Accepted,
+    /// Once it is written: `acks=1`. A power cut may take it back, a killed process does not.
+    Written,
+    /// Once the high watermark reached its end: `acks=all`.
+    Committed,
+}
+
+/// Where an append ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The offset of its first record; of the original, when it was a duplicate.
+    pub base_offset: Offset,
+    /// The offset after its last record (exclusive).
+    pub end: Offset,
+    /// When the broker took it, if the topic dates records so (`LogAppendTime`); else `NONE`.
+    pub log_append_time: Timestamp,
+    /// The partition's log start offset at that time.
+    pub log_start: Offset,
+    /// True when these very batches were in the log already: a producer's retry. KIP-98.
+    pub was_duplicate: bool,
+}
+
+/// The end of a transaction in this partition, as the transaction coordinator decided it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndTxnMarker {
+    /// Whose transaction ends.
+    pub producer_id: ProducerId,
+    /// Under which epoch; an older one than the partition knows is refused.
+    pub producer_epoch: ProducerEpoch,
+    /// Which leadership of the coordinator decided; older than the last seen is refused.
+    pub coordinator_epoch: CoordinatorEpoch,
+    /// True: its records become readable to `read_committed`. False: they never will.
+    pub commit: bool,
+}
+
+/// What is known of a partition's positions, as of the last change. All offsets are exclusive ends
+/// but the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// First readable offset.
+    pub log_start: Offset,
+    /// End of what all in-sync replicas have. Nothing at or above it is shown to consumers.
+    pub high_watermark: Offset,
+    /// End of what `read_committed` may see.
+    pub last_stable: Offset,
+    /// Where the next record goes. What lies between it and the high watermark may yet be lost.
+    pub log_end: Offset,
+    /// Whose leadership this is.
+    pub leader_epoch: LeaderEpoch,
+    /// Batch bytes committed since the partition was opened: how much a fetch has to gain.
+    pub committed_bytes: u64,
+    /// How often records that had been accepted were forgotten again, because they could not be
+    /// written. Whoever acted on [`Acks::Accepted`] starts anew from the log when it changes.
+    pub rollbacks: u64,
+    /// False while opening, after a disk error, and after the partition was stopped.
+    pub online: bool,
+}
+
+impl Watermarks {
+    /// The end (exclusive) of what a reader of this isolation may see.
+    #[must_use]
+    pub fn readable_end(&self, isolation: Isolation) -> Offset {
+        match isolation {
+            Isolation::LogEnd => self.log_end,
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable,
+        }
+    }
+}
+
+/// How far a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// To what is written, committed or not: replicas, and coordinators that load their state.
+    LogEnd,
+    /// To the high watermark.
+    ReadUncommitted,
+    /// To the last stable offset.
+    ReadCommitted,
+}
+
+/// One partition's part of a fetch. It is answered at once with what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchFrom {
+    /// First offset wanted. The whole batch that contains it is returned.
+    pub offset: Offset,
+    /// The leader epoch that the reader believes in. Checked before the offset is. KIP-320.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The leader epoch of the last record that the reader has: where histories part. KIP-595.
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+    /// How far it may see.
+    pub isolation: Isolation,
+    /// Most bytes to return.
+    pub max_bytes: usize,
+    /// Return the first batch even if it alone exceeds `max_bytes`. KIP-74.
+    pub at_least_one: bool,
+}
+
+/// What a fetch found.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Whole batches, one after the other. Empty at the readable end.
+    pub records: Bytes,
+    /// The positions that bounded the read.
+    pub watermarks: Watermarks,
+    /// For [`Isolation::ReadCommitted`]: the aborted transactions whose records may be among
+    /// `records`, by ascending first offset. Else empty.
+    pub aborted: Vec<AbortedTransaction>,
+    /// Set when the reader's history is not ours: the largest epoch both know, and where it ended
+    /// here (exclusive). Then `records` is empty. KIP-595.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+/// A transaction that was aborted, for a reader to skip its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Whose.
+    pub producer_id: ProducerId,
+    /// The offset of its first record.
+    pub first_offset: Offset,
+}
+
+/// Which offset is asked for. KIP-79, KIP-734, KIP-1005.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// The readable end.
+    Latest,
+    /// The log start offset.
+    Earliest,
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record at or after this time.
+    At(Timestamp),
+}
+
+/// An offset that was asked for, and what is known of the record there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The offset; `NONE` when no record answers the question.
+    pub offset: Offset,
+    /// The record's timestamp, where the question was about time; else `NONE`.
+    pub timestamp: Timestamp,
+    /// The leader epoch of that offset; `NONE` when unknown.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Why an append was refused. Nothing of it is in the log, but where a variant says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The partition is not led here, is being opened, or was stopped. Retriable after a refresh.
+    #[error("partition {partition} is not led by this broker")]
+    NotLeader {
+        /// Which partition.
+        partition: TopicPartition,
+    },
+    /// The writer's leader epoch is older than the partition's.
+    #[error("partition {partition}: leader epoch {asked} is fenced by {current}")]
+    FencedLeaderEpoch {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The writer's.
+        asked: LeaderEpoch,
+        /// Ours.
+        current: LeaderEpoch,
+    },
+    /// Too few replicas are in sync to accept a write with `acks=all`. Retriable.
+    #[error("partition {partition}: {in_sync} replicas are in sync, {min} are needed")]
+    NotEnoughReplicas {
+        /// Which partition.
+        partition: TopicPartition,
+        /// How many are.
+        in_sync: usize,
+        /// `min.insync.replicas`.
+        min: usize,
+    },
+    /// The in-sync set shrank below the minimum before the append was committed. It is in the log.
+    #[error("partition {partition}: too few replicas are in sync; the records are in the log")]
+    NotEnoughReplicasAfterAppend {
+        /// Which partition.
+        partition: TopicPartition,
+    },
+    /// The producer's id, epoch, sequence or transaction does not allow it.
+    #[error("partition {partition}: {code}")]
+    Producer {
+        /// Which partition.
+        partition: TopicPartition,
+        /// What is wrong.
+        code: ErrorCode,
+    },
+    /// The disk is full, or failed. Retriable: a full disk is tried again, a failed one is not,
+    /// but another replica may take over.
+    #[error("partition {partition}: {reason}")]
+    Storage {
+        /// Which partition.
+        partition: TopicPartition,
+        /// What the disk said.
+        reason: Arc<str>,
+    },
+    /// The answer took longer than the request allowed. The records are in the log.
+    #[error("partition {partition}: not committed within {timeout:?}; the records are in the log")]
+    TimedOut {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The request's limit.
+        timeout: Duration,
+    },
+    /// As much as allowed is waiting to be written already. Retriable.
+    #[error("partition {partition}: too many appends are waiting")]
+    Overloaded {
+        /// Which partition.
+        partition: TopicPartition,
+    },
+}
+
+impl AppendError {
+    /// Kafka's code for it.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend { .. } => ErrorCode::NotEnoughReplicasAfterAppend,
+            Self::Producer { code, .. } => *code,
+            Self::Storage { .. } => ErrorCode::KafkaStorageError,
+            Self::TimedOut { .. } | Self::Overloaded { .. } => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+/// Why a partition could not be read, or an offset not be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The partition is not led here, is being opened, or was stopped. Retriable after a refresh.
+    #[error("partition {partition} is not led by this broker")]
+    NotLeader {
+        /// Which partition.
+        partition: TopicPartition,
+    },
+    /// The reader's leader epoch is older than the partition's: its metadata are stale.
+    #[error("partition {partition}: leader epoch {asked} is fenced by {current}")]
+    FencedLeaderEpoch {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The reader's.
+        asked: LeaderEpoch,
+        /// Ours.
+        current: LeaderEpoch,
+    },
+    /// The reader's leader epoch is newer than the partition's: we lag behind. Retriable.
+    #[error("partition {partition}: leader epoch {asked} is not known yet, ours is {current}")]
+    UnknownLeaderEpoch {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The reader's.
+        asked: LeaderEpoch,
+        /// Ours.
+        current: LeaderEpoch,
+    },
+    /// The offset lies before the log start offset or after the log end offset.
+    #[error("partition {partition}: offset {offset} is outside {log_start}..{log_end}")]
+    OutOfRange {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The offset asked for.
+        offset: Offset,
+        /// First readable offset.
+        log_start: Offset,
+        /// The log end offset.
+        log_end: Offset,
+    },
+    /// The disk failed, or its bytes are not what was written.
+    #[error("partition {partition}: {reason}")]
+    Storage {
+        /// Which partition.
+        partition: TopicPartition,
+        /// What the disk said.
+        reason: Arc<str>,
+    },
+    /// As much as allowed is waiting for this partition already. Retriable.
+    #[error("partition {partition}: too many requests are waiting")]
+    Overloaded {
+        /// Which partition.
+        partition: TopicPartition,
+    },
+}
+
+impl ReadError {
+    /// Kafka's code for it.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Storage { .. } => ErrorCode::KafkaStorageError,
+            Self::Overloaded { .. } => ErrorCode::RequestTimedOut,
+        }
+    }
+}
