@@ -5,10 +5,15 @@
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
 //! - [`metadata`]: what the cluster knows
+//! - [`partition`]: what was accepted, in which order, and from when on it may be seen
+//! - `api`, [`net`]: requests and sockets
 //!
 //! Shell.
 
+mod api;
 pub mod config;
 pub mod disk;
 pub mod limits;
 pub mod metadata;
+pub mod net;
+pub mod partition;

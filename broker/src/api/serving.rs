@@ -1,0 +1,75 @@
+//! What passes between a connection and the rooms behind it.
+//!
+//! A request is served in two steps: what must happen in order of arrival happens before
+//! [`Serve::serve`] returns, the rest in the future that it may return. Shell.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use protocol::api::{AnyRequest, AnyResponse};
+use protocol::time::Now;
+
+/// A decoded request and where it came from.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) context: Context,
+    pub(crate) body: AnyRequest,
+}
+
+/// Where a request came from, and in which version its answer must be.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) version: i16,
+    /// What the client calls itself.
+    pub(crate) client_id: Option<Arc<str>>,
+    /// The name of the listener that accepted the connection.
+    pub(crate) listener: Arc<str>,
+    /// The other end of the connection: `host:port`.
+    pub(crate) peer: Arc<str>,
+    /// When the request was read.
+    pub(crate) now: Now,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Response(AnyResponse),
+    /// The client expects none (`acks=0`).
+    Nothing,
+    /// The connection must end: no response can say what went wrong.
+    Close(&'static str),
+}
+
+impl<R: Into<AnyResponse>> From<R> for Answer {
+    fn from(response: R) -> Self {
+        Self::Response(response.into())
+    }
+}
+
+/// An answer, now or later. Dropping a later one cancels its waiting, not what it set going.
+pub(crate) enum Serving {
+    Ready(Answer),
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Serving {
+    /// An answer that is known already.
+    pub(crate) fn ready(answer: impl Into<Answer>) -> Self {
+        Self::Ready(answer.into())
+    }
+
+    /// An answer that must be waited for.
+    pub(crate) fn later<A: Into<Answer>>(answer: impl Future<Output = A> + Send + 'static) -> Self {
+        Self::Later(Box::pin(async move { answer.await.into() }))
+    }
+}
+
+/// Serves requests: the broker's APIs, or what a test puts in their place.
+pub(crate) trait Serve: Clone + Send + Sync + 'static {
+    /// Begins to serve `request`. Called in order of arrival on each connection.
+    fn serve(&self, request: Request) -> Serving;
+
+    /// The answer to an ApiVersions request of a version that is not supported.
+    fn unsupported_api_versions(&self) -> AnyResponse;
+}

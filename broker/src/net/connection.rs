@@ -1,0 +1,357 @@
+//! One task per connection: frames in, answers out, in the order of the requests.
+//!
+//! Requests are begun in order of arrival, so that batches that a producer sent one after the
+//! other are appended so; then they run side by side, and an answer that is ready early waits for
+//! those before it. Ready answers leave in one vectored write. When as many requests are in flight
+//! as allowed the socket is not read: the peer's own buffers then stop it. Whatever is no request
+//! of Kafka's ends the connection with a line in the log, never more than the connection. Dropping
+//! the task, or its peer's leaving, drops all that still waits. Shell.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context as Polling, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use client::net::BoxStream;
+use protocol::api::{AnyRequest, encode_response, split_request};
+use protocol::api_key::ApiKey;
+use protocol::frame::{FrameError, Framer};
+use protocol::primitive::{Chunks, DecodeError, EncodeError};
+use protocol::time::Clock;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::api::serving::{Answer, Context, Request, Serve, Serving};
+
+/// Requests of one connection that may be in flight. More wait in the socket. Clients that know
+/// their own bound use 5; those that do not (librdkafka without idempotence) are held here.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Room for one read where nothing says how much will come. Most requests fit.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// Most room to make at once for a frame that is announced: the peer must send what it claims
+/// before it is given more.
+const RESERVE_BYTES_MAX: usize = 1 << 20;
+
+/// Slices in one vectored write; more go into the next.
+const SLICES_MAX: usize = 64;
+
+/// How long a peer may take no byte of its answers before it is given up.
+const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// Where a read lands before its size is known; empty between reads.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
+}
+
+/// How a connection is to be treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Larger requests end the connection before room is made for them.
+    pub(crate) request_bytes_max: usize,
+    /// A connection without requests is closed after this time.
+    pub(crate) idle_max: Duration,
+    /// The name of the listener that accepted it.
+    pub(crate) listener: Arc<str>,
+}
+
+/// Why a connection ended, other than that its peer left.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("request {api} version {version}: {source}")]
+    Request { api: &'static str, version: i16, source: DecodeError },
+    #[error("request header: {0}")]
+    Header(DecodeError),
+    #[error("request of key {key} version {version} is not supported")]
+    Unsupported { key: i16, version: i16 },
+    #[error("response {api} version {version}: {source}")]
+    Response { api: &'static str, version: i16, source: EncodeError },
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error("no byte was taken for {0:?}")]
+    Stalled(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Serves one connection until its peer leaves, it is idle for too long, something is wrong with
+/// it, or `draining` becomes true and all its requests are answered.
+pub(crate) async fn serve(
+    stream: BoxStream,
+    peer: Arc<str>,
+    terms: Terms,
+    service: impl Serve,
+    clock: Clock,
+    draining: watch::Receiver<bool>,
+) {
+    let connection = Connection {
+        stream,
+        framer: Framer::new(terms.request_bytes_max),
+        terms,
+        service,
+        clock,
+        peer: peer.clone(),
+        inbox: BytesMut::new(),
+        in_flight: VecDeque::new(),
+    };
+    match connection.run(draining).await {
+        Ok(()) => debug!(%peer, "connection closed"),
+        Err(ConnectionError::Io(error)) => debug!(%peer, %error, "connection lost"),
+        Err(error) => warn!(%peer, %error, "connection closed"),
+    }
+}
+
+/// Resolves once the broker is draining, or gone.
+pub(super) async fn until_draining(mut draining: watch::Receiver<bool>) {
+    let _ = draining.wait_for(|is_draining| *is_draining).await;
+}
+
+struct Connection<S> {
+    stream: BoxStream,
+    framer: Framer,
+    terms: Terms,
+    service: S,
+    clock: Clock,
+    peer: Arc<str>,
+    /// What was read and is not a whole frame yet.
+    inbox: BytesMut,
+    /// Begun and not answered, oldest first.
+    in_flight: VecDeque<InFlight>,
+}
+
+/// A request that was begun.
+struct InFlight {
+    version: i16,
+    correlation_id: i32,
+    serving: Serving,
+}
+
+impl InFlight {
+    /// The frame to answer with, in parts; none when no answer is expected, or none is there yet.
+    fn answer(self) -> Result<Vec<Bytes>, ConnectionError> {
+        let response = match self.serving {
+            Serving::Ready(Answer::Response(response)) => response,
+            Serving::Ready(Answer::Nothing) | Serving::Later(_) => return Ok(Vec::new()),
+            Serving::Ready(Answer::Close(reason)) => return Err(ConnectionError::Refused(reason)),
+        };
+        let (api, version) = (response.api_key().name(), self.version);
+        encode_response(&response, version, self.correlation_id)
+            .map(Chunks::into_parts)
+            .map_err(|source| ConnectionError::Response { api, version, source })
+    }
+}
+
+/// What a connection waited for.
+enum Happened {
+    /// The oldest request in flight can be answered.
+    Answerable,
+    /// Bytes were read.
+    Read,
+    /// The peer will send no more.
+    Ended,
+}
+
+impl<S: Serve> Connection<S> {
+    async fn run(mut self, draining: watch::Receiver<bool>) -> Result<(), ConnectionError> {
+        let mut drain = pin!(until_draining(draining));
+        let mut idle = pin!(tokio::time::sleep(self.terms.idle_max));
+        let mut last_read = self.clock.now().monotonic;
+        let mut is_draining = false;
+        loop {
+            if is_draining && self.in_flight.is_empty() {
+                return Ok(());
+            }
+            let happened = tokio::select! {
+                biased;
+                () = &mut drain, if !is_draining => {
+                    is_draining = true;
+                    continue;
+                }
+                happened = poll_fn(|polling| self.poll(polling, is_draining)) => happened?,
+                () = &mut idle => {
+                    let unread = self.clock.now().monotonic.saturating_sub(last_read);
+                    if unread >= self.terms.idle_max && self.in_flight.is_empty() {
+                        return Ok(());
+                    }
+                    let left = self.terms.idle_max.saturating_sub(unread);
+                    idle.set(tokio::time::sleep(left.max(Duration::from_secs(1))));
+                    continue;
+                }
+            };
+            match happened {
+                Happened::Ended => return Ok(()),
+                Happened::Read => {
+                    last_read = self.clock.now().monotonic;
+                    self.begin_requests()?;
+                }
+                Happened::Answerable => {
+                    let (answers, end) = self.take_answers();
+                    self.write(answers).await?;
+                    end?;
+                    // Room in flight: frames that were held back may begin.
+                    self.begin_requests()?;
+                }
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. Nothing is lost when it is dropped.
+    fn poll(
+        &mut self,
+        polling: &mut Polling<'_>,
+        is_draining: bool,
+    ) -> Poll<Result<Happened, ConnectionError>> {
+        for request in &mut self.in_flight {
+            if let Serving::Later(future) = &mut request.serving
+                && let Poll::Ready(answer) = future.as_mut().poll(polling)
+            {
+                request.serving = Serving::Ready(answer);
+            }
+        }
+        if self.in_flight.front().is_some_and(|oldest| matches!(oldest.serving, Serving::Ready(_)))
+        {
+            return Poll::Ready(Ok(Happened::Answerable));
+        }
+        if is_draining || self.in_flight.len() >= IN_FLIGHT_MAX {
+            return Poll::Pending;
+        }
+        self.poll_read(polling)
+    }
+
+    fn poll_read(&mut self, polling: &mut Polling<'_>) -> Poll<Result<Happened, ConnectionError>> {
+        let polled = if self.inbox.is_empty() {
+            self.poll_read_first(polling)
+        } else {
+            let missing = self.framer.missing(&self.inbox)?;
+            self.inbox.reserve(missing.clamp(1, RESERVE_BYTES_MAX));
+            pin!(self.stream.read_buf(&mut self.inbox)).poll(polling)
+        };
+        polled.map(|read| match read? {
+            0 => Ok(Happened::Ended),
+            _ => Ok(Happened::Read),
+        })
+    }
+
+    /// Reads where nothing is known to come: into this thread's scratch, so that connections that
+    /// wait for a request, which is what most do, hold no buffer.
+    fn poll_read_first(&mut self, polling: &mut Polling<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buf = ReadBuf::new(scratch);
+            let polled = Pin::new(&mut self.stream).poll_read(polling, &mut buf);
+            polled.map_ok(|()| {
+                self.inbox = BytesMut::from(buf.filled());
+                buf.filled().len()
+            })
+        })
+    }
+
+    /// Begins to serve every whole frame that was read, as far as there is room in flight.
+    fn begin_requests(&mut self) -> Result<(), ConnectionError> {
+        while self.in_flight.len() < IN_FLIGHT_MAX {
+            let Some(frame) = self.framer.next(&mut self.inbox)? else { break };
+            let request = self.begin(frame)?;
+            self.in_flight.push_back(request);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, frame: Bytes) -> Result<InFlight, ConnectionError> {
+        let (header, body) = split_request(frame).map_err(ConnectionError::Header)?;
+        let (version, correlation_id) = (header.api_version, header.correlation_id);
+        let Some(api) = header.known() else {
+            if ApiKey::from_wire(header.api_key) == Some(ApiKey::ApiVersions) {
+                // The one refusal that every client can read: version 0 of the response. KIP-511.
+                let answer = Answer::Response(self.service.unsupported_api_versions());
+                return Ok(InFlight {
+                    version: 0,
+                    correlation_id,
+                    serving: Serving::Ready(answer),
+                });
+            }
+            return Err(ConnectionError::Unsupported { key: header.api_key, version });
+        };
+        let body = AnyRequest::decode(api, version, body)
+            .map_err(|source| ConnectionError::Request { api: api.name(), version, source })?;
+        let context = Context {
+            version,
+            client_id: header.client_id.map(Arc::from),
+            listener: self.terms.listener.clone(),
+            peer: self.peer.clone(),
+            now: self.clock.now(),
+        };
+        let serving = self.service.serve(Request { context, body });
+        Ok(InFlight { version, correlation_id, serving })
+    }
+
+    /// Takes all answers that are next in order, encoded; an error ends the connection after them.
+    fn take_answers(&mut self) -> (VecDeque<Bytes>, Result<(), ConnectionError>) {
+        let mut slices = VecDeque::new();
+        let is_ready = |oldest: &mut InFlight| matches!(oldest.serving, Serving::Ready(_));
+        while let Some(request) = self.in_flight.pop_front_if(is_ready) {
+            match request.answer() {
+                Ok(answer) => slices.extend(answer),
+                Err(error) => return (slices, Err(error)),
+            }
+        }
+        (slices, Ok(()))
+    }
+
+    /// Writes all of `slices`. A peer that takes nothing for long is given up.
+    async fn write(&mut self, mut slices: VecDeque<Bytes>) -> Result<(), ConnectionError> {
+        while !slices.is_empty() {
+            let written = {
+                let mut write = pin!(write_some(&mut self.stream, &slices));
+                // The timer costs more than a write that succeeds at once, as nearly all do.
+                match poll_fn(|polling| Poll::Ready(write.as_mut().poll(polling))).await {
+                    Poll::Ready(written) => written?,
+                    Poll::Pending => tokio::time::timeout(WRITE_STALL_MAX, write)
+                        .await
+                        .map_err(|_| ConnectionError::Stalled(WRITE_STALL_MAX))??,
+                }
+            };
+            advance(&mut slices, written)?;
+        }
+        self.stream.flush().await?;
+        Ok(())
+    }
+}
+
+/// Writes as many bytes of `slices` as the stream takes at once.
+async fn write_some(stream: &mut BoxStream, slices: &VecDeque<Bytes>) -> io::Result<usize> {
+    let mut parts = [IoSlice::new(&[]); SLICES_MAX];
+    let mut count = 0;
+    for (part, slice) in parts.iter_mut().zip(slices) {
+        *part = IoSlice::new(slice);
+        count += 1;
+    }
+    poll_fn(|polling| Pin::new(&mut *stream).poll_write_vectored(polling, &parts[..count])).await
+}
+
+/// Drops the first `written` bytes of `slices`.
+fn advance(slices: &mut VecDeque<Bytes>, mut written: usize) -> io::Result<()> {
+    if written == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    while let Some(first) = slices.front_mut() {
+        if written < first.len() {
+            first.advance(written);
+            break;
+        }
+        written -= first.len();
+        slices.pop_front();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,254 @@
+//! What a connection promises, over a network in memory and a service that the test controls.
+//! Shell.
+
+use std::sync::Mutex;
+
+use client::net::memory::MemoryNetwork;
+use client::net::{Connector, Endpoint};
+use protocol::api::versions::{ApiVersionsRequest, ApiVersionsResponse};
+use protocol::api::{decode_response, encode_request};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, mpsc};
+
+use protocol::api::AnyResponse;
+
+use super::*;
+
+/// Answers each ApiVersions request with the number in its client software name as error code,
+/// once the test lets it. `"now"`-prefixed names answer at once.
+#[derive(Clone)]
+struct Fake {
+    begun: mpsc::Sender<String>,
+    gate: Arc<Semaphore>,
+    dropped: Arc<Mutex<u32>>,
+}
+
+/// Counts futures that were dropped.
+struct DropCount(Arc<Mutex<u32>>);
+
+impl Drop for DropCount {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+impl Serve for Fake {
+    fn serve(&self, request: Request) -> Serving {
+        let AnyRequest::ApiVersions(body) = request.body else {
+            return Serving::ready(Answer::Nothing);
+        };
+        let name = body.client_software_name;
+        self.begun.try_send(name.clone()).unwrap();
+        if name == "close" {
+            return Serving::ready(Answer::Close("as the test wishes"));
+        }
+        let (is_now, number) = match name.strip_prefix("now") {
+            Some(number) => (true, number),
+            None => (false, &*name),
+        };
+        let answer =
+            ApiVersionsResponse { error_code: number.parse().unwrap(), ..Default::default() };
+        if is_now {
+            return Serving::Ready(Answer::Response(answer.into()));
+        }
+        let gate = self.gate.clone();
+        let count = DropCount(self.dropped.clone());
+        Serving::later(async move {
+            let _count = count;
+            gate.acquire().await.unwrap().forget();
+            Answer::Response(answer.into())
+        })
+    }
+
+    fn unsupported_api_versions(&self) -> AnyResponse {
+        ApiVersionsResponse { error_code: 35, ..Default::default() }.into()
+    }
+}
+
+struct Fixture {
+    client: BoxStream,
+    fake: Fake,
+    begun: mpsc::Receiver<String>,
+    draining: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn fixture() -> Fixture {
+    let network = MemoryNetwork::new();
+    let endpoint = Endpoint::new("broker", 1);
+    let mut listener = network.listen(endpoint.clone()).unwrap();
+    let client = network.connect(&endpoint).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let (begun_sender, begun) = mpsc::channel(1024);
+    let fake =
+        Fake { begun: begun_sender, gate: Arc::new(Semaphore::new(0)), dropped: Arc::default() };
+    let terms = Terms {
+        request_bytes_max: 1 << 16,
+        idle_max: Duration::from_secs(600),
+        listener: "PLAINTEXT".into(),
+    };
+    let (draining, drain) = watch::channel(false);
+    let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let task = tokio::spawn(serve(stream, "test".into(), terms, fake.clone(), clock, drain));
+    Fixture { client, fake, begun, draining, task }
+}
+
+fn frame(number: i32, name: &str) -> Bytes {
+    let request = ApiVersionsRequest {
+        client_software_name: name.to_owned(),
+        client_software_version: "1".to_owned(),
+        ..Default::default()
+    };
+    encode_request(&request.into(), 3, number, Some("test")).unwrap().into_bytes()
+}
+
+impl Fixture {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.client.write_all(bytes).await.unwrap();
+    }
+
+    /// The next response's correlation id and error code.
+    async fn receive(&mut self, version: i16) -> (i32, i16) {
+        let length = usize::try_from(self.client.read_i32().await.unwrap()).unwrap();
+        let mut frame = vec![0; length];
+        self.client.read_exact(&mut frame).await.unwrap();
+        let (header, response) =
+            decode_response(ApiKey::ApiVersions, version, frame.into()).unwrap();
+        let response = ApiVersionsResponse::try_from(response).unwrap();
+        (header.correlation_id, response.error_code)
+    }
+
+    /// True when the connection ends without another byte.
+    async fn is_closed(mut self) -> bool {
+        let read = self.client.read_u8().await;
+        self.task.await.unwrap();
+        read.is_err()
+    }
+}
+
+#[tokio::test]
+async fn requests_are_begun_in_order_of_arrival_and_answered_in_that_order() {
+    let mut it = fixture().await;
+    // The second and third are ready at once and still wait for the first.
+    for (number, name) in [(1, "1"), (2, "now2"), (3, "now3"), (4, "4")] {
+        it.send(&frame(number, name)).await;
+    }
+    for name in ["1", "now2", "now3", "4"] {
+        assert_eq!(it.begun.recv().await.unwrap(), name);
+    }
+    it.fake.gate.add_permits(2);
+    for number in 1..=4 {
+        let code = i16::try_from(number).unwrap();
+        assert_eq!(it.receive(3).await, (number, code));
+    }
+}
+
+#[tokio::test]
+async fn frames_may_arrive_byte_by_byte() {
+    let mut it = fixture().await;
+    for byte in frame(7, "now9") {
+        it.send(&[byte]).await;
+    }
+    assert_eq!(it.receive(3).await, (7, 9));
+}
+
+#[tokio::test]
+async fn beyond_the_bound_in_flight_no_request_is_begun_until_one_is_answered() {
+    let mut it = fixture().await;
+    let count = i32::try_from(IN_FLIGHT_MAX).unwrap() + 10;
+    for number in 0..count {
+        it.send(&frame(number, "1")).await;
+    }
+    for _ in 0..IN_FLIGHT_MAX {
+        it.begun.recv().await.unwrap();
+    }
+    tokio::task::yield_now().await;
+    assert!(it.begun.try_recv().is_err());
+    it.fake.gate.add_permits(1);
+    assert_eq!(it.receive(3).await, (0, 1));
+    assert!(it.begun.recv().await.is_some());
+    it.fake.gate.add_permits(1000);
+    for number in 1..count {
+        assert_eq!(it.receive(3).await, (number, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_api_versions_request_of_an_unknown_version_is_refused_in_version_0_and_life_goes_on() {
+    let mut it = fixture().await;
+    let mut future = BytesMut::new();
+    // Length, key 18, version 99, correlation id 5, and a body that means nothing to us.
+    future.extend_from_slice(&[0, 0, 0, 11, 0, 18, 0, 99, 0, 0, 0, 5, 0xff, 0xff, 0xff]);
+    it.send(&future).await;
+    assert_eq!(it.receive(0).await, (5, 35));
+    it.send(&frame(6, "now0")).await;
+    assert_eq!(it.receive(3).await, (6, 0));
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_connection() {
+    let http = b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec();
+    let tls = [&[0x16, 3, 1, 2, 0][..], &[1; 600]].concat();
+    let negative = vec![0xff, 0xff, 0xff, 0xff, 0];
+    let too_large = vec![0, 1, 0, 1, 0];
+    let unknown_key = vec![0, 0, 0, 8, 0x7f, 0, 0, 0, 0, 0, 0, 1];
+    let unknown_version = vec![0, 0, 0, 8, 0, 3, 0, 99, 0, 0, 0, 1];
+    let no_header = vec![0, 0, 0, 2, 0, 3];
+    let empty = vec![0, 0, 0, 0];
+    let mut trailing = frame(1, "now1").to_vec();
+    trailing.push(0);
+    trailing[3] += 1;
+    let garbage =
+        [http, tls, negative, too_large, unknown_key, unknown_version, no_header, empty, trailing];
+    for bytes in garbage {
+        let mut it = fixture().await;
+        it.send(&bytes).await;
+        assert!(it.is_closed().await, "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_leaves_cancels_what_still_waits() {
+    let mut it = fixture().await;
+    let half = frame(2, "now2");
+    it.send(&frame(1, "1")).await;
+    it.send(&half[..7]).await;
+    it.begun.recv().await.unwrap();
+    drop(it.client);
+    it.task.await.unwrap();
+    assert_eq!(*it.fake.dropped.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_given_ends_the_connection_after_those_before_it() {
+    let mut it = fixture().await;
+    it.send(&frame(1, "1")).await;
+    it.send(&frame(2, "close")).await;
+    it.fake.gate.add_permits(1);
+    assert_eq!(it.receive(3).await, (1, 1));
+    assert!(it.is_closed().await);
+}
+
+#[tokio::test]
+async fn draining_answers_what_was_begun_and_reads_no_more() {
+    let mut it = fixture().await;
+    it.send(&frame(1, "1")).await;
+    it.begun.recv().await.unwrap();
+    it.draining.send_replace(true);
+    tokio::task::yield_now().await;
+    it.send(&frame(2, "now2")).await;
+    it.fake.gate.add_permits(1);
+    assert_eq!(it.receive(3).await, (1, 1));
+    assert!(it.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_but_not_one_that_waits_for_its_answer() {
+    let mut it = fixture().await;
+    it.send(&frame(1, "1")).await;
+    it.begun.recv().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    it.fake.gate.add_permits(1);
+    assert_eq!(it.receive(3).await, (1, 1));
+    assert!(it.is_closed().await, "and now it is idle");
+}

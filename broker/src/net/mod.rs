@@ -1,0 +1,48 @@
+//! Sockets: how requests come in and answers go out.
+//!
+//! A [`Listener`] yields byte streams: from TCP ([`tcp`]), or from a network inside the process, so
+//! that a broker can be embedded or simulated without a socket. [`server`] accepts and counts
+//! connections and drains them at the end; [`connection`] serves one. Shell.
+
+pub(crate) mod connection;
+pub(crate) mod server;
+pub mod tcp;
+
+use std::io;
+
+use client::net::memory::MemoryListener;
+use client::net::{BoxStream, Endpoint};
+
+/// Where connections come from.
+#[async_trait::async_trait]
+pub trait Listener: Send {
+    /// The listener's name, which decides what its clients are told to connect to: `PLAINTEXT`.
+    fn name(&self) -> &str;
+
+    /// What it is bound to, with the port that it really has.
+    fn endpoint(&self) -> Endpoint;
+
+    /// Waits for the next connection; also says who connected. Dropping it loses no connection.
+    ///
+    /// # Errors
+    /// What the network said. The listener can be asked again.
+    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)>;
+}
+
+/// The name of a listener that needs none.
+pub const PLAINTEXT: &str = "PLAINTEXT";
+
+#[async_trait::async_trait]
+impl Listener for MemoryListener {
+    fn name(&self) -> &str {
+        PLAINTEXT
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        MemoryListener::endpoint(self).clone()
+    }
+
+    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)> {
+        MemoryListener::accept(self).await
+    }
+}

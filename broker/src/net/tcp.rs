@@ -1,0 +1,79 @@
+//! Listening on TCP.
+//!
+//! Small answers leave at once (no Nagle). The port may be 0: a free one is taken and told. Shell.
+
+use std::io;
+
+use client::net::{BoxStream, Endpoint};
+use tokio::net::TcpListener as Socket;
+
+use super::Listener;
+
+/// A bound TCP socket that accepts connections.
+#[derive(Debug)]
+pub struct TcpListener {
+    name: String,
+    endpoint: Endpoint,
+    socket: Socket,
+}
+
+impl TcpListener {
+    /// Listens on `host` and `port`. An empty host means every interface; port 0 a free one.
+    ///
+    /// # Errors
+    /// When the address does not resolve or is taken.
+    pub async fn bind(name: &str, host: &str, port: u16) -> io::Result<Self> {
+        // The IPv6 wildcard takes IPv4 connections too, where there is IPv6 at all.
+        let hosts: &[&str] = if host.is_empty() { &["::", "0.0.0.0"] } else { &[host] };
+        let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for host in hosts {
+            match Socket::bind((*host, port)).await {
+                Ok(socket) => {
+                    let port = socket.local_addr()?.port();
+                    let endpoint = Endpoint::new(*host, port);
+                    return Ok(Self { name: name.to_owned(), endpoint, socket });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+#[async_trait::async_trait]
+impl Listener for TcpListener {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)> {
+        let (stream, peer) = self.socket.accept().await?;
+        stream.set_nodelay(true)?;
+        let peer = Endpoint::new(peer.ip().to_string(), peer.port());
+        Ok((Box::new(stream), peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn port_zero_is_a_free_port_and_what_is_sent_arrives() {
+        let mut listener = TcpListener::bind("PLAINTEXT", "127.0.0.1", 0).await.unwrap();
+        let at = listener.endpoint();
+        assert_ne!(at.port, 0);
+        let mut client = tokio::net::TcpStream::connect((&*at.host, at.port)).await.unwrap();
+        let (mut server, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer.port, client.local_addr().unwrap().port());
+        client.write_all(b"ping").await.unwrap();
+        let mut got = [0; 4];
+        server.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"ping");
+    }
+}
