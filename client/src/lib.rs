@@ -9,5 +9,9 @@
 //!
 //! Pure.
 
+pub mod backoff;
+pub mod cluster;
 pub mod net;
+#[cfg(test)]
+mod testing;
 pub mod time;

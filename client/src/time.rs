@@ -35,6 +35,14 @@ pub fn virtual_clock(wall_origin: Timestamp) -> Clock {
     })
 }
 
+/// The moment `after` from now on tokio's clock, for its timers alone.
+#[expect(clippy::disallowed_methods, reason = "this is where the ban of direct clocks ends")]
+pub(crate) fn deadline_after(after: Duration) -> tokio::time::Instant {
+    // A century instead of an overflow: longer than any process lives.
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    tokio::time::Instant::now() + after.min(LONGEST)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

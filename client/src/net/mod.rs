@@ -2,10 +2,18 @@
 //!
 //! A [`Connector`] opens streams to [`Endpoint`]s. There are three: TCP ([`tcp`]), a network
 //! inside the process ([`memory`]), and the simulator's, which adds delay, loss and partitions.
-//! Shell.
+//! On top of it, [`connection`] speaks Kafka's protocol to one endpoint and [`pool`] keeps one
+//! connection per broker and purpose. Shell.
 
+pub mod connection;
+mod handshake;
 pub mod memory;
+pub mod negotiation;
+mod parts;
+pub mod pool;
 pub mod tcp;
+
+pub use handshake::SaslPlain;
 
 use std::fmt;
 use std::io;
