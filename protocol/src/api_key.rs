@@ -156,3 +156,70 @@ impl fmt::Display for ApiKey {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_agrees_with_the_descriptors_of_an_independent_codec() {
+        /// APIs that the oracle knows in versions after Kafka 4.3, and the last of 4.3.
+        const GREW_SINCE: [(ApiKey, i16); 2] =
+            [(ApiKey::TxnOffsetCommit, 5), (ApiKey::DeleteGroups, 2)];
+        for &api in ApiKey::ALL {
+            let theirs = kafka_wire::API_DESCRIPTORS
+                .iter()
+                .find(|theirs| theirs.api_key.value() == api.to_wire())
+                .unwrap_or_else(|| panic!("{api} is unknown to the oracle"));
+            assert_eq!(format!("{api}Request"), theirs.request.name);
+            assert_eq!(*api.versions().start(), theirs.supported_versions.min().value(), "{api}");
+            let newest = theirs.latest_stable_version().expect("a version").value();
+            let grew = GREW_SINCE.iter().find(|&&(grown, _)| grown == api);
+            let newest = grew.map_or(newest, |&(_, last)| {
+                assert!(last < newest, "{api} did not grow");
+                last
+            });
+            assert_eq!(*api.versions().end(), newest, "{api}");
+            let flexible = theirs.flexible_versions.map(|versions| versions.min().value());
+            assert_eq!(api.first_flexible(), flexible, "{api}");
+        }
+    }
+
+    #[test]
+    fn keys_ascend_and_survive_the_wire() {
+        assert!(ApiKey::ALL.windows(2).all(|pair| pair[0].to_wire() < pair[1].to_wire()));
+        for &api in ApiKey::ALL {
+            assert_eq!(ApiKey::from_wire(api.to_wire()), Some(api));
+        }
+        assert_eq!(ApiKey::from_wire(4), None);
+        assert_eq!(ApiKey::from_wire(-1), None);
+    }
+
+    #[test]
+    fn produce_alone_is_advertised_below_what_it_serves() {
+        for &api in ApiKey::ALL {
+            let served = *api.versions().start();
+            let advertised = if api == ApiKey::Produce { 0 } else { served };
+            assert_eq!(api.advertised_min(), advertised, "{api}");
+            assert!(api.advertised_min() <= served, "{api}");
+        }
+        assert_eq!(ApiKey::Produce.versions(), 3..=13);
+    }
+
+    #[test]
+    fn an_unstable_version_is_not_offered() {
+        assert_eq!(ApiKey::InitProducerId.versions(), 0..=5);
+    }
+
+    #[test]
+    fn the_response_header_of_api_versions_is_never_flexible() {
+        for version in 0..=99 {
+            assert_eq!(ApiKey::ApiVersions.response_header_version(version), 0);
+        }
+        assert_eq!(ApiKey::ApiVersions.request_header_version(2), 1);
+        assert_eq!(ApiKey::ApiVersions.request_header_version(3), 2);
+        assert_eq!(ApiKey::Metadata.response_header_version(8), 0);
+        assert_eq!(ApiKey::Metadata.response_header_version(9), 1);
+        assert_eq!(ApiKey::SaslHandshake.request_header_version(1), 1);
+    }
+}

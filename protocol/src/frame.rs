@@ -83,3 +83,66 @@ impl Framer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framer() -> Framer {
+        Framer::new(100)
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_the_bytes_arrive() {
+        let stream = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01z";
+        for step in 1..=stream.len() {
+            let mut buffer = BytesMut::new();
+            let mut frames = Vec::new();
+            for piece in stream.chunks(step) {
+                buffer.extend_from_slice(piece);
+                while let Some(frame) = framer().next(&mut buffer).unwrap() {
+                    frames.push(frame);
+                }
+            }
+            assert_eq!(frames, [&b"abc"[..], b"", b"z"], "in steps of {step}");
+            assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_known_as_soon_as_the_prefix_is() {
+        assert_eq!(framer().missing(b""), Ok(4));
+        assert_eq!(framer().missing(b"\0\0"), Ok(2));
+        assert_eq!(framer().missing(b"\0\0\0\x03a"), Ok(2));
+        assert_eq!(framer().missing(b"\0\0\0\x03abcd"), Ok(0));
+    }
+
+    #[test]
+    fn a_frame_above_the_limit_is_refused_before_it_arrives() {
+        let mut buffer = BytesMut::from(&b"\0\0\0\x65"[..]);
+        let capacity = buffer.capacity();
+        let refused = Err(FrameError::TooLarge { length: 101, limit: 100 });
+        assert_eq!(framer().next(&mut buffer), refused);
+        assert_eq!(buffer.capacity(), capacity);
+        assert_eq!(framer().missing(b"\0\0\0\x64"), Ok(100));
+    }
+
+    #[test]
+    fn strangers_are_refused_by_their_first_bytes() {
+        for stranger in [&b"GET / HTTP/1.1"[..], b"\x16\x03\x01\x02\x00", b"\x80\0\0\0"] {
+            let mut buffer = BytesMut::from(stranger);
+            assert!(framer().next(&mut buffer).is_err(), "{stranger:?}");
+            assert!(Framer::new(crate::limits::FRAME_BYTES_MAX).next(&mut buffer).is_err());
+        }
+        let negative = Err(FrameError::Negative { length: -1 });
+        assert_eq!(framer().missing(b"\xff\xff\xff\xff"), negative);
+    }
+
+    #[test]
+    fn a_frame_shares_the_buffer() {
+        let mut buffer = BytesMut::from(&b"\0\0\0\x03abc"[..]);
+        let at = buffer.as_ptr();
+        let frame = framer().next(&mut buffer).unwrap().unwrap();
+        assert_eq!(frame.as_ptr(), at.wrapping_add(PREFIX_BYTES));
+    }
+}

@@ -111,3 +111,92 @@ impl ResponseHeader {
 fn skip_tags(reader: &mut Reader) -> Result<(), DecodeError> {
     reader.tagged_fields(&mut |_, _| Ok(false))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kafka_protocol::messages as kp;
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+
+    fn header(api_key: i16, api_version: i16, client_id: Option<&str>) -> RequestHeader {
+        let client_id = client_id.map(str::to_owned);
+        RequestHeader { api_key, api_version, correlation_id: 7, client_id }
+    }
+
+    fn written(header: &RequestHeader) -> Bytes {
+        let mut writer = Writer::new();
+        header.encode(&mut writer).unwrap();
+        writer.finish().into_bytes()
+    }
+
+    #[test]
+    fn request_headers_are_those_of_an_independent_codec() {
+        for &api in ApiKey::ALL {
+            for version in api.versions() {
+                for client_id in [None, Some(""), Some("consumer-1")] {
+                    let ours = header(api.to_wire(), version, client_id);
+                    let theirs = kp::RequestHeader::default()
+                        .with_request_api_key(api.to_wire())
+                        .with_request_api_version(version)
+                        .with_correlation_id(7)
+                        .with_client_id(client_id.map(|id| id.to_owned().into()));
+                    let mut bytes = bytes::BytesMut::new();
+                    theirs.encode(&mut bytes, api.request_header_version(version)).unwrap();
+                    assert_eq!(written(&ours), bytes, "{api} v{version}");
+                    let mut reader = Reader::new(bytes.freeze());
+                    assert_eq!(RequestHeader::decode(&mut reader), Ok(ours));
+                    assert_eq!(reader.finish(), Ok(()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_client_id_of_a_flexible_header_has_a_fixed_width_length() {
+        let bytes = written(&header(ApiKey::Metadata.to_wire(), 12, Some("ab")));
+        assert_eq!(bytes, &b"\0\x03\0\x0c\0\0\0\x07\0\x02ab\0"[..]);
+    }
+
+    #[test]
+    fn an_unknown_request_still_says_how_to_answer_it() {
+        for (api_key, api_version) in [(999, 0), (4, 2), (18, 99), (-1, -1), (0, 2)] {
+            let mut bytes = Vec::new();
+            bytes.extend(i16::to_be_bytes(api_key));
+            bytes.extend(i16::to_be_bytes(api_version));
+            bytes.extend(7i32.to_be_bytes());
+            bytes.extend(b"\x7f\xff garbage");
+            let mut reader = Reader::new(bytes.into());
+            let decoded = RequestHeader::decode(&mut reader).unwrap();
+            assert_eq!(decoded, header(api_key, api_version, None));
+            assert_eq!(decoded.known(), None);
+        }
+    }
+
+    #[test]
+    fn unknown_tags_of_a_header_are_skipped() {
+        let mut bytes = written(&header(ApiKey::Metadata.to_wire(), 12, None)).to_vec();
+        *bytes.last_mut().unwrap() = 1;
+        bytes.extend(b"\x05\x02xy");
+        let mut reader = Reader::new(bytes.into());
+        assert!(RequestHeader::decode(&mut reader).is_ok());
+        assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn the_header_of_an_api_versions_response_is_never_flexible() {
+        let encode = |api, version| {
+            let mut writer = Writer::new();
+            ResponseHeader { correlation_id: 7 }.encode(api, version, &mut writer).unwrap();
+            writer.finish().into_bytes()
+        };
+        assert_eq!(encode(ApiKey::ApiVersions, 5), &b"\0\0\0\x07"[..]);
+        assert_eq!(encode(ApiKey::Metadata, 8), &b"\0\0\0\x07"[..]);
+        assert_eq!(encode(ApiKey::Metadata, 9), &b"\0\0\0\x07\0"[..]);
+        let mut reader = Reader::new(encode(ApiKey::Metadata, 9));
+        let decoded = ResponseHeader::decode(ApiKey::Metadata, 9, &mut reader);
+        assert_eq!(decoded, Ok(ResponseHeader { correlation_id: 7 }));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+}

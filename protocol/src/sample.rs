@@ -35,7 +35,7 @@ macro_rules! numbers {
                 match rng.below(6) {
                     0 => <$number>::MAX,
                     1 => <$number>::MIN,
-                    2 => 0 as $number,
+                    2 => <$number>::default(),
                     _ => $from(rng.next_u64()),
                 }
             }
@@ -175,4 +175,37 @@ macro_rules! wire_sample {
             $crate::wire!(@default $default)
         }
     };
+}
+
+/// `bytes` with some damage: flipped, overwritten, cut, doubled or extended.
+#[must_use]
+pub fn damage(bytes: &[u8], rng: &mut Rng) -> Bytes {
+    /// Bytes at which lengths, counts and tags go wrong.
+    const EDGES: [u8; 6] = [0x00, 0x01, 0x7f, 0x80, 0xfe, 0xff];
+    let mut damaged = bytes.to_vec();
+    for _ in 0..=rng.below(3) {
+        let at = index(rng, damaged.len());
+        let byte = if rng.chance(2) { EDGES[index(rng, EDGES.len())] } else { low_byte(rng) };
+        match rng.below(6) {
+            0 => damaged.truncate(at),
+            1 => damaged.push(byte),
+            2 => damaged.extend_from_within(at..),
+            3 => damaged.insert(at, byte),
+            _ if damaged.is_empty() => {}
+            4 => damaged[at] ^= 1 << rng.below(8),
+            _ => damaged[at] = byte,
+        }
+    }
+    damaged.into()
+}
+
+/// Below `length`; 0 when that is 0.
+fn index(rng: &mut Rng, length: usize) -> usize {
+    let bound = u64::try_from(length).expect("lengths fit 64 bits");
+    usize::try_from(rng.below(bound)).expect("below a length")
+}
+
+fn low_byte(rng: &mut Rng) -> u8 {
+    let [byte] = low(rng.next_u64());
+    byte
 }
