@@ -6,7 +6,7 @@
 //! that a broker or a retrying producer makes are here too; those within the checksum copy the
 //! batch. Pure.
 
-use super::compression;
+use super::compression::{self, Codec};
 use super::entry::{DecodedRecords, Records};
 use super::header::{
     BatchError, BatchHeader, CHECKED_AT, CRC_AT, HEADER_BYTES, MAGIC, PREFIX_BYTES, TimestampType,
@@ -101,7 +101,7 @@ impl RecordBatch {
     /// [`BatchError::Compressed`] alone: decode it instead.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
-        Records::new(&self.header, self.payload())
+        Records::new(&self.header, &self.bytes[HEADER_BYTES..])
     }
 
     /// Decompresses the records, if need be, into at most `limit_bytes`. An uncompressed batch is
@@ -111,10 +111,12 @@ impl RecordBatch {
     /// [`BatchError::Compression`] when the records do not decompress, or to more than the limit.
     pub fn decode(&self, limit_bytes: usize) -> Result<DecodedBatch, BatchError> {
         let payload = self.bytes.slice(HEADER_BYTES..);
-        let records =
-            compression::decompress(self.header.attributes.codec(), payload, limit_bytes).map_err(
-                |source| BatchError::Compression { base_offset: self.header.base_offset, source },
-            )?;
+        let codec = self.header.attributes.codec();
+        // An empty batch may claim a codec and have no frame.
+        let codec = if payload.is_empty() { Codec::None } else { codec };
+        let records = compression::decompress(codec, payload, limit_bytes).map_err(|source| {
+            BatchError::Compression { base_offset: self.header.base_offset, source }
+        })?;
         Ok(DecodedBatch { header: self.header, records })
     }
 
@@ -162,11 +164,6 @@ impl RecordBatch {
         header.crc = crc_fast::crc32_iscsi(&bytes[CHECKED_AT..]);
         bytes[CRC_AT..CHECKED_AT].copy_from_slice(&header.crc.to_be_bytes());
         Self { header, bytes: bytes.into() }
-    }
-
-    /// The records as they are stored: perhaps compressed.
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.bytes[HEADER_BYTES..]
     }
 }
 

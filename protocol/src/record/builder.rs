@@ -6,6 +6,7 @@
 
 use super::batch::RecordBatch;
 use super::compression::{self, Codec};
+use super::entry::HeadersRef;
 use super::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
 use super::varint::{Scratch, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, varint_bytes, varlong_bytes};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
@@ -56,9 +57,6 @@ pub struct BatchBuilder {
     max_timestamp: Timestamp,
 }
 
-/// A header to append: key, and value or null.
-type HeaderParts<'a> = (&'a str, Option<&'a [u8]>);
-
 impl BatchBuilder {
     /// An empty batch.
     #[must_use]
@@ -99,6 +97,7 @@ impl BatchBuilder {
         // Readers add with wrap-around, so any two timestamps have a delta.
         let timestamp_delta = timestamp.0.wrapping_sub(self.base_timestamp.0);
         let offset_delta = self.record_count;
+        let headers = HeaderSource::Parts(headers);
         write_record(&mut self.buffer, timestamp_delta, offset_delta, key, value, headers);
         self.record_count += 1;
         Ok(offset_delta)
@@ -206,26 +205,66 @@ impl BatchBuilder {
     }
 }
 
+/// A header to append: key, and value or null.
+type HeaderParts<'a> = (&'a str, Option<&'a [u8]>);
+
+/// Where a record's headers come from.
+#[derive(Clone, Copy)]
+pub(super) enum HeaderSource<'a> {
+    /// From an application.
+    Parts(&'a [HeaderParts<'a>]),
+    /// From another batch, as they lay there.
+    Raw(HeadersRef<'a>),
+}
+
+impl HeaderSource<'_> {
+    fn count(&self) -> i32 {
+        length_of(match self {
+            Self::Parts(parts) => parts.len(),
+            Self::Raw(headers) => headers.len(),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Parts(parts) => parts
+                .iter()
+                .map(|(key, value)| nullable_bytes(Some(key.as_bytes())) + nullable_bytes(*value))
+                .sum(),
+            Self::Raw(headers) => headers.raw().len(),
+        }
+    }
+
+    fn write(&self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Parts(parts) => {
+                for (key, value) in *parts {
+                    write_nullable(buffer, Some(key.as_bytes()));
+                    write_nullable(buffer, *value);
+                }
+            }
+            Self::Raw(headers) => buffer.extend_from_slice(headers.raw()),
+        }
+    }
+}
+
 /// Appends one record to `buffer`.
-fn write_record(
+pub(super) fn write_record(
     buffer: &mut Vec<u8>,
     timestamp_delta: i64,
     offset_delta: i32,
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    headers: &[HeaderParts<'_>],
+    headers: HeaderSource<'_>,
 ) {
-    let header_count = length_of(headers.len());
+    let header_count = headers.count();
     let body_bytes = 1
         + varlong_bytes(timestamp_delta)
         + varint_bytes(offset_delta)
         + nullable_bytes(key)
         + nullable_bytes(value)
         + varint_bytes(header_count)
-        + headers
-            .iter()
-            .map(|(key, value)| nullable_bytes(Some(key.as_bytes())) + nullable_bytes(*value))
-            .sum::<usize>();
+        + headers.bytes();
     let mut head = Scratch::<HEAD_BYTES_MAX>::new();
     head.varint(length_of(body_bytes));
     // The attributes of a record have no meaning yet.
@@ -238,10 +277,7 @@ fn write_record(
     buffer.extend_from_slice(key.unwrap_or_default());
     write_nullable(buffer, value);
     write_varint(buffer, header_count);
-    for (key, value) in headers {
-        write_nullable(buffer, Some(key.as_bytes()));
-        write_nullable(buffer, *value);
-    }
+    headers.write(buffer);
 }
 
 fn write_nullable(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {

@@ -94,8 +94,8 @@ pub struct DecodedRecords {
 impl<'a> Records<'a> {
     pub(super) fn new(header: &BatchHeader, payload: &'a [u8]) -> Self {
         let codec = header.attributes.codec();
-        let refusal = codec
-            .compresses()
+        // An empty batch may claim a codec and have no frame.
+        let refusal = (codec.compresses() && !payload.is_empty())
             .then_some(BatchError::Compressed { base_offset: header.base_offset, codec });
         Self { refusal, ..Self::decoded(header, payload) }
     }
@@ -308,6 +308,11 @@ impl<'a> HeadersRef<'a> {
     #[must_use]
     pub fn last(&self, key: &str) -> Option<Header<'a>> {
         self.iter().filter(|header| header.key == key).last()
+    }
+
+    /// The headers as they lie in the record, after their count.
+    pub(super) fn raw(&self) -> &'a [u8] {
+        self.raw
     }
 }
 

@@ -217,6 +217,12 @@ impl Attributes {
         self.bits & DELETE_HORIZON_BIT != 0
     }
 
+    /// These attributes with another codec.
+    #[must_use]
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Self { bits: self.bits & !CODEC_BITS | codec.to_wire(), codec }
+    }
+
     /// These attributes with timestamps of this type.
     #[must_use]
     pub fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {

@@ -32,6 +32,7 @@ mod control;
 mod entry;
 mod header;
 mod lz4;
+mod retain;
 #[cfg(test)]
 mod tests;
 mod validate;

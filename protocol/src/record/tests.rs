@@ -267,6 +267,18 @@ fn an_empty_batch_that_compaction_left_is_readable_and_keeps_its_offsets() {
 }
 
 #[test]
+fn an_empty_batch_may_claim_a_codec_without_a_frame() {
+    let batch = forged(&batch_of(Codec::Gzip, &plain(3)), |raw| {
+        raw.truncate(61);
+        raw[8..12].copy_from_slice(&49_i32.to_be_bytes());
+        raw[57..61].copy_from_slice(&0_i32.to_be_bytes());
+    })
+    .unwrap();
+    assert_eq!(batch.records().count(), 0);
+    assert_eq!(records_of(&batch), []);
+}
+
+#[test]
 fn compressed_records_must_be_decoded() {
     let batch = batch_of(Codec::Gzip, &plain(3));
     let items: Vec<_> = batch.records().collect();
@@ -396,4 +408,65 @@ proptest! {
             .collect();
         prop_assert_eq!(read, records);
     }
+}
+
+proptest! {
+    #[test]
+    fn compaction_keeps_the_chosen_records_and_the_identity_of_the_batch(
+        records in any_records(),
+        codec in any_codec(),
+        keep in prop::collection::vec(any::<bool>(), 40),
+        horizon in prop::option::of(any::<i64>().prop_map(Timestamp)),
+    ) {
+        let builder = builder_of(codec, &records);
+        let batch = builder.finish(ProducerId(1), ProducerEpoch(2), Sequence(3), true);
+        let batch = batch.stamped(Offset(1000), LeaderEpoch(4)).into_batch();
+        let kept = |offset: Offset| keep[usize::try_from(offset.0 - 1000).unwrap()];
+        let left = batch
+            .retain(DECOMPRESSED_BYTES_MAX, horizon, |record| kept(record.offset))
+            .unwrap();
+        let left = RecordBatch::parse(left.into_bytes()).unwrap();
+        prop_assert_eq!(left.verify_crc(), Ok(()));
+        let mut want = records_of(&batch);
+        want.retain(|record| kept(record.offset));
+        prop_assert_eq!(&records_of(&left), &want);
+
+        let (header, before) = (*left.header(), *batch.header());
+        prop_assert_eq!(header.attributes.has_delete_horizon(), horizon.is_some());
+        if let Some(horizon) = horizon {
+            prop_assert_eq!(header.base_timestamp, horizon);
+        }
+        let newest = want.iter().map(|record| record.timestamp).max();
+        prop_assert_eq!(header.max_timestamp, newest.unwrap_or(before.max_timestamp));
+        let identity = BatchHeader {
+            batch_length: header.batch_length,
+            crc: header.crc,
+            attributes: header.attributes,
+            base_timestamp: header.base_timestamp,
+            max_timestamp: header.max_timestamp,
+            record_count: i32::try_from(want.len()).unwrap(),
+            ..before
+        };
+        prop_assert_eq!(header, identity);
+        prop_assert_eq!(header.attributes.is_transactional(), true);
+    }
+}
+
+#[test]
+fn the_first_delete_horizon_is_the_one_that_counts() {
+    let batch = batch_of(Codec::Lz4, &plain(3));
+    let retain = |batch: &RecordBatch, horizon| {
+        batch.retain(DECOMPRESSED_BYTES_MAX, Some(Timestamp(horizon)), |_| true).unwrap()
+    };
+    let first = retain(&batch, 500);
+    assert_eq!(first.header().base_timestamp, Timestamp(500));
+    assert_eq!(retain(&first, 900), first);
+    assert_eq!(records_of(&first), records_of(&batch));
+}
+
+#[test]
+fn compaction_that_keeps_all_shares_the_batch() {
+    let batch = batch_of(Codec::Zstd, &plain(3));
+    let left = batch.retain(DECOMPRESSED_BYTES_MAX, None, |_| true).unwrap();
+    assert_eq!(left.bytes().as_ptr(), batch.bytes().as_ptr());
 }
