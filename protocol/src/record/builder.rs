@@ -8,16 +8,15 @@ use super::batch::RecordBatch;
 use super::compression::{self, Codec};
 use super::entry::HeadersRef;
 use super::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
-use super::varint::{Scratch, VARINT_BYTES_MAX, VARLONG_BYTES_MAX, varint_bytes, varlong_bytes};
+use super::varint::{
+    SCRATCH_BYTES, Scratch, VARINT_BYTES_MAX, varint_bytes, varlong_bytes, write_varint,
+};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::time::Timestamp;
 
 /// 1 GiB: ceiling of a batch before compression. Half of what its length field could say, so that
 /// even incompressible records still fit it after a codec's framing.
 const BATCH_BYTES_MAX: usize = 1 << 30;
-
-/// Length, attributes, timestamp delta, offset delta and key length of a record.
-const HEAD_BYTES_MAX: usize = 3 * VARINT_BYTES_MAX + VARLONG_BYTES_MAX + 1;
 
 /// How a batch is built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +111,7 @@ impl BatchBuilder {
     ) -> usize {
         let bodies = key.map_or(0, <[u8]>::len).saturating_add(value.map_or(0, <[u8]>::len));
         headers.iter().fold(
-            bodies.saturating_add(HEAD_BYTES_MAX + 2 * VARINT_BYTES_MAX),
+            bodies.saturating_add(SCRATCH_BYTES + 2 * VARINT_BYTES_MAX),
             |sum, (key, value)| {
                 sum.saturating_add(key.len())
                     .saturating_add(value.map_or(0, <[u8]>::len))
@@ -265,36 +264,33 @@ pub(super) fn write_record(
         + nullable_bytes(value)
         + varint_bytes(header_count)
         + headers.bytes();
-    let mut head = Scratch::<HEAD_BYTES_MAX>::new();
+    let mut head = Scratch::new();
     head.varint(length_of(body_bytes));
     // The attributes of a record have no meaning yet.
     head.byte(0);
     head.varlong(timestamp_delta);
     head.varint(offset_delta);
     head.varint(nullable_length(key));
-    buffer.reserve(VARINT_BYTES_MAX + body_bytes);
-    buffer.extend_from_slice(head.as_slice());
+    buffer.reserve(SCRATCH_BYTES + body_bytes);
+    head.append_to(buffer);
     buffer.extend_from_slice(key.unwrap_or_default());
     write_nullable(buffer, value);
     write_varint(buffer, header_count);
     headers.write(buffer);
 }
 
+#[inline]
 fn write_nullable(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
     write_varint(buffer, nullable_length(bytes));
     buffer.extend_from_slice(bytes.unwrap_or_default());
 }
 
-fn write_varint(buffer: &mut Vec<u8>, value: i32) {
-    let mut scratch = Scratch::<VARINT_BYTES_MAX>::new();
-    scratch.varint(value);
-    buffer.extend_from_slice(scratch.as_slice());
-}
-
+#[inline]
 fn nullable_bytes(bytes: Option<&[u8]>) -> usize {
     varint_bytes(nullable_length(bytes)) + bytes.map_or(0, <[u8]>::len)
 }
 
+#[inline]
 fn nullable_length(bytes: Option<&[u8]>) -> i32 {
     bytes.map_or(-1, |bytes| length_of(bytes.len()))
 }

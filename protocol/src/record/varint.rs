@@ -46,10 +46,8 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn varint(&mut self) -> Option<i32> {
-        let (&first, rest) = self.rest.split_first()?;
-        if first < 0x80 {
-            self.rest = rest;
-            return Some(unzigzag32(u32::from(first)));
+        if let Some(short) = self.short() {
+            return Some(unzigzag32(short));
         }
         let raw = self.unsigned(VARINT_BYTES_MAX)?;
         Some(unzigzag32(u32::try_from(raw).ok()?))
@@ -57,14 +55,29 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn varlong(&mut self) -> Option<i64> {
-        let (&first, rest) = self.rest.split_first()?;
-        if first < 0x80 {
-            self.rest = rest;
-            return Some(unzigzag64(u64::from(first)));
+        if let Some(short) = self.short() {
+            return Some(unzigzag64(u64::from(short)));
         }
         self.unsigned(VARLONG_BYTES_MAX).map(unzigzag64)
     }
 
+    /// An integer of one or two bytes, which nearly all of a record's are.
+    #[inline]
+    fn short(&mut self) -> Option<u32> {
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Some(u32::from(first))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.rest = rest;
+                Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+            }
+            _ => None,
+        }
+    }
+
+    #[cold]
     fn unsigned(&mut self, bytes_max: usize) -> Option<u64> {
         let mut value = 0_u64;
         let mut shift = 0_u32;
@@ -85,18 +98,23 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Writes varints into a small array on the stack, so that a record's head costs one copy into
-/// the batch.
+/// The head of a record, put together on the stack so that it costs one copy into the batch.
 #[derive(Debug)]
-pub(super) struct Scratch<const N: usize> {
-    bytes: [u8; N],
+pub(super) struct Scratch {
+    bytes: [u8; SCRATCH_BYTES],
     length: usize,
 }
 
-impl<const N: usize> Scratch<N> {
+/// 32: room for a record's length, attributes, both deltas and the key's length, rounded up to
+/// what two vector registers copy.
+pub(super) const SCRATCH_BYTES: usize = 32;
+
+const _: () = assert!(3 * VARINT_BYTES_MAX + VARLONG_BYTES_MAX < SCRATCH_BYTES);
+
+impl Scratch {
     #[inline]
     pub(super) fn new() -> Self {
-        Self { bytes: [0; N], length: 0 }
+        Self { bytes: [0; SCRATCH_BYTES], length: 0 }
     }
 
     #[inline]
@@ -124,10 +142,25 @@ impl<const N: usize> Scratch<N> {
         self.byte(low_seven(value));
     }
 
+    /// Appends what was put together to `buffer`.
     #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.length]
+    pub(super) fn append_to(&self, buffer: &mut Vec<u8>) {
+        // Copying all and cutting off is faster than a copy of a length known only now.
+        let end = buffer.len() + self.length;
+        buffer.extend_from_slice(&self.bytes);
+        buffer.truncate(end);
     }
+}
+
+/// Appends `value` to `buffer`.
+#[inline]
+pub(super) fn write_varint(buffer: &mut Vec<u8>, value: i32) {
+    let mut raw = zigzag32(value);
+    while raw >= 0x80 {
+        buffer.push(low_seven(u64::from(raw)) | 0x80);
+        raw >>= 7;
+    }
+    buffer.push(low_seven(u64::from(raw)));
 }
 
 /// How many bytes `value` takes as a varint.
@@ -181,9 +214,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn written(value: i64) -> Vec<u8> {
-        let mut out = Scratch::<VARLONG_BYTES_MAX>::new();
-        out.varlong(value);
-        out.as_slice().to_vec()
+        let mut scratch = Scratch::new();
+        scratch.varlong(value);
+        let mut out = Vec::new();
+        scratch.append_to(&mut out);
+        out
     }
 
     #[test]
@@ -234,10 +269,10 @@ mod tests {
             prop_assert_eq!(cursor.varlong(), Some(value));
             prop_assert!(cursor.is_empty());
 
-            let mut out = Scratch::<VARINT_BYTES_MAX>::new();
-            out.varint(narrow);
-            prop_assert_eq!(out.as_slice().len(), varint_bytes(narrow));
-            prop_assert_eq!(Cursor::new(out.as_slice()).varint(), Some(narrow));
+            let mut out = Vec::new();
+            write_varint(&mut out, narrow);
+            prop_assert_eq!(out.len(), varint_bytes(narrow));
+            prop_assert_eq!(Cursor::new(&out).varint(), Some(narrow));
         }
     }
 }
