@@ -9,9 +9,16 @@
 //!
 //! Pure.
 
+pub mod admin;
 pub mod backoff;
+pub mod bootstrap;
 pub mod cluster;
+pub mod config;
+pub mod error;
+pub mod group_offsets;
 pub mod net;
+pub mod offsets;
+mod router;
 #[cfg(test)]
 mod testing;
 pub mod time;

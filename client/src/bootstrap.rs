@@ -1,0 +1,92 @@
+//! How to reach a cluster: where to begin, over which network, by which clock.
+//!
+//! The same client talks to a real cluster and inside a simulation; what differs is here. Shell.
+
+use std::fmt;
+use std::sync::Arc;
+
+use protocol::time::Clock;
+
+use crate::net::connection::ConnectionOptions;
+use crate::net::tcp::TcpConnector;
+use crate::net::{Connector, Endpoint, EndpointError, SaslPlain};
+use crate::time::real_clock;
+
+/// Everything a client needs from outside.
+#[derive(Clone)]
+pub struct Bootstrap {
+    /// Brokers to ask first; the others are learned from them. Asked again when all known brokers
+    /// are gone (KIP-899).
+    pub endpoints: Vec<Endpoint>,
+    /// Opens connections.
+    pub connector: Arc<dyn Connector>,
+    /// Tells the time; must agree with the runtime's timers.
+    pub clock: Clock,
+    /// Whence all jitter and all free choices follow.
+    pub seed: u64,
+    /// How the client calls itself to brokers.
+    pub client_id: Arc<str>,
+    /// Who we are, if brokers ask.
+    pub sasl: Option<SaslPlain>,
+}
+
+impl Bootstrap {
+    /// Over `connector` by `clock`, with a name to be set if wanted.
+    pub fn new(
+        endpoints: impl IntoIterator<Item = Endpoint>,
+        connector: Arc<dyn Connector>,
+        clock: Clock,
+        seed: u64,
+    ) -> Self {
+        let endpoints = endpoints.into_iter().collect();
+        let client_id = ConnectionOptions::default().client_id;
+        Self { endpoints, connector, clock, seed, client_id, sasl: None }
+    }
+
+    /// Over TCP by the real clock. `servers` is a list as in `bootstrap.servers`:
+    /// `one:9092,two:9092`.
+    ///
+    /// # Errors
+    /// When an element is no endpoint.
+    pub fn tcp(servers: &str) -> Result<Self, EndpointError> {
+        let endpoints: Vec<Endpoint> =
+            servers.split(',').map(|it| it.trim().parse()).collect::<Result<_, _>>()?;
+        let clock = real_clock();
+        // Two processes started in the same millisecond still differ by their id.
+        let started = clock.now().wall.0.cast_unsigned();
+        let seed = started ^ u64::from(std::process::id()).rotate_left(40);
+        Ok(Self::new(endpoints, Arc::new(TcpConnector), clock, seed))
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn client_id(mut self, client_id: impl Into<Arc<str>>) -> Self {
+        self.client_id = client_id.into();
+        self
+    }
+
+    /// The same from another seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(crate) fn connection_options(&self) -> ConnectionOptions {
+        ConnectionOptions {
+            client_id: Arc::clone(&self.client_id),
+            sasl: self.sasl.clone(),
+            ..ConnectionOptions::default()
+        }
+    }
+}
+
+impl fmt::Debug for Bootstrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bootstrap")
+            .field("endpoints", &self.endpoints)
+            .field("client_id", &self.client_id)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

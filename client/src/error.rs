@@ -1,0 +1,87 @@
+//! The error that requests of every client share: why the cluster did not do as asked.
+//!
+//! Producer, consumer and admin have their own enums where the difference matters to the caller;
+//! beneath it lies this one. Pure.
+
+use std::time::Duration;
+
+use protocol::api_key::ApiKey;
+use protocol::error_code::ErrorCode;
+
+use crate::net::connection::CallError;
+
+/// Why the cluster did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// No answer came.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The answer is an error.
+    #[error("{subject}: {api}: {code}{}", .message.as_ref().map(|it| format!(" ({it})")).unwrap_or_default())]
+    Refused {
+        /// What was asked.
+        api: ApiKey,
+        /// What it was about: a topic, a partition, a group.
+        subject: String,
+        /// The error.
+        code: ErrorCode,
+        /// What the broker has to say about it.
+        message: Option<String>,
+    },
+    /// The answer says nothing about what was asked.
+    #[error("{subject}: the answer to {api} does not mention it")]
+    Missing {
+        /// What was asked.
+        api: ApiKey,
+        /// What it was about.
+        subject: String,
+    },
+    /// Nobody is known to lead the partition at present.
+    #[error("{subject}: no leader is known")]
+    NoLeader {
+        /// The partition.
+        subject: String,
+    },
+    /// Attempts went on until the time was up.
+    #[error("{what}: not done within {timeout:?}{}", .last.as_ref().map(|it| format!(", last: {it}")).unwrap_or_default())]
+    TimedOut {
+        /// What was attempted.
+        what: &'static str,
+        /// For how long.
+        timeout: Duration,
+        /// Why the last attempt failed, if one did.
+        last: Option<Box<RequestError>>,
+    },
+}
+
+impl RequestError {
+    pub(crate) fn code(
+        api: ApiKey,
+        subject: impl Into<String>,
+        code: ErrorCode,
+        message: Option<String>,
+    ) -> Self {
+        Self::Refused { api, subject: subject.into(), code, message }
+    }
+
+    /// True when the same request may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Call(error) => error.is_retriable(),
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::NoLeader { .. } | Self::TimedOut { .. } => true,
+            Self::Missing { .. } => false,
+        }
+    }
+
+    /// The error code of the answer, if there was one.
+    #[must_use]
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::TimedOut { last, .. } => last.as_ref().and_then(|it| it.error_code()),
+            Self::Call(_) | Self::Missing { .. } | Self::NoLeader { .. } => None,
+        }
+    }
+}
