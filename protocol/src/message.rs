@@ -124,7 +124,7 @@ pub fn differ<T: PartialEq>(value: &T, default: &T) -> bool {
 macro_rules! wire {
     ($(
         $(#[$meta:meta])*
-        pub struct $name:ident $((versions $versions:expr $(, flexible $flexible:expr)?))? {$(
+        $vis:vis struct $name:ident $((versions $versions:expr $(, flexible $flexible:expr)?))? {$(
             $(#[$field_meta:meta])*
             $field:ident : $type:ty $(= $default:expr)? $(, in $range:expr)?
             $(, nullable $nullable:expr)? $(, tag $tag:literal)? $(, ignorable $(<$never:tt>)?)?;
@@ -132,7 +132,7 @@ macro_rules! wire {
     )*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $name {$(
+        $vis struct $name {$(
             $(#[$field_meta])*
             pub $field: $type,
         )*}
@@ -204,7 +204,7 @@ macro_rules! wire {
 
         $crate::wire_sample! {
             $name {$(
-                $field [$($default)?] [$($range)?] [$($nullable)?] [$($tag)?];
+                $field: $type, [$($default)?] [$($range)?] [$($nullable)?] [$($tag)?];
             )*}
         }
     )*};
@@ -292,4 +292,114 @@ macro_rules! wire {
 #[macro_export]
 macro_rules! wire_sample {
     ($($declaration:tt)*) => {};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    wire! {
+        /// A record's value with a field of each kind.
+        struct Sighting (versions 0..=3, flexible 2..) {
+            /// In every version, with a default of its own.
+            place: i32 = -1;
+            /// Lost silently where it does not exist.
+            remark: String, in 1.., ignorable;
+            /// Never lost silently.
+            witness: Option<String>, in 1..;
+            /// Null from version 2 on alone.
+            bird: Option<String> = Some(String::new()), nullable 2..;
+            /// Only ever tagged.
+            ring: i64, in 3.., tag 0;
+            /// Gone after version 2.
+            weather: i8 = 4, in ..=2, ignorable;
+        }
+
+        /// Without versions: a part of others.
+        struct Nested {
+            /// What it holds.
+            sightings: Vec<Sighting>;
+        }
+    }
+
+    fn sighting() -> Sighting {
+        Sighting { place: 7, bird: Some("owl".to_owned()), ..Sighting::default() }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_declaration() {
+        let default = Sighting::default();
+        assert_eq!((default.place, default.weather), (-1, 4));
+        assert_eq!((default.bird.as_deref(), default.witness), (Some(""), None));
+        assert!(Nested::default().sightings.is_empty());
+    }
+
+    #[test]
+    fn each_version_has_its_own_bytes() {
+        let written = |version| encode_record(version, &sighting()).unwrap();
+        assert_eq!(written(0), &b"\0\0\0\0\0\x07\0\x03owl\x04"[..]);
+        assert_eq!(written(1), &b"\0\x01\0\0\0\x07\0\0\xff\xff\0\x03owl\x04"[..]);
+        assert_eq!(written(2), &b"\0\x02\0\0\0\x07\x01\0\x04owl\x04\0"[..]);
+        assert_eq!(written(3), &b"\0\x03\0\0\0\x07\x01\0\x04owl\0"[..]);
+        for version in Sighting::VERSIONS {
+            assert_eq!(decode_record(written(version)), Ok((version, sighting())));
+        }
+    }
+
+    #[test]
+    fn an_ignorable_value_is_dropped_where_it_does_not_exist() {
+        let written = Sighting { remark: "late".to_owned(), weather: 9, ..sighting() };
+        let read = |version| {
+            let bytes = encode_record(version, &written).unwrap();
+            decode_record::<Sighting>(bytes).unwrap().1
+        };
+        assert_eq!(read(0), Sighting { weather: 9, ..sighting() });
+        assert_eq!(read(1), written);
+        assert_eq!(read(3), Sighting { remark: "late".to_owned(), ..sighting() });
+    }
+
+    #[test]
+    fn another_value_is_an_error_that_names_its_field() {
+        let witnessed = Sighting { witness: Some("Ann".to_owned()), ..sighting() };
+        let refused = encode_record(0, &witnessed).unwrap_err();
+        let field = "Sighting.witness";
+        assert_eq!(refused, EncodeError::FieldNotInVersion { field, version: 0 });
+        assert!(encode_record(1, &witnessed).is_ok());
+
+        let ringed = Sighting { ring: 1, ..sighting() };
+        let refused = encode_record(2, &ringed).unwrap_err();
+        let field = "Sighting.ring";
+        assert_eq!(refused, EncodeError::FieldNotInVersion { field, version: 2 });
+        assert!(encode_record(3, &ringed).is_ok());
+    }
+
+    #[test]
+    fn a_null_is_an_error_where_the_version_has_none() {
+        let unknown = Sighting { bird: None, ..sighting() };
+        let refused = encode_record(1, &unknown).unwrap_err();
+        assert_eq!(refused, EncodeError::Null { field: "Sighting.bird", version: 1 });
+        let bytes = encode_record(2, &unknown).unwrap();
+        assert_eq!(decode_record(bytes), Ok((2, unknown)));
+
+        let null = Bytes::from_static(b"\0\0\0\0\0\x07\xff\xff\x04");
+        assert_eq!(decode_record::<Sighting>(null), Err(DecodeError::Null { at: 8 }));
+    }
+
+    #[test]
+    fn versions_outside_the_declared_ones_are_refused() {
+        for version in [-1, 4] {
+            let refused = encode_record(version, &sighting()).unwrap_err();
+            assert_eq!(refused, EncodeError::Version { name: "Sighting", version });
+        }
+        let refused = decode_record::<Sighting>(Bytes::from_static(b"\0\x04\0\0\0\x07"));
+        assert_eq!(refused, Err(DecodeError::Version { name: "Sighting", version: 4 }));
+    }
+
+    #[test]
+    fn bytes_left_over_after_a_record_are_an_error() {
+        let mut bytes = encode_record(2, &sighting()).unwrap().to_vec();
+        bytes.push(0);
+        let refused = decode_record::<Sighting>(bytes.into());
+        assert!(matches!(refused, Err(DecodeError::Trailing { bytes: 1, .. })), "{refused:?}");
+    }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::ids::TopicId;
-use crate::primitive::{Context, Wire};
+use crate::primitive::{Context, Wire, Writer};
 use crate::rng::Rng;
 
 /// A type of the wire of which random values can be made.
@@ -17,6 +17,12 @@ pub trait Sample: Wire {
 
     /// How many bytes it holds on the heap; slices of a frame do not count.
     fn heap_bytes(&self) -> usize;
+
+    /// How many bytes of memory a byte of the wire may at most become, rounded up.
+    #[must_use]
+    fn density(_: Context) -> usize {
+        1
+    }
 }
 
 /// Elements of one array at most.
@@ -109,7 +115,7 @@ impl Sample for Bytes {
     }
 }
 
-impl<T: Sample> Sample for Vec<T> {
+impl<T: Sample + Default> Sample for Vec<T> {
     fn sample(rng: &mut Rng, cx: Context) -> Self {
         (0..rng.below(ELEMENTS_MAX + 1)).map(|_| T::sample(rng, cx)).collect()
     }
@@ -117,6 +123,12 @@ impl<T: Sample> Sample for Vec<T> {
     fn heap_bytes(&self) -> usize {
         let elements: usize = self.iter().map(T::heap_bytes).sum();
         self.capacity() * size_of::<T>() + elements
+    }
+
+    fn density(cx: Context) -> usize {
+        let mut writer = Writer::new();
+        T::default().encode(&mut writer, cx).expect("a default fits every version");
+        size_of::<T>().div_ceil(writer.len()).max(T::density(cx))
     }
 }
 
@@ -131,6 +143,10 @@ where
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, T::heap_bytes)
     }
+
+    fn density(cx: Context) -> usize {
+        T::density(cx)
+    }
 }
 
 /// Implements [`Sample`] for the structs of [`wire!`](crate::wire).
@@ -138,7 +154,7 @@ where
 #[macro_export]
 macro_rules! wire_sample {
     ($name:ident {$(
-        $field:ident $default:tt $range:tt $nullable:tt $tag:tt;
+        $field:ident: $type:ty, $default:tt $range:tt $nullable:tt $tag:tt;
     )*}) => {
         #[allow(unused_variables)]
         impl $crate::sample::Sample for $name {
@@ -151,8 +167,21 @@ macro_rules! wire_sample {
             fn heap_bytes(&self) -> usize {
                 0 $(+ $crate::sample::Sample::heap_bytes(&self.$field))*
             }
+
+            fn density(cx: $crate::primitive::Context) -> usize {
+                let mut density = 1;
+                $(
+                    if $crate::wire_sample!(@present cx, $range) {
+                        density = density.max(<$type as $crate::sample::Sample>::density(cx));
+                    }
+                )*
+                density
+            }
         }
     };
+
+    (@present $cx:ident, []) => { true };
+    (@present $cx:ident, [$range:expr]) => { $crate::message::present($range, $cx.version) };
 
     (@field $rng:ident, $cx:ident, $default:tt [] []) => {
         if $rng.chance(5) {

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use crate::api_key::ApiKey;
 use crate::header::{RequestHeader, ResponseHeader};
 use crate::message::{Versioned, decode_message, encode_message};
+#[cfg(any(test, feature = "check"))]
+use crate::primitive::Context;
 use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Writer};
 
 pub mod configs;
@@ -114,6 +116,16 @@ macro_rules! any {
             pub fn encode(&self, version: i16, writer: &mut Writer) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$name(message) => encode_message(version, message, writer),)*
+                }
+            }
+
+            /// A random one of the API `key` that `version` can express.
+            #[cfg(any(test, feature = "check"))]
+            #[must_use]
+            pub fn sample(key: ApiKey, version: i16, rng: &mut crate::rng::Rng) -> Self {
+                let cx = Context { version, flexible: key.is_flexible(version) };
+                match key {
+                    $(ApiKey::$name => Self::$name(crate::sample::Sample::sample(rng, cx)),)*
                 }
             }
 

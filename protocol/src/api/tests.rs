@@ -11,8 +11,9 @@ use kafka_protocol::protocol as kp;
 use kafka_wire::KafkaMessage;
 use kafka_wire_core::{ApiVersion, DecodeLimits};
 
+use super::produce::{PartitionProduceData, TopicProduceData};
 use super::*;
-use crate::primitive::Context;
+use crate::primitive::{Context, Wire};
 use crate::rng::Rng;
 use crate::sample::{Sample, damage};
 
@@ -141,6 +142,22 @@ fn check_damaged<T: Versioned + Sample + Debug, O: Oracle>() -> usize {
     accepted
 }
 
+/// What decoding charges is what the message then holds.
+fn check_accounts<T: Versioned + Sample>() {
+    for_samples(|version, seed, message: T| {
+        let cx = Context { version, flexible: T::is_flexible(version) };
+        let mut reader = Reader::new(written(version, &message));
+        let decoded = T::decode(&mut reader, cx).unwrap();
+        assert_eq!(reader.charged(), decoded.heap_bytes(), "{} v{version} seed {seed}", T::NAME);
+    });
+}
+
+/// The densest of all versions.
+fn density<T: Versioned + Sample>() -> usize {
+    let contexts = T::VERSIONS.map(|version| (version, T::is_flexible(version)));
+    contexts.map(|(version, flexible)| T::density(Context { version, flexible })).max().unwrap()
+}
+
 macro_rules! proofs {
     ($($name:ident: $request:ident => $response:ident;)*) => {
         #[test]
@@ -149,6 +166,24 @@ macro_rules! proofs {
                 check_round_trip::<$request>();
                 check_round_trip::<$response>();
             )*
+        }
+
+        #[test]
+        fn the_reader_charges_exactly_what_the_message_holds() {
+            $(
+                check_accounts::<$request>();
+                check_accounts::<$response>();
+            )*
+        }
+
+        #[test]
+        fn no_message_however_dense_exceeds_the_budget_of_its_frame() {
+            let mut densest = 0;
+            $(
+                densest = densest.max(density::<$request>()).max(density::<$response>());
+            )*
+            assert!(densest <= crate::limits::DECODED_BYTES_PER_FRAME_BYTE, "{densest}");
+            assert!(densest >= 24, "an array of empty strings alone is denser than {densest}");
         }
 
         #[test]
@@ -185,3 +220,82 @@ macro_rules! proofs {
 }
 
 each_message!(proofs);
+
+#[test]
+fn the_unstable_version_of_init_producer_id_is_understood_though_not_offered() {
+    let cx = Context { version: 6, flexible: true };
+    for seed in 0..SAMPLES {
+        let mut writer = Writer::new();
+        let request = InitProducerIdRequest::sample(&mut Rng::new(seed), cx);
+        request.encode(&mut writer, cx).unwrap();
+        let ours = writer.finish().into_bytes();
+        let theirs = KafkaWire::<kafka_wire::InitProducerIdRequest>::rewritten(6, ours.clone());
+        assert_eq!(theirs, Some(ours), "{request:?}");
+    }
+    let refused = AnyRequest::decode(ApiKey::InitProducerId, 6, Bytes::new());
+    assert!(matches!(refused, Err(DecodeError::Version { version: 6, .. })));
+}
+
+#[test]
+fn a_request_and_its_response_travel_in_frames() {
+    let mut rng = Rng::new(1);
+    for &key in ApiKey::ALL {
+        for version in key.versions() {
+            let request = AnyRequest::sample(key, version, &mut rng);
+            let frame = encode_request(&request, version, 7, Some("me")).unwrap().into_bytes();
+            assert_eq!(frame[..4], i32::to_be_bytes((frame.len() - 4).try_into().unwrap()));
+            let (header, body) = split_request(frame.slice(4..)).unwrap();
+            assert_eq!(header.known(), Some(key));
+            assert_eq!((header.api_version, header.correlation_id), (version, 7));
+            assert_eq!(AnyRequest::decode(key, version, body), Ok(request));
+
+            let response = AnyResponse::sample(key, version, &mut rng);
+            let frame = encode_response(&response, version, 7).unwrap().into_bytes();
+            let decoded = decode_response(key, version, frame.slice(4..));
+            assert_eq!(decoded, Ok((ResponseHeader { correlation_id: 7 }, response)));
+        }
+    }
+}
+
+#[test]
+fn bytes_left_over_after_a_body_are_an_error() {
+    let mut rng = Rng::new(1);
+    for &key in ApiKey::ALL {
+        for version in key.versions() {
+            let request = AnyRequest::sample(key, version, &mut rng);
+            let mut writer = Writer::new();
+            request.encode(version, &mut writer).unwrap();
+            writer.put_slice(&[0]);
+            let refused = AnyRequest::decode(key, version, writer.finish().into_bytes());
+            assert!(matches!(refused, Err(DecodeError::Trailing { bytes: 1, .. })), "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_response_of_another_api_is_named() {
+    let heartbeat = AnyResponse::from(HeartbeatResponse::default());
+    let refused = ProduceResponse::try_from(heartbeat).unwrap_err();
+    assert_eq!(refused.to_string(), "response of Heartbeat where one of Produce belongs");
+}
+
+#[test]
+fn records_are_slices_of_the_frame_and_are_sent_from_where_they_lie() {
+    let records = Bytes::from(vec![7; 5000]);
+    let partition = PartitionProduceData { records: Some(records.clone()), index: 0 };
+    let topic = TopicProduceData { partition_data: vec![partition], ..Default::default() };
+    let request = ProduceRequest { topic_data: vec![topic], ..Default::default() };
+    let chunks = encode_request(&request.into(), 11, 7, None).unwrap();
+    let sent = chunks.parts().iter().find(|part| part.len() == 5000).unwrap();
+    assert_eq!(sent.as_ptr(), records.as_ptr());
+
+    let frame = chunks.into_bytes();
+    let (_, body) = split_request(frame.slice(4..)).unwrap();
+    let AnyRequest::Produce(decoded) = AnyRequest::decode(ApiKey::Produce, 11, body).unwrap()
+    else {
+        panic!("another API")
+    };
+    let received = decoded.topic_data[0].partition_data[0].records.clone().unwrap();
+    assert_eq!(received, records);
+    assert!(frame.as_ptr_range().contains(&received.as_ptr()));
+}
