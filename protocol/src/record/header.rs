@@ -311,9 +311,8 @@ impl BatchHeader {
             return Err(BatchError::UnsupportedMagic { base_offset, magic });
         }
         let batch_length = i32::from_be_bytes(at(bytes, 8));
-        let length_min = HEADER_BYTES - PREFIX_BYTES;
-        if usize::try_from(batch_length).is_ok_and(|length| length >= length_min) {
-        } else {
+        let holds_header = |length: usize| length >= HEADER_BYTES - PREFIX_BYTES;
+        if !usize::try_from(batch_length).is_ok_and(holds_header) {
             return Err(BatchError::LengthOutOfRange { base_offset, length: batch_length });
         }
         let bits = i16::from_be_bytes(at(bytes, CHECKED_AT));
