@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn waiters_leave_exactly_when_the_position_reaches_their_offset() {
         let mut waiters = waiting(&[5, 3, 5, 9]);
-        assert_eq!(reached(&mut waiters, 2), []);
+        assert_eq!(reached(&mut waiters, 2), Vec::<usize>::new());
         assert_eq!(reached(&mut waiters, 5), [1, 0, 2]);
-        assert_eq!(reached(&mut waiters, 8), []);
+        assert_eq!(reached(&mut waiters, 8), Vec::<usize>::new());
         assert_eq!(reached(&mut waiters, 9), [3]);
         assert_eq!(waiters.len(), 0);
     }
