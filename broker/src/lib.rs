@@ -7,6 +7,7 @@
 //! - [`metadata`]: what the cluster knows
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - `api`, [`net`]: requests and sockets
+//! - [`quorum`]: agreeing on the metadata log
 //!
 //! Shell.
 
@@ -17,3 +18,4 @@ pub mod limits;
 pub mod metadata;
 pub mod net;
 pub mod partition;
+pub mod quorum;

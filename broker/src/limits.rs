@@ -11,3 +11,19 @@ pub const METADATA_UPDATES_MAX: usize = 64;
 
 /// Subscribers of metadata that wait to be welcomed. More wait for their turn.
 pub const METADATA_SUBSCRIBERS_WAITING_MAX: usize = 16;
+
+/// 1 GiB: the largest log or snapshot of the quorum that is read. A million partitions take 100 MB.
+pub const QUORUM_FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// 64 MiB: the largest proposal. Larger ones are refused.
+pub const PROPOSAL_BYTES_MAX: usize = 64 << 20;
+
+/// Writes that wait for the quorum's log. Then openraft waits.
+pub const QUORUM_WRITES_MAX: usize = 64;
+
+/// Requests of the quorum that wait for the metadata. Then openraft waits.
+pub const QUORUM_FEED_MAX: usize = 16;
+
+/// 4 MiB: while the quorum's log is smaller, purged entries stay in it: rewriting it costs three
+/// syncs and saves nothing worth it.
+pub const QUORUM_REWRITE_BYTES_MIN: u64 = 4 << 20;
