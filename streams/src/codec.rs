@@ -4,6 +4,8 @@
 //! [`Store`] likewise; both are plain values, made once and used wherever the topic or store is
 //! meant, so a wrong pairing of types is a compile error and not a surprise at run time.
 //!
+//! Each codec here is for one type, so that naming the codec is naming the type.
+//!
 //! Kafka's null is explicit. A plain codec refuses null; [`Nullable`] turns `T` into `Option<T>`.
 //! State can therefore never meet a null key: the types say so before the topology is built. Pure.
 
@@ -86,17 +88,6 @@ impl Codec<String> for Utf8 {
     }
 }
 
-impl Codec<Arc<str>> for Utf8 {
-    fn encode(&self, value: &Arc<str>, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        out.extend_from_slice(value.as_bytes());
-        Ok(())
-    }
-
-    fn decode(&self, bytes: &Bytes) -> Result<Arc<str>, BoxError> {
-        Ok(Arc::from(std::str::from_utf8(bytes)?))
-    }
-}
-
 /// A 64-bit integer, eight bytes, big endian: as Kafka's `LongSerializer` writes it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct I64;
@@ -127,17 +118,6 @@ impl Codec<Bytes> for Raw {
 
     fn decode(&self, bytes: &Bytes) -> Result<Bytes, BoxError> {
         Ok(bytes.clone())
-    }
-}
-
-impl Codec<Vec<u8>> for Raw {
-    fn encode(&self, value: &Vec<u8>, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        out.extend_from_slice(value);
-        Ok(())
-    }
-
-    fn decode(&self, bytes: &Bytes) -> Result<Vec<u8>, BoxError> {
-        Ok(bytes.to_vec())
     }
 }
 

@@ -395,3 +395,6 @@ impl fmt::Debug for TaskCore {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
