@@ -8,11 +8,13 @@
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - `api`, [`net`]: requests and sockets
 //! - [`quorum`]: agreeing on the metadata log
+//! - [`controller`]: deciding for the cluster
 //!
 //! Shell.
 
 mod api;
 pub mod config;
+pub mod controller;
 pub mod disk;
 pub mod limits;
 pub mod metadata;

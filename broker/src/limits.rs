@@ -27,3 +27,6 @@ pub const QUORUM_FEED_MAX: usize = 16;
 /// 4 MiB: while the quorum's log is smaller, purged entries stay in it: rewriting it costs three
 /// syncs and saves nothing worth it.
 pub const QUORUM_REWRITE_BYTES_MIN: u64 = 4 << 20;
+
+/// 10,000: partitions that one request may create, as in Kafka. More are refused.
+pub const PARTITIONS_CREATED_MAX: usize = 10_000;

@@ -1,0 +1,33 @@
+//! Deciding for the cluster: topics, settings, blocks of producer ids, registrations of brokers.
+//!
+//! Every decider is pure: it looks at the Image and answers with an [`Outcome`], the records to
+//! commit and what to reply once they are. One task takes requests one after the other; the next is
+//! decided only when the records of the one before are committed and visible in the Image, so no
+//! decision is ever made on stale knowledge. Active on the quorum's leader. KIP-631. Shell.
+
+mod brokers;
+mod core;
+mod placement;
+mod producer_ids;
+mod settings;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use crate::metadata::Record;
+
+pub use brokers::{METADATA_VERSION, Registration, TRANSACTION_VERSION, supported_features};
+pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
+pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
+pub use shell::{ControllerError, ControllerHandle, start};
+pub use topics::{CreatedTopic, MorePartitions, NewTopic, Spread, TopicError, TopicRef};
+
+/// What a decider wants: to commit `records`, then to answer `reply`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome<R> {
+    /// Committed together or not at all. Empty: nothing changes.
+    pub(crate) records: Vec<Record>,
+    /// Not to be sent before the records are committed.
+    pub(crate) reply: R,
+}

@@ -1,0 +1,433 @@
+//! What the deciders decide, by tables, and what the controller keeps over restarts. Shell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{BrokerEpoch, BrokerId, Offset, PartitionIndex, ProducerId, TopicId};
+use tokio::sync::mpsc;
+
+use super::core::Core;
+use super::*;
+use crate::config::{BrokerConfig, Endpoint};
+use crate::disk::{Disk, SimDisk};
+use crate::limits::QUORUM_FEED_MAX;
+use crate::metadata::{
+    self, Delta, Image, MetadataHandle, OFFSETS_TOPIC, Resource, TRANSACTIONS_TOPIC,
+};
+use crate::quorum::{self, QuorumConfig, QuorumHandle};
+
+fn config(pairs: &[(&str, &str)]) -> Arc<BrokerConfig> {
+    Arc::new(BrokerConfig::from_pairs(pairs.iter().copied()).unwrap())
+}
+
+fn registration(id: i32) -> Registration {
+    let endpoint = Endpoint { listener: "A".to_owned(), host: "h".to_owned(), port: 1 };
+    let incarnation_id = TopicId([9; 16]);
+    Registration { id: BrokerId(id), incarnation_id, endpoints: vec![endpoint], rack: None }
+}
+
+/// A cluster in memory: commits what is decided.
+struct Cluster {
+    core: Core,
+    image: Image,
+}
+
+impl Cluster {
+    fn new(broker_count: i32, pairs: &[(&str, &str)]) -> Self {
+        let mut cluster = Self { core: Core::new(config(pairs), 1), image: Image::empty("c") };
+        for id in 1..=broker_count {
+            cluster.register(id);
+        }
+        cluster
+    }
+
+    fn commit<R>(&mut self, outcome: Outcome<R>) -> R {
+        for record in &outcome.records {
+            self.image.apply(record, &mut Delta::default()).unwrap();
+        }
+        self.image.check();
+        self.image.end = self.image.end.plus(1);
+        outcome.reply
+    }
+
+    fn register(&mut self, id: i32) -> BrokerEpoch {
+        let outcome = self.core.register_broker(&self.image, registration(id));
+        self.commit(outcome)
+    }
+
+    fn create(&mut self, topics: &[NewTopic]) -> Vec<Result<CreatedTopic, TopicError>> {
+        let outcome = self.core.create_topics(&self.image, topics, false);
+        self.commit(outcome)
+    }
+
+    fn create_one(&mut self, topic: NewTopic) -> Result<CreatedTopic, TopicError> {
+        self.create(&[topic]).remove(0)
+    }
+
+    fn delete(&mut self, topic: TopicRef) -> Result<(Arc<str>, TopicId), TopicError> {
+        let outcome = self.core.delete_topics(&self.image, &[topic]);
+        self.commit(outcome).remove(0)
+    }
+
+    fn grow(&mut self, request: MorePartitions) -> Result<(), TopicError> {
+        let outcome = self.core.create_partitions(&self.image, &[request], false);
+        self.commit(outcome).remove(0)
+    }
+
+    fn alter(&mut self, topic: &str, changes: &[(&str, ConfigOperation, Option<&str>)]) -> Altered {
+        let change = |&(name, operation, value): &(&str, _, Option<&str>)| ConfigChange {
+            name: name.to_owned(),
+            operation,
+            value: value.map(str::to_owned),
+        };
+        let changes = changes.iter().map(change).collect();
+        let resource = Resource::Topic(topic.into());
+        let alteration = AlterConfig { resource, changes };
+        let outcome = self.core.alter_configs(&self.image, &[alteration], false);
+        self.commit(outcome).remove(0)?;
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Ok(self.image.topic_configs(topic).map(owned).collect())
+    }
+}
+
+type Altered = Result<BTreeMap<String, String>, SettingError>;
+
+fn counted(name: &str, partition_count: Option<i32>, replication_factor: Option<i16>) -> NewTopic {
+    let spread = Spread::Counted { partition_count, replication_factor };
+    NewTopic { name: name.to_owned(), spread, configs: Vec::new() }
+}
+
+fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
+    let assign = |&(index, ids): &(i32, &[i32])| {
+        (PartitionIndex(index), ids.iter().map(|&id| BrokerId(id)).collect())
+    };
+    let spread = Spread::Assigned(assignments.iter().map(assign).collect());
+    NewTopic { name: name.to_owned(), spread, configs: Vec::new() }
+}
+
+fn configured(name: &str, key: &str, value: Option<&str>) -> NewTopic {
+    let configs = vec![(key.to_owned(), value.map(str::to_owned))];
+    NewTopic { configs, ..counted(name, None, None) }
+}
+
+#[test]
+fn topics_are_created_as_asked_or_refused_by_the_rule_they_break() {
+    use ErrorCode::{
+        InvalidConfig, InvalidPartitions, InvalidReplicaAssignment, InvalidReplicationFactor,
+        InvalidTopicException, PolicyViolation, TopicAlreadyExists,
+    };
+    let check = |topic: NewTopic, want: Result<(i32, i16), ErrorCode>| {
+        let mut cluster = Cluster::new(3, &[("num.partitions", "4")]);
+        cluster.create_one(counted("a.b", None, None)).unwrap();
+        let before = cluster.image.clone();
+        let described = format!("{topic:?}");
+        let got = cluster.create_one(topic);
+        let got = got.map(|it| (it.partition_count, it.replication_factor));
+        assert_eq!(got.map_err(|error| error.code()), want, "{described}");
+        if want.is_err() {
+            assert!(cluster.image.topics().eq(before.topics()));
+        }
+    };
+    check(counted("t", None, None), Ok((4, 1)));
+    check(counted("t", Some(7), Some(3)), Ok((7, 3)));
+    check(counted("t", Some(0), None), Err(InvalidPartitions));
+    check(counted("t", Some(-2), None), Err(InvalidPartitions));
+    check(counted("t", Some(10_001), None), Err(PolicyViolation));
+    check(counted("t", None, Some(4)), Err(InvalidReplicationFactor));
+    check(counted("t", None, Some(0)), Err(InvalidReplicationFactor));
+    check(counted("a.b", None, None), Err(TopicAlreadyExists));
+    check(counted("a_b", None, None), Err(InvalidTopicException));
+    check(counted("", None, None), Err(InvalidTopicException));
+    check(counted("..", None, None), Err(InvalidTopicException));
+    check(counted("ä", None, None), Err(InvalidTopicException));
+    check(counted("a b", None, None), Err(InvalidTopicException));
+    check(counted(&"x".repeat(250), None, None), Err(InvalidTopicException));
+    check(counted(&"x".repeat(249), None, None), Ok((4, 1)));
+    check(counted(OFFSETS_TOPIC, None, None), Err(InvalidTopicException));
+    check(assigned("t", &[(1, &[2, 3]), (0, &[1, 2])]), Ok((2, 2)));
+    check(assigned("t", &[]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[1]), (2, &[1])]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[1]), (0, &[1])]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[1, 1])]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[1, 2]), (1, &[1])]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[])]), Err(InvalidReplicaAssignment));
+    check(assigned("t", &[(0, &[4])]), Err(InvalidReplicaAssignment));
+    check(configured("t", "retention.ms", Some("5")), Ok((4, 1)));
+    check(configured("t", "retention.ms", Some("soon")), Err(InvalidConfig));
+    check(configured("t", "retention.ms", None), Err(InvalidConfig));
+    check(configured("t", "retention.nanos", Some("5")), Err(InvalidConfig));
+}
+
+#[test]
+fn a_request_that_names_a_topic_twice_or_alike_creates_neither_but_all_others() {
+    let mut cluster = Cluster::new(1, &[]);
+    let names = ["a", "b", "a", "c.d", "c_d"];
+    let topics: Vec<_> = names.iter().map(|name| counted(name, None, None)).collect();
+    let codes: Vec<_> = cluster
+        .create(&topics)
+        .into_iter()
+        .map(|it| it.map_or_else(|error| error.code(), |_| ErrorCode::None))
+        .collect();
+    let (twice, alike) = (ErrorCode::InvalidRequest, ErrorCode::InvalidTopicException);
+    assert_eq!(codes, [twice, ErrorCode::None, twice, alike, alike]);
+    assert_eq!(cluster.image.topics().count(), 1);
+}
+
+#[test]
+fn to_validate_only_changes_nothing() {
+    let mut cluster = Cluster::new(1, &[]);
+    let topics = [counted("t", Some(3), None)];
+    let outcome = cluster.core.create_topics(&cluster.image, &topics, true);
+    assert!(outcome.records.is_empty());
+    assert_eq!(outcome.reply[0].as_ref().unwrap().partition_count, 3);
+    cluster.create(&topics)[0].as_ref().unwrap();
+    let more = MorePartitions { name: "t".to_owned(), total_count: 5, assignments: None };
+    let outcome = cluster.core.create_partitions(&cluster.image, &[more], true);
+    assert_eq!((outcome.records.len(), outcome.reply), (0, vec![Ok(())]));
+}
+
+#[test]
+fn a_topic_id_is_never_used_again_even_when_chance_repeats_itself() {
+    let mut ids = BTreeSet::new();
+    let mut cluster = Cluster::new(1, &[]);
+    for _ in 0..20 {
+        // A restart: the seed is the same, the Image goes on.
+        cluster.core = Core::new(config(&[]), 1);
+        for name in ["a", "b"] {
+            let created = cluster.create_one(counted(name, None, None)).unwrap();
+            assert!(ids.insert(created.id), "{} was used again", created.id);
+        }
+        for name in ["a", "b"] {
+            cluster.delete(TopicRef::Name(name.to_owned())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn topics_are_deleted_by_name_or_id_unless_that_is_switched_off() {
+    let mut cluster = Cluster::new(1, &[]);
+    let id = cluster.create_one(counted("a", None, None)).unwrap().id;
+    let unknown = TopicId([1; 16]);
+    let code = |deleted: Result<_, TopicError>| deleted.unwrap_err().code();
+    let by_id = |id| TopicRef::Id(id);
+    let by_name = |name: &str| TopicRef::Name(name.to_owned());
+    assert_eq!(code(cluster.delete(by_name("b"))), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(code(cluster.delete(by_id(unknown))), ErrorCode::UnknownTopicId);
+    assert_eq!(cluster.delete(by_id(id)).unwrap(), ("a".into(), id));
+    assert_eq!(code(cluster.delete(by_id(id))), ErrorCode::UnknownTopicId);
+    let outcome = cluster.core.ensure_topics(&cluster.image, &[OFFSETS_TOPIC.to_owned()]);
+    cluster.commit(outcome);
+    assert_eq!(code(cluster.delete(by_name(OFFSETS_TOPIC))), ErrorCode::InvalidTopicException);
+    let mut cluster = Cluster::new(1, &[("delete.topic.enable", "false")]);
+    cluster.create_one(counted("a", None, None)).unwrap();
+    assert_eq!(code(cluster.delete(by_name("a"))), ErrorCode::TopicDeletionDisabled);
+}
+
+#[test]
+fn partitions_are_added_never_taken() {
+    use ErrorCode::{InvalidPartitions, InvalidReplicaAssignment, PolicyViolation};
+    let check = |total_count, assignments: Option<Vec<Vec<i32>>>, want: Result<i32, ErrorCode>| {
+        let mut cluster = Cluster::new(2, &[]);
+        cluster.create_one(counted("t", Some(2), Some(1))).unwrap();
+        let ids = |ids: Vec<i32>| ids.into_iter().map(BrokerId).collect();
+        let assignments = assignments.map(|it| it.into_iter().map(ids).collect());
+        let request = MorePartitions { name: "t".to_owned(), total_count, assignments };
+        let grown = cluster.grow(request).map_err(|error| error.code());
+        let grown = grown.map(|()| cluster.image.topic("t").unwrap().partition_count());
+        assert_eq!(grown, want);
+    };
+    check(5, None, Ok(5));
+    check(2, None, Err(InvalidPartitions));
+    check(1, None, Err(InvalidPartitions));
+    check(20_000, None, Err(PolicyViolation));
+    check(3, Some(vec![vec![2]]), Ok(3));
+    check(3, Some(vec![vec![1], vec![2]]), Err(InvalidReplicaAssignment));
+    check(3, Some(vec![vec![1, 2]]), Err(InvalidReplicaAssignment));
+    check(3, Some(vec![vec![7]]), Err(InvalidReplicaAssignment));
+}
+
+#[test]
+fn the_clusters_own_topics_are_compacted_and_fit_the_brokers_there_are() {
+    let mut cluster = Cluster::new(2, &[]);
+    let names = [OFFSETS_TOPIC, TRANSACTIONS_TOPIC, "orders"].map(str::to_owned);
+    for _ in 0..2 {
+        let outcome = cluster.core.ensure_topics(&cluster.image, &names);
+        assert_eq!(cluster.commit(outcome), [Ok(()), Ok(()), Ok(())]);
+    }
+    for name in [OFFSETS_TOPIC, TRANSACTIONS_TOPIC] {
+        let topic = cluster.image.topic(name).unwrap();
+        assert_eq!((topic.partition_count(), topic.partitions[0].replicas.len()), (50, 2));
+        let configs: BTreeMap<_, _> = cluster.image.topic_configs(name).collect();
+        assert_eq!(configs["cleanup.policy"], "compact");
+    }
+    assert_eq!(cluster.image.topic("orders").unwrap().partition_count(), 1);
+}
+
+#[test]
+fn settings_change_as_a_whole_or_not_at_all() {
+    use ConfigOperation::{Append, Delete, Set, Subtract};
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.create_one(configured("t", "retention.ms", Some("5"))).unwrap();
+    let set = |pairs: &[(&str, &str)]| -> Altered {
+        Ok(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    };
+    let mut check = |changes: &[(&str, ConfigOperation, Option<&str>)], want: Altered| {
+        assert_eq!(cluster.alter("t", changes), want);
+    };
+    check(
+        &[("segment.bytes", Set, Some("4096")), ("retention.ms", Delete, None)],
+        set(&[("segment.bytes", "4096")]),
+    );
+    check(
+        &[("cleanup.policy", Append, Some("compact,delete"))],
+        set(&[("cleanup.policy", "delete,compact"), ("segment.bytes", "4096")]),
+    );
+    check(
+        &[("cleanup.policy", Subtract, Some("delete")), ("segment.bytes", Delete, None)],
+        set(&[("cleanup.policy", "compact")]),
+    );
+    let no_list = Err(SettingError::NoList("retention.ms".to_owned()));
+    check(&[("retention.ms", Append, Some("5"))], no_list);
+    let no_value = Err(SettingError::NoValue("retention.ms".to_owned()));
+    check(&[("retention.ms", Set, None)], no_value);
+    let twice = Err(SettingError::Twice("retention.ms".to_owned()));
+    check(&[("retention.ms", Set, Some("1")), ("retention.ms", Delete, None)], twice);
+    let code = |altered: Altered| altered.unwrap_err().code();
+    let bad = [("segment.bytes", Set, Some("4096")), ("retention.ms", Set, Some("x"))];
+    assert_eq!(code(cluster.alter("t", &bad)), ErrorCode::InvalidConfig);
+    let unknown = [("retention.nanos", Delete, None)];
+    assert_eq!(code(cluster.alter("t", &unknown)), ErrorCode::InvalidConfig);
+    assert_eq!(code(cluster.alter("u", &[])), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(cluster.alter("t", &[]), set(&[("cleanup.policy", "compact")]));
+}
+
+#[test]
+fn a_change_that_changes_nothing_is_not_recorded() {
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.create_one(configured("t", "retention.ms", Some("5"))).unwrap();
+    let change = |name: &str, operation, value: Option<&str>| ConfigChange {
+        name: name.to_owned(),
+        operation,
+        value: value.map(str::to_owned),
+    };
+    let changes = vec![
+        change("retention.ms", ConfigOperation::Set, Some("5")),
+        change("segment.bytes", ConfigOperation::Delete, None),
+    ];
+    let alterations = [AlterConfig { resource: Resource::Topic("t".into()), changes }];
+    let outcome = cluster.core.alter_configs(&cluster.image, &alterations, false);
+    assert_eq!((outcome.records, outcome.reply), (Vec::new(), vec![Ok(())]));
+}
+
+#[test]
+fn blocks_of_producer_ids_never_overlap_and_need_the_newest_registration() {
+    let mut cluster = Cluster::new(1, &[]);
+    let old = cluster.image.broker(BrokerId(1)).unwrap().epoch;
+    let epoch = cluster.register(1);
+    let mut next = 0;
+    for _ in 0..3 {
+        let outcome = cluster.core.allocate_producer_ids(&cluster.image, BrokerId(1), epoch);
+        let block = cluster.commit(outcome).unwrap();
+        let want = ProducerIdBlock { start: ProducerId(next), end: ProducerId(next + 1000) };
+        assert_eq!(block, want);
+        next += 1000;
+    }
+    let mut code = |broker, epoch| {
+        let outcome = cluster.core.allocate_producer_ids(&cluster.image, broker, epoch);
+        assert!(outcome.records.is_empty());
+        cluster.commit(outcome).unwrap_err().code()
+    };
+    assert_eq!(code(BrokerId(1), old), ErrorCode::StaleBrokerEpoch);
+    assert_eq!(code(BrokerId(2), epoch), ErrorCode::BrokerIdNotRegistered);
+}
+
+#[test]
+fn a_registration_fences_the_one_before_and_opens_new_leader_epochs() {
+    let mut cluster = Cluster::new(2, &[]);
+    cluster.create_one(assigned("t", &[(0, &[1, 2]), (1, &[2, 1])])).unwrap();
+    let before = cluster.image.broker(BrokerId(1)).unwrap().epoch;
+    let epoch = cluster.register(1);
+    assert!(epoch > before);
+    let epochs = |cluster: &Cluster| {
+        let topic = cluster.image.topic("t").unwrap();
+        topic.partitions.iter().map(|it| (it.leader.0, it.leader_epoch.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(epochs(&cluster), [(1, 1), (2, 0)]);
+    let features: Vec<_> = cluster.image.features().collect();
+    assert_eq!(features, [("metadata.version", 30), ("transaction.version", 2)]);
+}
+
+/// A node with its quorum, metadata and controller on `disk`.
+async fn begin(disk: &SimDisk) -> (QuorumHandle, MetadataHandle, ControllerHandle) {
+    let (feed, fed) = mpsc::channel(QUORUM_FEED_MAX);
+    let metadata = metadata::start(Image::empty("c"), fed);
+    let dir = PathBuf::from("/data/__cluster_metadata-0");
+    let quorum_config = QuorumConfig { node_id: BrokerId(1), dir, seed: 3 };
+    let quorum = quorum::start(quorum_config, Arc::new(disk.clone()), feed).await.unwrap();
+    let controller = start(config(&[]), 3, quorum.clone(), metadata.clone());
+    controller.register_broker(registration(1)).await.unwrap();
+    (quorum, metadata, controller)
+}
+
+fn new_disk() -> SimDisk {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_topics_settings_and_blocks() {
+    let disk = new_disk();
+    let mut end = Offset::ZERO;
+    let mut ids = BTreeSet::new();
+    for round in 0..3 {
+        let (quorum, metadata, controller) = begin(&disk).await;
+        assert!(metadata.image().end > end);
+        assert_eq!(metadata.image().topics().count(), round);
+        let topic = configured(&format!("t{round}"), "retention.ms", Some("5"));
+        let wait = Duration::from_secs(1);
+        let created = controller.create_topics(vec![topic], false, wait).await.unwrap();
+        assert!(ids.insert(created[0].as_ref().unwrap().id));
+        let epoch = metadata.image().broker(BrokerId(1)).unwrap().epoch;
+        let block = controller.allocate_producer_ids(BrokerId(1), epoch).await.unwrap().unwrap();
+        assert_eq!(block.start, ProducerId(i64::try_from(round).unwrap() * 1000));
+        let image = metadata.image();
+        let settings: Vec<_> = image.topic_configs("t0").collect();
+        assert_eq!(settings, [("retention.ms", "5")]);
+        end = image.end;
+        quorum.shutdown().await;
+        disk.crash();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_twice_while_the_disk_is_full_creates_once() {
+    let disk = new_disk();
+    let (_quorum, metadata, controller) = begin(&disk).await;
+    disk.set_capacity(Some(disk.used_bytes()));
+    let wait = Duration::from_secs(1);
+    for _ in 0..2 {
+        let asked = controller.create_topics(vec![counted("t", None, None)], false, wait).await;
+        assert_eq!(asked, Err(ControllerError::TimedOut(wait)));
+    }
+    disk.set_capacity(None);
+    let asked = controller.create_topics(vec![counted("t", None, None)], false, wait).await;
+    assert_eq!(asked.unwrap()[0], Err(TopicError::Exists("t".to_owned())));
+    assert_eq!(metadata.image().topics().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_broken_disk_every_request_is_refused() {
+    let disk = new_disk();
+    let (_quorum, metadata, controller) = begin(&disk).await;
+    disk.inject(crate::disk::Fault::io_error(crate::disk::Op::Sync, 0));
+    for _ in 0..2 {
+        let asked = controller.ensure_topics(vec!["t".to_owned()]).await;
+        assert_eq!(asked.unwrap_err().code(), ErrorCode::RequestTimedOut);
+    }
+    assert_eq!(metadata.image().topics().count(), 0);
+}
