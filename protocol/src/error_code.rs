@@ -220,6 +220,13 @@ impl ErrorCode {
     }
 }
 
+impl Default for ErrorCode {
+    /// `None`: no error.
+    fn default() -> Self {
+        Self::None
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?} ({}): {}", self.to_wire(), self.meaning())

@@ -1,1 +1,5 @@
-//! The harness of the tests across crates.
+//! The harness of the tests across crates: simulated worlds, real brokers, workloads, checkers.
+//!
+//! Shell.
+
+pub mod sim;
