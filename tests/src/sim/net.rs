@@ -132,8 +132,9 @@ impl SimNet {
     pub fn down(&self, endpoint: &Endpoint) {
         let mut state = locked(&self.state);
         state.listeners.remove(endpoint);
-        let (gone, kept) =
-            std::mem::take(&mut state.links).into_iter().partition(|(_, it)| it.target == *endpoint);
+        let (gone, kept) = std::mem::take(&mut state.links)
+            .into_iter()
+            .partition(|(_, it)| it.target == *endpoint);
         state.links = kept;
         drop(state);
         let gone: BTreeMap<u64, Link> = gone;
