@@ -9,6 +9,7 @@ mod brokers;
 mod core;
 mod placement;
 mod producer_ids;
+mod rules;
 mod settings;
 mod shell;
 #[cfg(test)]
@@ -21,7 +22,9 @@ pub use brokers::{METADATA_VERSION, Registration, TRANSACTION_VERSION, supported
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
 pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
 pub use shell::{ControllerError, ControllerHandle, start};
-pub use topics::{CreatedTopic, MorePartitions, NewTopic, Spread, TopicError, TopicRef};
+pub use topics::{
+    CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Spread, TopicError, TopicRef,
+};
 
 /// What a decider wants: to commit `records`, then to answer `reply`.
 #[derive(Clone, Debug, PartialEq)]

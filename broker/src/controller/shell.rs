@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
-use protocol::ids::{BrokerEpoch, BrokerId, TopicId};
+use protocol::ids::{BrokerEpoch, BrokerId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
 use super::{
-    AlterConfig, CreatedTopic, MorePartitions, NewTopic, Outcome, ProducerIdBlock, ProducerIdError,
-    Registration, SettingError, TopicError, TopicRef,
+    AlterConfig, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Outcome, ProducerIdBlock,
+    ProducerIdError, Registration, SettingError, TopicError, TopicRef,
 };
 use crate::config::BrokerConfig;
 use crate::limits::CONTROLLER_REQUESTS_MAX;
@@ -116,7 +116,7 @@ impl ControllerHandle {
         &self,
         topics: Vec<TopicRef>,
         wait: Duration,
-    ) -> Result<Vec<Result<(Arc<str>, TopicId), TopicError>>, ControllerError> {
+    ) -> Result<Vec<Result<DeletedTopic, TopicError>>, ControllerError> {
         self.ask(wait, move |core, image| core.delete_topics(image, &topics)).await
     }
 

@@ -67,7 +67,7 @@ impl Cluster {
         self.create(&[topic]).remove(0)
     }
 
-    fn delete(&mut self, topic: TopicRef) -> Result<(Arc<str>, TopicId), TopicError> {
+    fn delete(&mut self, topic: TopicRef) -> Result<DeletedTopic, TopicError> {
         let outcome = self.core.delete_topics(&self.image, &[topic]);
         self.commit(outcome).remove(0)
     }
@@ -216,7 +216,7 @@ fn topics_are_deleted_by_name_or_id_unless_that_is_switched_off() {
     let by_name = |name: &str| TopicRef::Name(name.to_owned());
     assert_eq!(code(cluster.delete(by_name("b"))), ErrorCode::UnknownTopicOrPartition);
     assert_eq!(code(cluster.delete(by_id(unknown))), ErrorCode::UnknownTopicId);
-    assert_eq!(cluster.delete(by_id(id)).unwrap(), ("a".into(), id));
+    assert_eq!(cluster.delete(by_id(id)).unwrap(), DeletedTopic { name: "a".into(), id });
     assert_eq!(code(cluster.delete(by_id(id))), ErrorCode::UnknownTopicId);
     let outcome = cluster.core.ensure_topics(&cluster.image, &[OFFSETS_TOPIC.to_owned()]);
     cluster.commit(outcome);

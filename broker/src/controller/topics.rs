@@ -1,9 +1,8 @@
 //! Topics come, grow and go.
 //!
 //! Each topic of a request succeeds or fails alone; those that succeed are committed together.
-//! Names follow Kafka's rules; a name that differs from another only in `.` and `_` is refused,
-//! since metrics could not tell the two apart. What the cluster keeps for itself is created by
-//! [`Core::ensure_topics`] alone, with settings that its coordinators need. Pure.
+//! What the cluster keeps for itself is created by [`Core::ensure_topics`] alone, with settings
+//! that its coordinators need. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,16 +15,17 @@ use thiserror::Error;
 use super::Outcome;
 use super::core::Core;
 use super::placement::place;
+use super::rules::{
+    admit, check_alike, check_assignment, check_collision, check_configs, check_name, count,
+    count_i16, factor, in_order, unified,
+};
 use super::settings::topic_setting;
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::BrokerConfig;
 use crate::limits::PARTITIONS_CREATED_MAX;
 use crate::metadata::{
-    Image, OFFSETS_TOPIC, Partition, Record, RemoveTopicRecord, TRANSACTIONS_TOPIC, Topic,
-    TopicRecord, is_internal,
+    Image, OFFSETS_TOPIC, Partition, Record, RemoveTopicRecord, TRANSACTIONS_TOPIC, TopicRecord,
+    is_internal,
 };
-
-/// The longest name of a topic, in bytes, as in Kafka: with a partition's index it names a file.
-const NAME_BYTES_MAX: usize = 249;
 
 /// Where a topic's partitions go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,15 @@ pub struct CreatedTopic {
     pub replication_factor: i16,
     /// Its own settings.
     pub configs: BTreeMap<String, String>,
+}
+
+/// A topic that is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedTopic {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: TopicId,
 }
 
 /// More partitions for a topic.
@@ -191,6 +200,12 @@ impl TopicError {
     }
 }
 
+/// What a topic to create will be.
+struct Plan {
+    replicas: Vec<Vec<BrokerId>>,
+    configs: BTreeMap<String, String>,
+}
+
 type Created = Outcome<Vec<Result<CreatedTopic, TopicError>>>;
 
 impl Core {
@@ -242,7 +257,7 @@ impl Core {
                 check_alike(&topic.name, &alike[&unified(&topic.name)])
                     .and_then(|()| self.plan(image, topic, &mut partition_count))
             };
-            reply.push(created.map(|(replicas, configs)| {
+            reply.push(created.map(|Plan { replicas, configs }| {
                 let id = self.topic_id(image, nth);
                 records.extend(creation(id, &topic.name, &replicas, &configs));
                 CreatedTopic {
@@ -257,13 +272,12 @@ impl Core {
     }
 
     /// The replicas and settings of a topic to create; adds its partitions to `so_far`.
-    #[allow(clippy::type_complexity)]
     fn plan(
         &mut self,
         image: &Image,
         topic: &NewTopic,
         so_far: &mut usize,
-    ) -> Result<(Vec<Vec<BrokerId>>, BTreeMap<String, String>), TopicError> {
+    ) -> Result<Plan, TopicError> {
         let NewTopic { name, spread, configs } = topic;
         check_name(name)?;
         if image.topic(name).is_some() {
@@ -289,7 +303,7 @@ impl Core {
                 replicas
             }
         };
-        Ok((replicas, configs))
+        Ok(Plan { replicas, configs })
     }
 
     fn place(
@@ -314,7 +328,7 @@ impl Core {
         &self,
         image: &Image,
         topics: &[TopicRef],
-    ) -> Outcome<Vec<Result<(Arc<str>, TopicId), TopicError>>> {
+    ) -> Outcome<Vec<Result<DeletedTopic, TopicError>>> {
         let mut deleted = BTreeSet::new();
         let mut delete = |topic: &TopicRef| {
             let found = match topic {
@@ -334,11 +348,11 @@ impl Core {
             if !deleted.insert(found.id) {
                 return Err(TopicError::Twice(found.name.to_string()));
             }
-            Ok((found.name.clone(), found.id))
+            Ok(DeletedTopic { name: found.name.clone(), id: found.id })
         };
         let reply: Vec<_> = topics.iter().map(&mut delete).collect();
         let records = reply.iter().flatten();
-        let records = records.map(|&(_, topic_id)| RemoveTopicRecord { topic_id }.into());
+        let records = records.map(|deleted| RemoveTopicRecord { topic_id: deleted.id }.into());
         Outcome { records: records.collect(), reply }
     }
 
@@ -426,116 +440,6 @@ fn wanted(config: &BrokerConfig, brokers: usize, name: &str) -> NewTopic {
     NewTopic { name: name.to_owned(), spread, configs }
 }
 
-fn check_name(name: &str) -> Result<(), TopicError> {
-    let is_lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let rule = match name {
-        "" => "is empty",
-        "." | ".." => "is a directory's",
-        _ if name.len() > NAME_BYTES_MAX => "is longer than 249 bytes",
-        _ if !name.chars().all(is_lawful) => "has other characters than letters, digits, . _ -",
-        _ => return Ok(()),
-    };
-    Err(TopicError::Name { name: name.to_owned(), rule })
-}
-
-fn check_collision(image: &Image, name: &str) -> Result<(), TopicError> {
-    if !name.contains(['.', '_']) {
-        return Ok(());
-    }
-    let unify = |name: &str| name.replace('.', "_");
-    let unified = unify(name);
-    let collides =
-        |other: &&Arc<Topic>| other.name.len() == name.len() && unify(&other.name) == unified;
-    match image.topics().find(collides) {
-        None => Ok(()),
-        Some(other) => {
-            Err(TopicError::Collision { name: name.to_owned(), other: other.name.clone() })
-        }
-    }
-}
-
-/// The name as metrics show it.
-fn unified(name: &str) -> String {
-    name.replace('.', "_")
-}
-
-/// Checks that of the names in one request that look `alike`, `name` is the only one.
-fn check_alike(name: &str, alike: &[&str]) -> Result<(), TopicError> {
-    if alike.iter().filter(|other| **other == name).count() > 1 {
-        return Err(TopicError::Twice(name.to_owned()));
-    }
-    match alike.iter().find(|other| **other != name) {
-        None => Ok(()),
-        Some(other) => Err(TopicError::Collision { name: name.to_owned(), other: (*other).into() }),
-    }
-}
-
-fn check_configs(
-    broker: &BrokerConfig,
-    name: &str,
-    configs: &[(String, Option<String>)],
-) -> Result<BTreeMap<String, String>, TopicError> {
-    let mut checked = BTreeMap::new();
-    for (config, value) in configs {
-        let (name, config) = (name.to_owned(), config.clone());
-        let Some(value) = value else { return Err(TopicError::NoValue { name, config }) };
-        checked.insert(config, value.clone());
-    }
-    let overrides = checked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    match TopicConfig::of(broker, overrides) {
-        Ok(_) => Ok(checked),
-        Err(errors) => Err(TopicError::Config { name: name.to_owned(), errors }),
-    }
-}
-
-/// Counts `more` partitions into what one request may create.
-fn admit(more: usize, so_far: &mut usize) -> Result<(), TopicError> {
-    let total = so_far.saturating_add(more);
-    if total > PARTITIONS_CREATED_MAX {
-        return Err(TopicError::TooMany(total));
-    }
-    *so_far = total;
-    Ok(())
-}
-
-/// The replicas by partition, which must be numbered from 0 without a gap.
-fn in_order(
-    name: &str,
-    assignments: &[(PartitionIndex, Vec<BrokerId>)],
-) -> Result<Vec<Vec<BrokerId>>, TopicError> {
-    let by_index: BTreeMap<_, _> = assignments.iter().map(|(index, it)| (index.0, it)).collect();
-    let is_whole = by_index.keys().copied().eq(0..count(assignments.len()));
-    if assignments.is_empty() || !is_whole {
-        let reason = "partitions must be numbered from 0 without a gap".to_owned();
-        return Err(TopicError::Assignment { name: name.to_owned(), reason });
-    }
-    Ok(by_index.into_values().cloned().collect())
-}
-
-/// Checks that each partition has `factor` replicas on as many known brokers.
-fn check_assignment(
-    image: &Image,
-    name: &str,
-    assignment: &[Vec<BrokerId>],
-    factor: i16,
-) -> Result<(), TopicError> {
-    let refuse = |reason| TopicError::Assignment { name: name.to_owned(), reason };
-    for replicas in assignment {
-        let distinct: BTreeSet<_> = replicas.iter().collect();
-        if replicas.is_empty() || distinct.len() != replicas.len() {
-            return Err(refuse("a partition needs replicas, each on another broker".to_owned()));
-        }
-        if count_i16(replicas.len()) != factor {
-            return Err(refuse(format!("every partition must have {factor} replicas")));
-        }
-        let is_known = |id: &BrokerId| image.active_brokers().any(|broker| broker.id == *id);
-        if let Some(unknown) = replicas.iter().find(|id| !is_known(id)) {
-            return Err(refuse(format!("broker {unknown} is not registered")));
-        }
-    }
-    Ok(())
-}
-
 /// The records that create a topic.
 fn creation(
     id: TopicId,
@@ -566,17 +470,4 @@ fn partitions(
         };
         partition.to_record(topic, PartitionIndex(index)).into()
     })
-}
-
-fn factor(replicas: &[Vec<BrokerId>]) -> i16 {
-    count_i16(replicas.first().map_or(0, Vec::len))
-}
-
-/// How many brokers, for the wire; saturates, as no cluster has so many.
-fn count_i16(count: usize) -> i16 {
-    i16::try_from(count).unwrap_or(i16::MAX)
-}
-
-fn count(partitions: usize) -> i32 {
-    i32::try_from(partitions).expect("a request creates at most 10,000 partitions")
 }
