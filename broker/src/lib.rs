@@ -4,6 +4,7 @@
 //!
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
+//! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - `api`, [`net`]: requests and sockets
@@ -17,6 +18,7 @@ pub mod config;
 pub mod controller;
 pub mod disk;
 pub mod limits;
+pub mod log;
 pub mod metadata;
 pub mod net;
 pub mod partition;

@@ -5,6 +5,10 @@
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 
+/// 1024: requests, mostly appends, that wait for the writer of a log directory; it takes all at once.
+/// Then partitions wait.
+pub const LOG_REQUESTS_MAX: usize = 1024;
+
 /// Changes of metadata that wait for one subscriber. When it is that far behind, the metadata log
 /// waits for it.
 pub const METADATA_UPDATES_MAX: usize = 64;

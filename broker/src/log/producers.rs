@@ -1,0 +1,479 @@
+//! What a partition knows of those who write to it: who is fenced, what is a duplicate, which
+//! transactions are open.
+//!
+//! For each producer id: its epoch, its last five batches, the first offset of its open
+//! transaction and the coordinator that last ended one (KIP-98). Duplicates are answered with what
+//! was appended the first time; a producer that nothing is known of may begin anywhere (KIP-360);
+//! a known one follows its last sequence, or begins a new epoch at 0.
+//!
+//! All of it follows from the batches: leaders ask `check` before, everyone calls `apply` after,
+//! and recovery is a replay of `apply`. Invariant: `open` holds exactly the producers that have an
+//! open transaction, by its first offset. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+use protocol::record::{BatchHeader, ControlRecord};
+use protocol::time::Timestamp;
+
+/// 5: requests a producer may have in flight; dedup must remember as many (KIP-98).
+pub(super) const BATCHES_MAX: usize = 5;
+/// 1 << 17: producers remembered per partition, about 40 MiB. Beyond, an eighth is forgotten, the
+/// longest silent first, never one with an open transaction.
+const PRODUCERS_MAX: usize = 1 << 17;
+
+/// Who asks for an append, and so how much is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A producer: everything.
+    Client,
+    /// A coordinator writing to its own partition: epochs, but it has no sequences.
+    Coordinator,
+    /// The leader, which has checked it all: nothing.
+    Replication,
+}
+
+/// What to do with a batch that is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Append it.
+    New,
+    /// It was appended already: answer as then, append nothing.
+    Duplicate {
+        /// Offset of its first record.
+        base_offset: Offset,
+        /// Its max timestamp: when it was appended, if the broker dates records.
+        timestamp: Timestamp,
+    },
+}
+
+/// What to do with a marker that is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerChecked {
+    /// Append it.
+    New,
+    /// The same marker was appended already: answer success, append nothing. KIP-890.
+    Repeated,
+}
+
+/// The end of a transaction, as its coordinator asks a partition to write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndTxn {
+    /// Whose transaction.
+    pub producer_id: ProducerId,
+    /// With transaction version 2 one above the epoch that wrote; else the same. KIP-890.
+    pub producer_epoch: ProducerEpoch,
+    /// Which leadership of the transaction's coordinator asks.
+    pub coordinator_epoch: CoordinatorEpoch,
+    /// The protocol that the producer speaks: 2 raises the epoch with every transaction.
+    pub transaction_version: i8,
+}
+
+/// Why a batch or marker is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SequenceError {
+    /// A batch before it is missing, or it is a duplicate from long ago.
+    #[error("producer {producer_id}: sequence {got} does not follow, expected {expected}")]
+    OutOfOrder {
+        /// Who wrote.
+        producer_id: ProducerId,
+        /// The sequence that would be in order.
+        expected: Sequence,
+        /// The batch's first sequence.
+        got: Sequence,
+    },
+    /// A newer incarnation of the producer exists.
+    #[error("producer {producer_id}: epoch {got} is fenced by {current}")]
+    Fenced {
+        /// Who wrote.
+        producer_id: ProducerId,
+        /// The epoch known here.
+        current: ProducerEpoch,
+        /// The epoch of the batch or marker.
+        got: ProducerEpoch,
+    },
+    /// A write outside of the producer's transaction, while that is open. KIP-890.
+    #[error(
+        "producer {producer_id}: not transactional while its transaction from {first_offset} is open"
+    )]
+    TransactionOpen {
+        /// Who wrote.
+        producer_id: ProducerId,
+        /// First offset of the open transaction.
+        first_offset: Offset,
+    },
+    /// A newer coordinator has ended a transaction of this producer.
+    #[error("producer {producer_id}: coordinator epoch {got} is fenced by {current}")]
+    CoordinatorFenced {
+        /// Whose transaction.
+        producer_id: ProducerId,
+        /// The coordinator epoch known here.
+        current: CoordinatorEpoch,
+        /// The coordinator epoch of the marker.
+        got: CoordinatorEpoch,
+    },
+}
+
+impl SequenceError {
+    /// What the writer is told. None of them passes by trying the same again.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::TransactionOpen { .. } => ErrorCode::InvalidTxnState,
+            Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        }
+    }
+}
+
+/// An aborted transaction: what readers of committed records must skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTxn {
+    /// Whose.
+    pub producer_id: ProducerId,
+    /// Offset of its first record.
+    pub first_offset: Offset,
+    /// Offset of its marker (inclusive).
+    pub last_offset: Offset,
+    /// Where the next oldest open transaction began, or the offset after the marker: no
+    /// transaction that is decided later reaches below it.
+    pub last_stable_offset: Offset,
+}
+
+/// A batch that was appended, as far as a duplicate is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Appended {
+    pub(super) base_sequence: Sequence,
+    /// Inclusive.
+    pub(super) last_sequence: Sequence,
+    pub(super) base_offset: Offset,
+    /// Inclusive.
+    pub(super) last_offset: Offset,
+    pub(super) timestamp: Timestamp,
+}
+
+/// What is known of one producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub(super) epoch: ProducerEpoch,
+    pub(super) coordinator_epoch: CoordinatorEpoch,
+    /// The newest batches of `epoch`, oldest first, at most [`BATCHES_MAX`].
+    pub(super) batches: VecDeque<Appended>,
+    pub(super) open_from: Option<Offset>,
+    /// Offset of the last thing written (inclusive): orders the silent.
+    pub(super) last_offset: Offset,
+    pub(super) last_timestamp: Timestamp,
+}
+
+impl Producer {
+    fn new(epoch: ProducerEpoch) -> Self {
+        Self {
+            epoch,
+            coordinator_epoch: CoordinatorEpoch(-1),
+            batches: VecDeque::new(),
+            open_from: None,
+            last_offset: Offset::NONE,
+            last_timestamp: Timestamp::NONE,
+        }
+    }
+
+    /// Its newest epoch here.
+    #[must_use]
+    pub fn epoch(&self) -> ProducerEpoch {
+        self.epoch
+    }
+
+    /// The last sequence of its newest epoch (inclusive); none before its first batch.
+    #[must_use]
+    pub fn last_sequence(&self) -> Sequence {
+        self.batches.back().map_or(Sequence::NONE, |batch| batch.last_sequence)
+    }
+
+    /// The timestamp of the last thing that it wrote.
+    #[must_use]
+    pub fn last_timestamp(&self) -> Timestamp {
+        self.last_timestamp
+    }
+
+    /// Which coordinator last ended a transaction of its; -1 for none.
+    #[must_use]
+    pub fn coordinator_epoch(&self) -> CoordinatorEpoch {
+        self.coordinator_epoch
+    }
+
+    /// First offset of its open transaction.
+    #[must_use]
+    pub fn open_from(&self) -> Option<Offset> {
+        self.open_from
+    }
+
+    fn raise_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch < epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+    }
+}
+
+/// All that a partition knows of its producers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producers {
+    pub(super) entries: BTreeMap<ProducerId, Producer>,
+    /// Open transactions by first offset.
+    open: BTreeMap<Offset, ProducerId>,
+    /// Ended transactions whose marker the in-sync replicas may not all have: first offset, and
+    /// the marker's offset.
+    pub(super) ended: BTreeMap<Offset, Offset>,
+}
+
+impl Producers {
+    /// Whether the batch of `header`, not a control batch, may be appended.
+    ///
+    /// # Errors
+    /// Why not; see [`SequenceError`].
+    pub fn check(&self, header: &BatchHeader, origin: Origin) -> Result<Checked, SequenceError> {
+        let Some(known) = self.entries.get(&header.producer_id) else {
+            // Nothing known: forgotten, deleted or new. Any sequence is accepted (KIP-360).
+            return Ok(Checked::New);
+        };
+        match origin {
+            Origin::Replication => return Ok(Checked::New),
+            Origin::Coordinator => {}
+            Origin::Client => {
+                if let Some(twin) = known.twin_of(header) {
+                    let Appended { base_offset, timestamp, .. } = *twin;
+                    return Ok(Checked::Duplicate { base_offset, timestamp });
+                }
+            }
+        }
+        let producer_id = header.producer_id;
+        let got = header.producer_epoch;
+        if got < known.epoch {
+            return Err(SequenceError::Fenced { producer_id, current: known.epoch, got });
+        }
+        if origin == Origin::Client {
+            let expected =
+                if got == known.epoch { known.last_sequence().plus(1) } else { Sequence(0) };
+            let got = header.base_sequence;
+            if got != expected {
+                return Err(SequenceError::OutOfOrder { producer_id, expected, got });
+            }
+        }
+        match known.open_from {
+            Some(first_offset) if !header.attributes.is_transactional() => {
+                Err(SequenceError::TransactionOpen { producer_id, first_offset })
+            }
+            _ => Ok(Checked::New),
+        }
+    }
+
+    /// Whether `marker` may be appended.
+    ///
+    /// With transaction version 2 a marker raises the epoch. One that carries the present epoch
+    /// is a repetition if no transaction is open, and must be refused if one is: it belongs to a
+    /// transaction before, whose end was delayed, and would decide the wrong one (KIP-890).
+    ///
+    /// # Errors
+    /// Why not; see [`SequenceError`].
+    pub fn check_marker(&self, marker: &EndTxn) -> Result<MarkerChecked, SequenceError> {
+        let producer_id = marker.producer_id;
+        let Some(known) = self.entries.get(&producer_id) else { return Ok(MarkerChecked::New) };
+        if marker.coordinator_epoch < known.coordinator_epoch {
+            return Err(SequenceError::CoordinatorFenced {
+                producer_id,
+                current: known.coordinator_epoch,
+                got: marker.coordinator_epoch,
+            });
+        }
+        let repeats = marker.transaction_version >= 2 && marker.producer_epoch == known.epoch;
+        if repeats && known.open_from.is_none() {
+            return Ok(MarkerChecked::Repeated);
+        }
+        if repeats || marker.producer_epoch < known.epoch {
+            return Err(SequenceError::Fenced {
+                producer_id,
+                current: known.epoch,
+                got: marker.producer_epoch,
+            });
+        }
+        Ok(MarkerChecked::New)
+    }
+
+    /// Takes note of a batch that was appended; not a control batch. Whoever appends has checked
+    /// it, so anything is taken as it comes.
+    pub fn apply(&mut self, header: &BatchHeader) {
+        if !header.is_idempotent() {
+            return;
+        }
+        self.make_room(header.producer_id);
+        let producer = self
+            .entries
+            .entry(header.producer_id)
+            .or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.raise_epoch(header.producer_epoch);
+        producer.last_offset = header.last_offset();
+        producer.last_timestamp = header.max_timestamp;
+        if header.base_sequence.0 >= 0 && header.producer_epoch == producer.epoch {
+            if producer.batches.len() == BATCHES_MAX {
+                producer.batches.pop_front();
+            }
+            producer.batches.push_back(Appended {
+                base_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                timestamp: header.max_timestamp,
+            });
+        }
+        if header.attributes.is_transactional() && producer.open_from.is_none() {
+            producer.open_from = Some(header.base_offset);
+            self.open.insert(header.base_offset, header.producer_id);
+        }
+    }
+
+    /// Takes note of a marker that was appended in the batch of `header`. Yields the transaction
+    /// that it aborted, if it aborted one that has records.
+    pub fn complete(&mut self, header: &BatchHeader, marker: ControlRecord) -> Option<AbortedTxn> {
+        let (coordinator_epoch, is_abort) = match marker {
+            ControlRecord::Abort { coordinator_epoch } => (coordinator_epoch, true),
+            ControlRecord::Commit { coordinator_epoch } => (coordinator_epoch, false),
+            ControlRecord::Unknown(_) => return None,
+        };
+        let producer_id = header.producer_id;
+        if !producer_id.is_some() {
+            return None;
+        }
+        self.make_room(producer_id);
+        let producer =
+            self.entries.entry(producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.raise_epoch(header.producer_epoch);
+        producer.coordinator_epoch = producer.coordinator_epoch.max(coordinator_epoch);
+        producer.last_timestamp = header.max_timestamp;
+        producer.last_offset = header.last_offset();
+        // A marker without records before it moves nothing.
+        let first_offset = producer.open_from.take()?;
+        self.open.remove(&first_offset);
+        let last_offset = header.last_offset();
+        self.ended.insert(first_offset, last_offset);
+        let last_stable_offset =
+            self.open.first_key_value().map_or(last_offset.plus(1), |(&first, _)| first);
+        is_abort.then_some(AbortedTxn {
+            producer_id,
+            first_offset,
+            last_offset,
+            last_stable_offset,
+        })
+    }
+
+    /// First offset of the oldest transaction that is undecided, or whose marker is at or above
+    /// `high_watermark`. Nothing at or above it is stable.
+    #[must_use]
+    pub fn first_unstable(&self, high_watermark: Offset) -> Option<Offset> {
+        let open = self.open.first_key_value().map(|(&first, _)| first);
+        let ended = self
+            .ended
+            .iter()
+            .find(|&(_, &marker)| marker >= high_watermark)
+            .map(|(&first, _)| first);
+        open.into_iter().chain(ended).min()
+    }
+
+    /// Forgets ended transactions whose marker is below `high_watermark`.
+    pub fn settle(&mut self, high_watermark: Offset) {
+        self.ended.retain(|_, &mut marker| marker >= high_watermark);
+    }
+
+    /// Forgets producers that wrote nothing for `expiration` before `now`, except those with an
+    /// open transaction. Yields how many went. A clock that jumps makes it early or late, which
+    /// costs a duplicate check, never a record.
+    pub fn expire(&mut self, now: Timestamp, expiration: Duration) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|_, producer| {
+            producer.open_from.is_some() || now < producer.last_timestamp.plus(expiration)
+        });
+        before - self.entries.len()
+    }
+
+    /// What is known of `producer_id`.
+    #[must_use]
+    pub fn known(&self, producer_id: ProducerId) -> Option<&Producer> {
+        self.entries.get(&producer_id)
+    }
+
+    /// All producers known, by id. KIP-664.
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.entries.iter().map(|(&id, producer)| (id, producer))
+    }
+
+    /// How many producers are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when no producer is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Puts back a producer that was stored. False when another's open transaction began at the
+    /// same offset, which no log can contain.
+    pub(super) fn restore(&mut self, id: ProducerId, producer: Producer) -> bool {
+        if let Some(first) = producer.open_from
+            && self.open.insert(first, id).is_some()
+        {
+            return false;
+        }
+        self.entries.insert(id, producer).is_none()
+    }
+
+    /// Before `incoming` is added: if there is no room, an eighth of the silent ones goes.
+    fn make_room(&mut self, incoming: ProducerId) {
+        if self.entries.len() < PRODUCERS_MAX || self.entries.contains_key(&incoming) {
+            return;
+        }
+        let mut silent: Vec<(Offset, ProducerId)> = self
+            .entries
+            .iter()
+            .filter(|(_, producer)| producer.open_from.is_none())
+            .map(|(&id, producer)| (producer.last_offset, id))
+            .collect();
+        silent.sort_unstable();
+        for (_, id) in silent.into_iter().take(PRODUCERS_MAX / 8) {
+            self.entries.remove(&id);
+        }
+    }
+
+    /// Asserts every invariant of this struct.
+    #[cfg(any(test, feature = "check"))]
+    pub fn check_invariants(&self) {
+        for (&first, id) in &self.open {
+            assert_eq!(self.entries[id].open_from, Some(first));
+        }
+        let open = self.entries.values().filter(|producer| producer.open_from.is_some()).count();
+        assert_eq!(open, self.open.len());
+        for producer in self.entries.values() {
+            assert!(producer.batches.len() <= BATCHES_MAX);
+            let batches = producer.batches.iter();
+            assert!(batches.is_sorted_by(|a, b| a.last_offset < b.base_offset));
+        }
+        assert!(self.ended.iter().all(|(first, marker)| first < marker));
+    }
+}
+
+impl Producer {
+    /// The remembered batch that `header` repeats.
+    fn twin_of(&self, header: &BatchHeader) -> Option<&Appended> {
+        if header.producer_epoch != self.epoch || header.base_sequence.0 < 0 {
+            return None;
+        }
+        self.batches.iter().find(|batch| {
+            batch.base_sequence == header.base_sequence
+                && batch.last_sequence == header.last_sequence()
+        })
+    }
+}

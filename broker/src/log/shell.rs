@@ -1,0 +1,267 @@
+//! One writer per log directory: take what waits, append all of it, sync once, tell everyone.
+//!
+//! [`DirHandle`] is the way to it, from any number of partitions; its queue is bounded and whoever
+//! meets it full waits. While the writer syncs, the next writes gather, so the price of a sync is
+//! shared by all that came meanwhile (group commit). In production the writer is a thread of its
+//! own, since the disk blocks; in the simulator the same loop is a task.
+//!
+//! How far a log got is told by [`Progress`], which only ever shows the newest state: nothing
+//! queues up for a partition that is slow to look. A write that fails stops its log: later writes
+//! are refused until the partition has fetched the state as it is on disk. A disk that fails stops
+//! the directory (KIP-112). Shell.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use protocol::ids::{BrokerEpoch, Offset, TopicId, TopicPartition};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::dir::{Found, Identity, LogDir};
+use super::error::LogError;
+use super::reader::Reader;
+use super::recovery::Recovery;
+use super::state::{LogConfig, LogState, Write};
+use super::writer::Writer;
+use crate::disk::Disk;
+use crate::limits::LOG_REQUESTS_MAX;
+
+/// Where the writer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// On a thread of its own.
+    Thread,
+    /// As a task of the present runtime: for the simulator, whose disk does not block.
+    Inline,
+}
+
+/// How to use a log directory.
+#[derive(Clone, Debug)]
+pub struct DirConfig {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub identity: Identity,
+    /// Where its writer runs.
+    pub mode: Mode,
+}
+
+/// Names an open log within its directory. Never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId(pub(super) usize);
+
+/// How far a log got.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The end of what is written and can be read (exclusive).
+    pub written: Offset,
+    /// The end of what is durable (exclusive); never above `written`.
+    pub synced: Offset,
+    /// Why nothing more is written: what was submitted beyond `written` is lost, and all further
+    /// writes are refused until `restate`. With [`LogError::takes_dir_offline`] for good.
+    pub stalled: Option<LogError>,
+}
+
+/// A log that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its name from now on.
+    pub id: LogId,
+    /// All that follows from its batches; all of it is durable.
+    pub state: LogState,
+    /// The way to its bytes.
+    pub reader: Reader,
+    /// How far writes got.
+    pub progress: watch::Receiver<Progress>,
+    /// What it took to open it.
+    pub recovery: Recovery,
+}
+
+/// A log directory in use.
+#[derive(Debug)]
+pub struct Started {
+    /// The way to its writer.
+    pub handle: DirHandle,
+    /// What it holds.
+    pub found: Found,
+}
+
+/// The way to a log directory's writer. Requests of one handle are carried out in order. Each
+/// method may be dropped while it waits: it then has had its effect, or none.
+#[derive(Clone, Debug)]
+pub struct DirHandle {
+    requests: mpsc::Sender<Request>,
+    health: watch::Receiver<Option<LogError>>,
+}
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    Submit { id: LogId, write: Write },
+    Open(Box<OpenRequest>),
+    Restate { id: LogId, reply: Reply<LogState> },
+    Truncate { id: LogId, offset: Offset, reply: Reply<LogState> },
+    Restart { id: LogId, offset: Offset, reply: Reply<LogState> },
+    DeleteBefore { id: LogId, offset: Offset, reply: Reply<Offset> },
+    Close { id: LogId, state: Option<Box<LogState>>, reply: Reply<()> },
+    Delete { id: LogId, reply: Reply<()> },
+    Report { error: LogError },
+    Shutdown { clean: Option<BrokerEpoch>, reply: Reply<()> },
+}
+
+#[derive(Debug)]
+pub(super) struct OpenRequest {
+    pub(super) partition: TopicPartition,
+    pub(super) topic_id: TopicId,
+    pub(super) config: LogConfig,
+    pub(super) reply: Reply<Opened>,
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
+
+impl DirHandle {
+    /// Takes a log directory and starts its writer. With [`Mode::Inline`] to be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the directory is used by another process, belongs to someone else, or fails.
+    pub fn start(disk: Arc<dyn Disk>, config: DirConfig) -> Result<Started, LogError> {
+        let DirConfig { path, identity, mode } = config;
+        let (dir, found) = LogDir::open(disk, path.clone(), &identity)?;
+        let (requests, inbox) = mpsc::channel(LOG_REQUESTS_MAX);
+        let (health_sender, health) = watch::channel(None);
+        let writer = Writer::new(dir, health_sender);
+        match mode {
+            Mode::Inline => {
+                tokio::spawn(writer.run(inbox));
+            }
+            Mode::Thread => run_on_thread(writer, inbox)
+                .map_err(|error| LogError::of(&path, "start the writer", error))?,
+        }
+        Ok(Started { handle: Self { requests, health }, found })
+    }
+
+    /// Opens the log of `partition`, after whatever happened to it; one that does not exist is
+    /// empty, and has no files before its first batch.
+    ///
+    /// # Errors
+    /// [`LogError::InconsistentTopicId`] when the files are those of another topic of the same
+    /// name; [`LogError::Corrupt`] when durable records are damaged: it must not be used.
+    pub async fn open(
+        &self,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+    ) -> Result<Opened, LogError> {
+        self.ask(|reply| {
+            Request::Open(Box::new(OpenRequest { partition, topic_id, config, reply }))
+        })
+        .await
+    }
+
+    /// Hands over a write. Its fate is told by the log's [`Progress`]: written, synced (at once if
+    /// the write asked for it, some seconds later otherwise), or stalled.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`] when the writer has ended.
+    pub async fn submit(&self, id: LogId, write: Write) -> Result<(), LogError> {
+        self.send(Request::Submit { id, write }).await
+    }
+
+    /// The state as it is on disk, after which writes are accepted again. What was submitted
+    /// before and is not in it is lost.
+    ///
+    /// # Errors
+    /// When the disk fails, or has failed.
+    pub async fn restate(&self, id: LogId) -> Result<LogState, LogError> {
+        self.ask(|reply| Request::Restate { id, reply }).await
+    }
+
+    /// Cuts off the batch that holds `offset` and all after it, durably. The state's log end is
+    /// `offset`, or below it if that batch began earlier. An `offset` below the log start empties
+    /// the log and begins it anew there.
+    ///
+    /// # Errors
+    /// When the disk fails. With [`LogError::Full`] ask again: the log may be cut already.
+    pub async fn truncate(&self, id: LogId, offset: Offset) -> Result<LogState, LogError> {
+        self.ask(|reply| Request::Truncate { id, offset, reply }).await
+    }
+
+    /// Deletes everything, durably; the next record goes to `offset`. For a follower whose leader
+    /// has nothing left of what it has.
+    ///
+    /// # Errors
+    /// When the disk fails. With [`LogError::Full`] ask again.
+    pub async fn restart_at(&self, id: LogId, offset: Offset) -> Result<LogState, LogError> {
+        self.ask(|reply| Request::Restart { id, offset, reply }).await
+    }
+
+    /// Moves the log start up to `offset`, durably, but not beyond the log end; segments below go.
+    /// Yields the log start.
+    ///
+    /// # Errors
+    /// When the disk fails. With [`LogError::Full`] nothing was deleted.
+    pub async fn delete_before(&self, id: LogId, offset: Offset) -> Result<Offset, LogError> {
+        self.ask(|reply| Request::DeleteBefore { id, offset, reply }).await
+    }
+
+    /// Makes the log durable and lets go of it. With the partition's `state` the next opening is
+    /// quicker.
+    ///
+    /// # Errors
+    /// When the disk fails. The log is closed nevertheless.
+    pub async fn close(&self, id: LogId, state: Option<LogState>) -> Result<(), LogError> {
+        let state = state.map(Box::new);
+        self.ask(|reply| Request::Close { id, state, reply }).await
+    }
+
+    /// Deletes the log. A crash leaves all of it or nothing.
+    ///
+    /// # Errors
+    /// When the disk fails. The log is closed nevertheless.
+    pub async fn delete(&self, id: LogId) -> Result<(), LogError> {
+        self.ask(|reply| Request::Delete { id, reply }).await
+    }
+
+    /// A reader met `error`; if the disk failed, the directory goes offline.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`] when the writer has ended.
+    pub async fn report(&self, error: LogError) -> Result<(), LogError> {
+        self.send(Request::Report { error }).await
+    }
+
+    /// Makes all logs durable and ends the writer. With `clean`, the broker epoch, leaves the mark
+    /// of a clean shutdown, if that is the truth.
+    ///
+    /// # Errors
+    /// When not all could be made durable; the writer has ended nevertheless.
+    pub async fn shutdown(&self, clean: Option<BrokerEpoch>) -> Result<(), LogError> {
+        self.ask(|reply| Request::Shutdown { clean, reply }).await
+    }
+
+    /// Why the directory is offline, once it is. KIP-112.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Option<LogError>> {
+        self.health.clone()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(request(reply)).await?;
+        answer.await.map_err(|_| LogError::Closed)?
+    }
+
+    async fn send(&self, request: Request) -> Result<(), LogError> {
+        self.requests.send(request).await.map_err(|_| LogError::Closed)
+    }
+}
+
+/// Runs the writer's loop on a thread, in a runtime that knows nothing but time.
+fn run_on_thread(writer: Writer, inbox: mpsc::Receiver<Request>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    thread::Builder::new()
+        .name("log-writer".to_owned())
+        .spawn(move || runtime.block_on(writer.run(inbox)))?;
+    Ok(())
+}

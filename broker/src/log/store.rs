@@ -1,0 +1,580 @@
+//! One partition's files: append, sync, cut off, delete.
+//!
+//! Carries out what [`LogState`] decided and nothing else. Invariants: `end` is the end of what is
+//! wholly written, and no file has batches beyond it; a segment is sealed, durably, before the next
+//! one exists; what the checkpoint promises is taken back, durably, before it is cut off. An error
+//! for want of space leaves everything as it was; after any other the log must not be used again.
+//! Disk.
+
+use std::sync::Arc;
+
+use protocol::ids::Offset;
+
+use super::checkpoint::{Checkpoints, Point};
+use super::error::LogError;
+use super::index::{self, Index, Seal, Summary};
+use super::reader::{Reader, Shared};
+use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segment};
+use super::scan::{HEADERS_BYTES, ScanError, Scanner};
+use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
+use super::state::{ActiveSegment, LogState, Mark, Write};
+use super::txn_index;
+use crate::disk::{File, Open, replace_file};
+
+/// An open log, owned by its directory's writer.
+#[derive(Debug)]
+pub(super) struct Log {
+    place: Place,
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    /// Where the next record goes.
+    end: Offset,
+    /// Everything below is durable.
+    synced: Offset,
+    has_dir: bool,
+    /// The active segment has bytes that were not synced.
+    has_dirty_bytes: bool,
+    /// The directory has names that were not synced.
+    has_dirty_names: bool,
+}
+
+impl Log {
+    /// Opens the log at `place`, whatever happened to it.
+    pub(super) fn open(
+        place: Place,
+        checkpoints: &Checkpoints,
+    ) -> Result<(Self, LogState, Recovery), LogError> {
+        let found = recovery::open(&place, checkpoints.of(&place.partition))?;
+        let end = found.state.log_end;
+        let log_start = found.state.log_start;
+        let shared = Shared::new(place.partition.clone(), found.segments, log_start, end);
+        let log = Self {
+            place,
+            shared: Arc::new(shared),
+            active: found.active,
+            end,
+            synced: end,
+            has_dir: found.has_dir,
+            has_dirty_bytes: false,
+            has_dirty_names: false,
+        };
+        Ok((log, found.state, found.recovery))
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where the next record goes.
+    pub(super) fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Everything below is durable.
+    pub(super) fn synced(&self) -> Offset {
+        self.synced
+    }
+
+    /// Appends `writes` in order, as few calls to the disk as there are files. On failure those
+    /// below `end` are written, the others leave no trace.
+    pub(super) fn append(&mut self, writes: &[Write]) -> Result<(), LogError> {
+        let mut begun = 0;
+        let mut from = self.end;
+        for (number, write) in writes.iter().enumerate() {
+            if write.from != from {
+                self.flush(&writes[begun..number])?;
+                return Err(LogError::OutOfStep {
+                    partition: self.place.partition.clone(),
+                    log_end: from,
+                    got: write.from,
+                });
+            }
+            if write.mark != Mark::None {
+                self.flush(&writes[begun..number])?;
+                self.mark(write)?;
+                begun = number;
+            }
+            from = write.end();
+        }
+        self.flush(&writes[begun..])
+    }
+
+    /// Makes all that was appended durable.
+    pub(super) fn sync(&mut self) -> Result<(), LogError> {
+        if let Some(active) = self.active.as_ref().filter(|_| self.has_dirty_bytes) {
+            sync_file(&*active.file, &active.segment, LOG)?;
+        }
+        self.has_dirty_bytes = false;
+        if self.has_dirty_names {
+            self.place.sync_dir()?;
+            self.has_dirty_names = false;
+        }
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Makes all that was appended durable, with its index, and notes how far that is: recovery
+    /// will begin there once `checkpoints` are stored.
+    pub(super) fn checkpoint(&mut self, checkpoints: &mut Checkpoints) -> Result<(), LogError> {
+        self.flush_indexes()?;
+        self.sync()?;
+        let point = self
+            .active
+            .as_ref()
+            .map(|active| Point { segment: active.segment.base(), durable: active.segment.seal() });
+        checkpoints.update(&self.place.partition, |entry| entry.point = point);
+        Ok(())
+    }
+
+    /// The state as it is on disk: for whoever decided writes that then failed.
+    pub(super) fn restate(&self) -> Result<LogState, LogError> {
+        let snapshots = self.place.snapshots()?;
+        let segments = self.shared.segments();
+        let (mut state, _) = recovery::rebuild(&self.place, &segments, &snapshots, self.end)?;
+        state.log_start = self.shared.log_start();
+        state.epochs.delete_before(state.log_start);
+        state.active = match &self.active {
+            Some(active) => active_segment(&active.segment),
+            None => ActiveSegment::empty(self.end),
+        };
+        Ok(state)
+    }
+
+    /// Cuts off the batch that holds `offset` and all after it, durably; yields the state then. An
+    /// `offset` at or beyond the end cuts off nothing, one below the log start everything.
+    pub(super) fn truncate_to(
+        &mut self,
+        offset: Offset,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<LogState, LogError> {
+        if offset >= self.end {
+            return self.restate();
+        }
+        if offset <= self.shared.log_start() {
+            return self.restart_at(offset, checkpoints);
+        }
+        // All that stays is durable first, so that the checkpoint may say so.
+        self.checkpoint(checkpoints)?;
+        let segments = self.shared.segments();
+        let kept = segments.partition_point(|segment| segment.base() < offset);
+        let cut = match kept.checked_sub(1).map(|last| &segments[last]) {
+            Some(last) => Some((Arc::clone(last), summary_below(last, offset)?)),
+            None => None,
+        };
+        self.promise_less(cut.as_ref(), checkpoints)?;
+        for segment in segments[kept..].iter().rev() {
+            remove_segment(&self.place, segment.base())?;
+            // In this order on disk, too: never a gap.
+            self.place.sync_dir()?;
+        }
+        self.active = self.active.take().filter(|_| kept == segments.len());
+        let mut end = offset;
+        if let Some((segment, summary)) = cut
+            && summary.bytes < segment.summary().bytes
+        {
+            end = end.min(self.cut(&segment, summary)?);
+        }
+        self.shared.set_segments(segments[..kept].to_vec());
+        if self.active.as_ref().is_some_and(Active::is_bare) {
+            self.abandon_active()?;
+        }
+        for at in self.place.snapshots()?.into_iter().filter(|&at| at > end) {
+            self.place.remove(&file_name(at, SNAPSHOT))?;
+        }
+        self.place.sync_dir()?;
+        self.end = end;
+        self.synced = end;
+        self.shared.set_log_end(end);
+        self.restate()
+    }
+
+    /// Deletes everything, durably; the next record goes to `offset`.
+    pub(super) fn restart_at(
+        &mut self,
+        offset: Offset,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<LogState, LogError> {
+        // Were the new log start stored while old segments are there, they would be taken for its
+        // continuation. So: promise nothing, move the files away at once, then begin anew.
+        checkpoints.update(&self.place.partition, |entry| entry.point = None);
+        checkpoints.store()?;
+        self.active = None;
+        self.shared.set_segments(Vec::new());
+        self.discard_dir()?;
+        checkpoints.update(&self.place.partition, |entry| entry.log_start = offset);
+        checkpoints.store()?;
+        self.end = offset;
+        self.synced = offset;
+        self.has_dirty_bytes = false;
+        self.has_dirty_names = false;
+        self.shared.set_log_start(offset);
+        self.shared.set_log_end(offset);
+        Ok(LogState::empty(offset))
+    }
+
+    /// Moves the log start up to `offset`, durably, and deletes complete segments below it. Yields
+    /// the log start.
+    pub(super) fn delete_before(
+        &mut self,
+        offset: Offset,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<Offset, LogError> {
+        let log_start = offset.min(self.end);
+        if log_start <= self.shared.log_start() {
+            return Ok(self.shared.log_start());
+        }
+        checkpoints.update(&self.place.partition, |entry| entry.log_start = log_start);
+        checkpoints.store()?;
+        self.shared.set_log_start(log_start);
+        let mut segments = self.shared.segments();
+        let complete = segments.len() - usize::from(self.active.is_some());
+        let stale = segments[..complete]
+            .partition_point(|segment| segment.summary().next_offset <= log_start);
+        let gone: Vec<Arc<Segment>> = segments.drain(..stale).collect();
+        let first = segments.first().map_or(self.end, |first| first.base());
+        self.shared.set_segments(segments);
+        for segment in gone {
+            remove_segment(&self.place, segment.base())?;
+            self.has_dirty_names = true;
+        }
+        // The newest snapshot at or below what remains is where a walk over it begins.
+        let snapshots = self.place.snapshots()?;
+        let useful = snapshots.partition_point(|&at| at <= first).saturating_sub(1);
+        for &at in &snapshots[..useful] {
+            self.place.remove(&file_name(at, SNAPSHOT))?;
+        }
+        Ok(log_start)
+    }
+
+    /// Makes all durable before the log is left. With the `state` of its owner the next opening
+    /// need not even walk.
+    pub(super) fn close(
+        &mut self,
+        state: Option<&LogState>,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<(), LogError> {
+        if let Some(state) = state.filter(|state| self.has_dir && state.log_end == self.end)
+            && state.unsnapped_bytes > 0
+        {
+            self.store_snapshot(self.end, &state.snapshot())?;
+        }
+        self.checkpoint(checkpoints)
+    }
+
+    /// Deletes the log and all that is known of it.
+    pub(super) fn delete(&mut self, checkpoints: &mut Checkpoints) -> Result<(), LogError> {
+        self.active = None;
+        self.shared.set_segments(Vec::new());
+        checkpoints.remove(&self.place.partition);
+        checkpoints.store()?;
+        self.discard_dir()
+    }
+
+    /// Writes the batches of `run`, none of which but the first has a mark.
+    fn flush(&mut self, run: &[Write]) -> Result<(), LogError> {
+        let Some(first) = run.iter().flat_map(|write| &write.batches).next() else {
+            return Ok(());
+        };
+        let base = first.header.base_offset;
+        let active = match self.active.take() {
+            Some(active) => self.active.insert(active),
+            None => {
+                let active = self.begin_segment(base)?;
+                self.active.insert(active)
+            }
+        };
+        let parts: Vec<&[u8]> = run
+            .iter()
+            .flat_map(|write| &write.batches)
+            .flat_map(|batch| [&batch.bytes.prefix[..], &batch.bytes.rest[..]])
+            .collect();
+        let position = active.segment.summary().bytes;
+        if let Err(error) = active.file.write_at(&parts, position) {
+            let error = LogError::of(&active.segment.path(LOG), "append", error);
+            self.undo(position)?;
+            return Err(error);
+        }
+        let interval_bytes = self.place.config.index_interval_bytes;
+        for write in run {
+            active.segment.extend(&write.batches, &write.aborted, interval_bytes);
+        }
+        self.has_dirty_bytes = true;
+        self.end = active.segment.summary().next_offset;
+        self.shared.set_log_end(self.end);
+        Ok(())
+    }
+
+    /// Takes back what a failed write left beyond `position`. Were it to stay, a shorter write
+    /// over it could leave a whole batch behind that was reported as not written.
+    fn undo(&mut self, position: u64) -> Result<(), LogError> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let path = active.segment.path(LOG);
+        active
+            .file
+            .truncate(position)
+            .and_then(|()| active.file.sync_data())
+            .map_err(|error| broken(&path, "take back a failed write", error))?;
+        if position == 0 { self.abandon_active() } else { Ok(()) }
+    }
+
+    /// Removes the active segment, in which there is nothing.
+    fn abandon_active(&mut self) -> Result<(), LogError> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        assert!(active.is_bare());
+        let mut segments = self.shared.segments();
+        segments.retain(|segment| segment.base() != active.segment.base());
+        self.shared.set_segments(segments);
+        remove_segment(&self.place, active.segment.base())?;
+        self.has_dirty_bytes = false;
+        self.has_dirty_names = true;
+        Ok(())
+    }
+
+    /// Creates the segment whose first batch has the offset `base`.
+    fn begin_segment(&mut self, base: Offset) -> Result<Active, LogError> {
+        self.ensure_dir()?;
+        let path = self.place.dir.join(file_name(base, LOG));
+        let file = self
+            .place
+            .disk
+            .open(&path, Open::Create)
+            .and_then(|file| file.truncate(0).map(|()| file))
+            .map_err(|error| LogError::of(&path, "begin a segment", error))?;
+        self.has_dirty_names = true;
+        let segment = Arc::new(Segment::growing(
+            Arc::clone(&self.place.disk),
+            Arc::clone(&self.place.dir),
+            base,
+            Arc::clone(&file),
+            (Summary::empty(base), Index::default(), Vec::new()),
+        ));
+        let mut segments = self.shared.segments();
+        segments.push(Arc::clone(&segment));
+        self.shared.set_segments(segments);
+        Ok(Active { segment, file, flushed_entries: 0, flushed_aborted: 0 })
+    }
+
+    /// A log's directory comes to be with its first batch.
+    fn ensure_dir(&mut self) -> Result<(), LogError> {
+        if self.has_dir {
+            return Ok(());
+        }
+        let Place { disk, dir, topic_id, .. } = &self.place;
+        let fail = |error| LogError::of(dir, "create", error);
+        disk.create_dir_all(dir).map_err(fail)?;
+        let metadata = recovery::metadata(*topic_id);
+        replace_file(&**disk, &dir.join(METADATA), metadata.as_bytes()).map_err(fail)?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(parent).map_err(fail)?;
+        }
+        self.has_dir = true;
+        Ok(())
+    }
+
+    fn mark(&mut self, write: &Write) -> Result<(), LogError> {
+        match &write.mark {
+            Mark::None => Ok(()),
+            Mark::Snapshot(state) => self.store_snapshot(write.from, state),
+            Mark::Roll(state) => {
+                self.store_snapshot(write.from, state)?;
+                self.seal()
+            }
+        }
+    }
+
+    fn store_snapshot(&mut self, at: Offset, state: &[u8]) -> Result<(), LogError> {
+        self.ensure_dir()?;
+        let path = self.place.dir.join(file_name(at, SNAPSHOT));
+        let file = self.place.disk.open(&path, Open::Create);
+        self.has_dirty_names = true;
+        file.and_then(|file| {
+            file.truncate(0)?;
+            file.write_at(&[state], 0)?;
+            file.sync_data()
+        })
+        .map_err(|error| LogError::of(&path, "store a snapshot", error))
+    }
+
+    /// Completes the active segment. What its seal says is durable before there is another.
+    fn seal(&mut self) -> Result<(), LogError> {
+        self.flush_indexes()?;
+        self.sync()?;
+        let Some(active) = &self.active else { return Ok(()) };
+        let seal = active.segment.seal();
+        let base = active.segment.base();
+        let path = active.segment.path(INDEX);
+        let mut bytes = seal.encode(base);
+        let mut at = index::entry_position(seal.entries);
+        if seal.entries == 0 {
+            bytes.splice(..0, Index::encode_head(base));
+            at = 0;
+        }
+        self.place
+            .disk
+            .open(&path, Open::Create)
+            .and_then(|file| {
+                file.truncate(at)?;
+                file.write_at(&[&bytes], at)?;
+                file.sync_data()
+            })
+            .map_err(|error| LogError::of(&path, "seal a segment", error))?;
+        self.place.sync_dir()?;
+        self.active = None;
+        self.drop_snapshots_within(base)
+    }
+
+    /// Removes the snapshots inside the segment that was just completed: a walk never begins there.
+    fn drop_snapshots_within(&mut self, base: Offset) -> Result<(), LogError> {
+        let end = self.end;
+        for at in self.place.snapshots()?.into_iter().filter(|&at| base < at && at < end) {
+            self.place.remove(&file_name(at, SNAPSHOT))?;
+        }
+        Ok(())
+    }
+
+    /// Brings the files of index and aborted transactions up to the batches that are written.
+    fn flush_indexes(&mut self) -> Result<(), LogError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let seal = active.segment.seal();
+        let (entries, aborted) =
+            active.segment.encode_from(active.flushed_entries, active.flushed_aborted)?;
+        if !entries.is_empty() {
+            let path = active.segment.path(INDEX);
+            let (mut at, mut bytes) = (index::entry_position(active.flushed_entries), entries);
+            if active.flushed_entries == 0 {
+                bytes.splice(..0, Index::encode_head(active.segment.base()));
+                at = 0;
+            }
+            extend_file(&self.place, &path, &bytes, at)?;
+            active.flushed_entries = seal.entries;
+            self.has_dirty_names = true;
+        }
+        if !aborted.is_empty() {
+            let path = active.segment.path(TXN_INDEX);
+            let at = txn_index::entry_position(active.flushed_aborted);
+            extend_file(&self.place, &path, &aborted, at)?;
+            active.flushed_aborted = seal.aborted;
+            self.has_dirty_names = true;
+        }
+        Ok(())
+    }
+
+    /// Takes back, durably, what the checkpoint says of records that are about to be cut off.
+    fn promise_less(
+        &self,
+        cut: Option<&(Arc<Segment>, Summary)>,
+        checkpoints: &mut Checkpoints,
+    ) -> Result<(), LogError> {
+        let point = match cut {
+            None => None,
+            Some((segment, summary)) => {
+                let (entries, aborted) = segment.counts_below(summary)?;
+                let durable = Seal { summary: *summary, entries, aborted };
+                Some(Point { segment: segment.base(), durable })
+            }
+        };
+        checkpoints.update(&self.place.partition, |entry| entry.point = point);
+        checkpoints.store()
+    }
+
+    /// Cuts `segment` to what `summary` sums up; it grows again from there. Yields its end.
+    fn cut(&mut self, segment: &Arc<Segment>, summary: Summary) -> Result<Offset, LogError> {
+        let fail = |error| LogError::of(&segment.path(LOG), "truncate", error);
+        segment.truncate_to(summary)?;
+        let Seal { entries, aborted, .. } = segment.seal();
+        // The seal goes before the batches do, or it would promise what is not there.
+        let at = if entries == 0 { 0 } else { index::entry_position(entries) };
+        extend_file(&self.place, &segment.path(INDEX), &[], at)?;
+        let at = txn_index::entry_position(aborted);
+        extend_file(&self.place, &segment.path(TXN_INDEX), &[], at)?;
+        let file = segment.log().map_err(fail)?;
+        file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
+        self.active = Some(Active {
+            segment: Arc::clone(segment),
+            file,
+            flushed_entries: entries,
+            flushed_aborted: aborted,
+        });
+        Ok(summary.next_offset)
+    }
+
+    /// Moves the log's directory out of the way, durably, and removes it.
+    fn discard_dir(&mut self) -> Result<(), LogError> {
+        if !self.has_dir {
+            return Ok(());
+        }
+        self.has_dir = false;
+        super::dir::discard(&*self.place.disk, &self.place.dir)
+    }
+}
+
+impl Write {
+    /// The log end offset after it.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.batches.last().map_or(self.from, |last| last.header.next_offset())
+    }
+}
+
+/// What is left of `segment` when the batch with `offset` and all after it go.
+fn summary_below(segment: &Segment, offset: Offset) -> Result<Summary, LogError> {
+    let whole = segment.summary();
+    if whole.next_offset <= offset {
+        return Ok(whole);
+    }
+    let path = segment.path(LOG);
+    let fail = |error| LogError::of(&path, "read", error);
+    let file = segment.log().map_err(fail)?;
+    let mut scanner = Scanner::new(&*file, 0, whole.bytes, HEADERS_BYTES);
+    let mut summary = Summary::empty(segment.base());
+    loop {
+        match scanner.peek() {
+            Ok(Some(header)) if header.next_offset() <= offset => {
+                summary.apply(&header);
+                scanner.skip(&header);
+            }
+            Ok(_) => return Ok(summary),
+            Err(ScanError::Io(error)) => return Err(fail(error)),
+            Err(ScanError::Malformed) => {
+                return Err(LogError::Corrupt {
+                    path,
+                    position: scanner.position(),
+                    what: "a durable batch is damaged",
+                });
+            }
+        }
+    }
+}
+
+/// Puts `bytes` at `at`, the end of the file at `path` from now on, durably.
+fn extend_file(
+    place: &Place,
+    path: &std::path::Path,
+    bytes: &[u8],
+    at: u64,
+) -> Result<(), LogError> {
+    place
+        .disk
+        .open(path, Open::Create)
+        .and_then(|file| {
+            file.truncate(at)?;
+            if !bytes.is_empty() {
+                file.write_at(&[bytes], at)?;
+            }
+            file.sync_data()
+        })
+        .map_err(|error| LogError::of(path, "extend", error))
+}
+
+fn sync_file(file: &dyn File, segment: &Segment, kind: &str) -> Result<(), LogError> {
+    file.sync_data().map_err(|error| broken(&segment.path(kind), "sync", error))
+}
+
+/// The error after which nothing is known of the file, whatever the reason.
+fn broken(path: &std::path::Path, doing: &'static str, error: std::io::Error) -> LogError {
+    LogError::Io { path: path.to_owned(), doing, source: Arc::new(error) }
+}

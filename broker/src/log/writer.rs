@@ -1,0 +1,395 @@
+//! The writer's loop: what it does with the requests that wait.
+//!
+//! Appends are gathered per log and written together; any other request is carried out where it
+//! stands among them. Then each log that someone waits for is synced once. Invariant: `synced` is
+//! told only after a sync that covers it has succeeded, and never again after one has failed.
+//!
+//! Between requests the writer brings the checkpoint up to date, so that a crash leaves little to
+//! read: when much was written, and bit by bit when nothing is asked. Shell.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ids::{BrokerEpoch, TopicPartition};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::dir::LogDir;
+use super::error::LogError;
+use super::recovery::Place;
+use super::shell::{LogId, OpenRequest, Opened, Progress, Reply, Request};
+use super::state::Write;
+use super::store::Log;
+use crate::limits::LOG_REQUESTS_MAX;
+
+/// 64 MiB: written since the last checkpoint, over all logs, before there is another. Read and
+/// checked in a tenth of a second after a crash.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// 64 KiB: a log with less than that does not take part in a checkpoint while the writer is busy:
+/// its two syncs would save no more than a page or two of reading.
+const CHECKPOINT_LOG_BYTES_MIN: u64 = 64 << 10;
+/// How often the writer looks for what is not yet durable, or not yet in the checkpoint.
+const TICK: Duration = Duration::from_secs(1);
+/// 32: logs that one tick brings into the checkpoint, with some syncs each, while nothing is asked.
+const TICK_LOGS_MAX: usize = 32;
+
+/// The owner of a log directory.
+pub(super) struct Writer {
+    dir: LogDir,
+    /// By [`LogId`], which is never reused.
+    logs: Vec<Option<Entry>>,
+    by_partition: BTreeMap<TopicPartition, usize>,
+    /// Bytes appended to each log since it was last in a checkpoint.
+    unchecked: BTreeMap<usize, u64>,
+    unchecked_bytes: u64,
+    /// Requests came since the last tick.
+    is_busy: bool,
+    health: watch::Sender<Option<LogError>>,
+    is_offline: bool,
+}
+
+struct Entry {
+    log: Log,
+    progress: watch::Sender<Progress>,
+}
+
+/// The writes that wait for one log.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<Write>,
+    sync: bool,
+}
+
+impl Writer {
+    pub(super) fn new(dir: LogDir, health: watch::Sender<Option<LogError>>) -> Self {
+        Self {
+            dir,
+            logs: Vec::new(),
+            by_partition: BTreeMap::new(),
+            unchecked: BTreeMap::new(),
+            unchecked_bytes: 0,
+            is_busy: false,
+            health,
+            is_offline: false,
+        }
+    }
+
+    /// Serves requests until `shutdown`, or until no handle is left.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut requests = Vec::new();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let has_work = !self.unchecked.is_empty() && !self.is_offline;
+            let received = tokio::select! {
+                biased;
+                _ = ticks.tick(), if has_work => {
+                    self.tick();
+                    continue;
+                }
+                received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
+            };
+            if received == 0 {
+                break;
+            }
+            if self.serve(requests.drain(..)).is_break() {
+                break;
+            }
+        }
+    }
+
+    /// Carries out `requests` as if one after the other.
+    fn serve(&mut self, requests: impl Iterator<Item = Request>) -> ControlFlow<()> {
+        self.is_busy = true;
+        let mut waiting: BTreeMap<usize, Batch> = BTreeMap::new();
+        let mut flow = ControlFlow::Continue(());
+        for request in requests {
+            if let Request::Submit { id, write } = request {
+                let batch = waiting.entry(id.0).or_default();
+                batch.sync |= write.sync;
+                batch.writes.push(write);
+                continue;
+            }
+            self.commit(std::mem::take(&mut waiting));
+            if self.control(request).is_break() {
+                flow = ControlFlow::Break(());
+            }
+        }
+        self.commit(waiting);
+        if self.unchecked_bytes >= CHECKPOINT_BYTES {
+            self.checkpoint(|bytes| bytes >= CHECKPOINT_LOG_BYTES_MIN, usize::MAX);
+            // What the small ones hold stays; counting it again would bring us here at once.
+            self.unchecked_bytes = 0;
+        }
+        flow
+    }
+
+    /// Appends all that waits, tells how far it got, syncs what someone waits for, and tells again.
+    fn commit(&mut self, waiting: BTreeMap<usize, Batch>) {
+        let mut to_sync = Vec::new();
+        for (id, batch) in waiting {
+            let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { continue };
+            if entry.progress.borrow().stalled.is_some() {
+                continue;
+            }
+            let bytes = batch.writes.iter().map(Write::size_bytes).sum::<u64>();
+            *self.unchecked.entry(id).or_default() += bytes;
+            self.unchecked_bytes += bytes;
+            let result = entry.log.append(&batch.writes);
+            entry.tell(result.as_ref().err().cloned());
+            if let Err(error) = result {
+                self.met(&error);
+            }
+            if batch.sync {
+                to_sync.push(id);
+            }
+        }
+        for id in to_sync {
+            self.sync(id);
+        }
+    }
+
+    fn sync(&mut self, id: usize) {
+        if self.is_offline {
+            return;
+        }
+        let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { return };
+        let stalled = entry.progress.borrow().stalled.clone();
+        match entry.log.sync() {
+            Ok(()) => entry.tell(stalled),
+            Err(error) => self.go_offline(&error),
+        }
+    }
+
+    fn control(&mut self, request: Request) -> ControlFlow<()> {
+        match request {
+            Request::Submit { .. } => unreachable!("appends are gathered before"),
+            Request::Open(request) => {
+                let OpenRequest { partition, topic_id, config, reply } = *request;
+                let place = Place {
+                    disk: Arc::clone(&self.dir.disk),
+                    dir: self.dir.log_path(&partition),
+                    partition,
+                    topic_id,
+                    config,
+                };
+                let opened = self.open(place);
+                self.answer(reply, opened);
+            }
+            Request::Restate { id, reply } => {
+                let state = self.entry(id).and_then(|entry| entry.log.restate());
+                self.answer_with_state(id, reply, state);
+            }
+            Request::Truncate { id, offset, reply } => {
+                let state = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.truncate_to(offset, checkpoints)
+                });
+                self.answer_with_state(id, reply, state);
+            }
+            Request::Restart { id, offset, reply } => {
+                let state = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.restart_at(offset, checkpoints)
+                });
+                self.answer_with_state(id, reply, state);
+            }
+            Request::DeleteBefore { id, offset, reply } => {
+                let log_start = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.delete_before(offset, checkpoints)
+                });
+                self.answer(reply, log_start);
+            }
+            Request::Close { id, state, reply } => {
+                let closed = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.close(state.as_deref(), checkpoints)
+                });
+                self.forget(id);
+                self.answer(reply, closed);
+            }
+            Request::Delete { id, reply } => {
+                let deleted =
+                    self.with_checkpoints(id, |entry, checkpoints| entry.log.delete(checkpoints));
+                self.forget(id);
+                self.answer(reply, deleted);
+            }
+            Request::Report { error } => self.met(&error),
+            Request::Shutdown { clean, reply } => {
+                let ended = self.shutdown(clean);
+                self.answer(reply, ended);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn open(&mut self, place: Place) -> Result<Opened, LogError> {
+        self.online()?;
+        if self.by_partition.contains_key(&place.partition) {
+            return Err(LogError::AlreadyOpen { partition: place.partition });
+        }
+        let partition = place.partition.clone();
+        let (log, state, recovery) = Log::open(place, &self.dir.checkpoints)?;
+        let id = self.logs.len();
+        let (progress_sender, progress) =
+            watch::channel(Progress { written: log.end(), synced: log.synced(), stalled: None });
+        if recovery.scanned_bytes > 0 {
+            info!(%partition, recovery.scanned_bytes, recovery.truncated_bytes, "log recovered");
+            self.unchecked.insert(id, recovery.scanned_bytes);
+        }
+        let reader = log.reader();
+        self.logs.push(Some(Entry { log, progress: progress_sender }));
+        self.by_partition.insert(partition, id);
+        Ok(Opened { id: LogId(id), state, reader, progress, recovery })
+    }
+
+    /// Lets go of a log.
+    fn forget(&mut self, id: LogId) {
+        self.unchecked.remove(&id.0);
+        if let Some(entry) = self.logs.get_mut(id.0).and_then(Option::take) {
+            self.by_partition.remove(&entry.log.place().partition);
+        }
+    }
+
+    /// Brings logs of which `is_due` says so, by the bytes since they last were, into the
+    /// checkpoint; at most so many.
+    fn checkpoint(&mut self, is_due: impl Fn(u64) -> bool, logs_max: usize) {
+        let due: Vec<usize> = self
+            .unchecked
+            .iter()
+            .filter(|&(_, &bytes)| is_due(bytes))
+            .map(|(&id, _)| id)
+            .take(logs_max)
+            .collect();
+        for id in due {
+            let result = self.with_checkpoints(LogId(id), |entry, checkpoints| {
+                let stalled = entry.progress.borrow().stalled.clone();
+                let result = entry.log.checkpoint(checkpoints);
+                if result.is_ok() {
+                    entry.tell(stalled);
+                }
+                result
+            });
+            match result {
+                Ok(()) => {
+                    self.unchecked.remove(&id);
+                }
+                Err(LogError::NotOpen { .. }) => {
+                    self.unchecked.remove(&id);
+                }
+                // It stays due; the next tick tries again.
+                Err(error) => return self.met(&error),
+            }
+        }
+        if let Err(error) = self.dir.checkpoints.store() {
+            self.met(&error);
+        }
+    }
+
+    /// Nothing was asked for a while: make durable, and note, what is not yet.
+    fn tick(&mut self) {
+        if std::mem::take(&mut self.is_busy) {
+            return;
+        }
+        self.checkpoint(|_| true, TICK_LOGS_MAX);
+        if self.unchecked.is_empty() {
+            self.unchecked_bytes = 0;
+        }
+    }
+
+    fn shutdown(&mut self, clean: Option<BrokerEpoch>) -> Result<(), LogError> {
+        self.online()?;
+        let ids: Vec<usize> = self.by_partition.values().copied().collect();
+        for id in ids {
+            self.with_checkpoints(LogId(id), |entry, checkpoints| {
+                entry.log.close(None, checkpoints)
+            })?;
+        }
+        self.dir.checkpoints.store()?;
+        clean.map_or(Ok(()), |broker_epoch| self.dir.mark_clean(broker_epoch))
+    }
+
+    fn entry(&mut self, id: LogId) -> Result<&mut Entry, LogError> {
+        self.online()?;
+        self.logs.get_mut(id.0).and_then(Option::as_mut).ok_or(LogError::NotOpen { id: id.0 })
+    }
+
+    fn with_checkpoints<T>(
+        &mut self,
+        id: LogId,
+        act: impl FnOnce(&mut Entry, &mut super::checkpoint::Checkpoints) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        self.online()?;
+        let entry = self
+            .logs
+            .get_mut(id.0)
+            .and_then(Option::as_mut)
+            .ok_or(LogError::NotOpen { id: id.0 })?;
+        act(entry, &mut self.dir.checkpoints)
+    }
+
+    /// Answers a request after which the log's owner has its state anew, and writes go on.
+    fn answer_with_state<T>(&mut self, id: LogId, reply: Reply<T>, state: Result<T, LogError>) {
+        if state.is_ok()
+            && let Ok(entry) = self.entry(id)
+        {
+            entry.tell(None);
+        }
+        self.answer(reply, state);
+    }
+
+    fn answer<T>(&mut self, reply: Reply<T>, result: Result<T, LogError>) {
+        if let Err(error) = &result {
+            self.met(error);
+        }
+        // Whoever asked may have gone: then no one needs the answer.
+        let _ = reply.send(result);
+    }
+
+    fn met(&mut self, error: &LogError) {
+        if error.takes_dir_offline() {
+            self.go_offline(error);
+        } else if let LogError::Full { .. } = error {
+            warn!(%error, "disk full");
+        }
+    }
+
+    fn go_offline(&mut self, error: &LogError) {
+        if self.is_offline {
+            return;
+        }
+        self.is_offline = true;
+        error!(dir = %self.dir.path.display(), %error, "log directory goes offline");
+        let offline = LogError::Offline { dir: self.dir.path.clone() };
+        for entry in self.logs.iter().flatten() {
+            entry.progress.send_modify(|progress| progress.stalled = Some(offline.clone()));
+        }
+        self.health.send_replace(Some(error.clone()));
+    }
+
+    fn online(&self) -> Result<(), LogError> {
+        if self.is_offline {
+            return Err(LogError::Offline { dir: self.dir.path.clone() });
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn tell(&self, stalled: Option<LogError>) {
+        self.progress.send_modify(|progress| {
+            progress.written = self.log.end();
+            progress.synced = self.log.synced();
+            progress.stalled = stalled;
+        });
+    }
+}
+
+impl Write {
+    fn size_bytes(&self) -> u64 {
+        self.batches
+            .iter()
+            .map(|batch| u64::try_from(batch.bytes.size_bytes()).unwrap_or(u64::MAX))
+            .sum()
+    }
+}
