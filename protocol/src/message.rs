@@ -119,7 +119,9 @@ pub fn differ<T: PartialEq>(value: &T, default: &T) -> bool {
 ///
 /// Each struct is `Clone`, `Debug`, `PartialEq`, [`Wire`](crate::primitive::Wire), and `Default`
 /// with the defaults of its fields. One that states its versions stands alone and is
-/// [`Versioned`](crate::message::Versioned).
+/// [`Versioned`](crate::message::Versioned). Fields have the types of
+/// [`primitive`](crate::primitive), or are structs declared here, or lists of them: samples are
+/// made of these alone.
 #[macro_export]
 macro_rules! wire {
     ($(
