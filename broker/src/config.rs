@@ -4,6 +4,7 @@
 //! [`TopicConfig`] is what holds for one topic: its own overrides over the broker's settings that
 //! are their synonyms. Rooms receive these, or plain structs cut from them. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -379,21 +380,21 @@ impl BrokerConfig {
         Duration::from_millis(u64::try_from(self.log_roll_millis()).expect("the range begins at 1"))
     }
 
-    /// The text of the broker's setting `name`, as a topic's default. `None`: null or unknown.
+    /// What holds for each of a topic's settings while the topic says nothing. `None`: null.
     #[must_use]
-    pub fn topic_default(&self, def: &ConfigDef) -> Option<String> {
-        match def.synonym {
-            Some("log.retention.ms") => Some(self.log_retention_millis().to_string()),
-            Some("log.roll.ms") => Some(self.log_roll_millis().to_string()),
-            Some(name) => self.text(name),
-            None => def.default.map(str::to_owned),
-        }
-    }
-
-    /// The text of the setting `name`. `None`: null or unknown.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.pairs().into_iter().find(|(def, _)| def.name == name)?.1
+    pub fn topic_defaults(&self) -> Vec<(&'static ConfigDef, Option<String>)> {
+        let own: BTreeMap<_, _> =
+            self.pairs().into_iter().map(|(def, text)| (def.name, text)).collect();
+        let default = |def: &'static ConfigDef| {
+            let text = match def.synonym {
+                Some("log.retention.ms") => Some(self.log_retention_millis().to_string()),
+                Some("log.roll.ms") => Some(self.log_roll_millis().to_string()),
+                Some(name) => own.get(name).cloned().flatten(),
+                None => def.default.map(str::to_owned),
+            };
+            (def, text)
+        };
+        TopicConfig::DEFS.iter().map(default).collect()
     }
 
     fn log_retention_millis(&self) -> i64 {
@@ -457,9 +458,8 @@ impl TopicConfig {
         broker: &BrokerConfig,
         overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, ConfigErrors> {
-        let defaults = Self::DEFS
-            .iter()
-            .filter_map(|def| Some((def.name.to_owned(), broker.topic_default(def)?)));
+        let defaults = broker.topic_defaults().into_iter();
+        let defaults = defaults.filter_map(|(def, text)| Some((def.name.to_owned(), text?)));
         let overrides =
             overrides.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
         Self::parse(defaults.chain(overrides))

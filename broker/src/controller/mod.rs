@@ -20,6 +20,7 @@ use crate::metadata::Record;
 
 pub use brokers::{METADATA_VERSION, Registration, TRANSACTION_VERSION, supported_features};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
+pub use rules::check_name;
 pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
 pub use shell::{ControllerError, ControllerHandle, start};
 pub use topics::{

@@ -16,8 +16,11 @@ use crate::metadata::{Image, Topic};
 /// The longest name of a topic, in bytes, as in Kafka: with a partition's index it names a file.
 const NAME_BYTES_MAX: usize = 249;
 
-/// Checks the characters and the length of a name.
-pub(super) fn check_name(name: &str) -> Result<(), TopicError> {
+/// Checks the characters and the length of a topic's name.
+///
+/// # Errors
+/// `Name`, with the rule that it breaks.
+pub fn check_name(name: &str) -> Result<(), TopicError> {
     let is_lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let rule = match name {
         "" => "is empty",

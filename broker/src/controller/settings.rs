@@ -173,7 +173,8 @@ fn altered(
         if def.kind != Kind::List {
             return Err(SettingError::NoList(name.clone()));
         }
-        let text = old.map(str::to_owned).or_else(|| config.topic_default(def));
+        let default = || config.topic_defaults().into_iter().find(|(it, _)| it.name == name)?.1;
+        let text = old.map(str::to_owned).or_else(default);
         Ok(elements(&text.unwrap_or_default()))
     };
     match operation {

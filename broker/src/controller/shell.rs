@@ -65,6 +65,7 @@ type Job = Box<dyn FnOnce(&mut Core, &Image) -> (Vec<Record>, Finish) + Send>;
 #[derive(Clone, Debug)]
 pub struct ControllerHandle {
     jobs: mpsc::Sender<Job>,
+    quorum: QuorumHandle,
 }
 
 /// Starts the controller. It ends when every handle is gone.
@@ -77,11 +78,18 @@ pub fn start(
 ) -> ControllerHandle {
     let (jobs, queue) = mpsc::channel(CONTROLLER_REQUESTS_MAX);
     let core = Core::new(config, seed);
-    tokio::spawn(Controller { core, quorum, metadata, settled: None }.run(queue));
-    ControllerHandle { jobs }
+    let controller = Controller { core, quorum: quorum.clone(), metadata, settled: None };
+    tokio::spawn(controller.run(queue));
+    ControllerHandle { jobs, quorum }
 }
 
 impl ControllerHandle {
+    /// Which broker is the active controller; [`BrokerId::NONE`] when none is known.
+    #[must_use]
+    pub fn active(&self) -> BrokerId {
+        self.quorum.facts().leader
+    }
+
     /// Creates topics; each succeeds or fails alone. With `validate_only`, only says whether it
     /// could. Durable and visible in the Image on return.
     ///
@@ -104,8 +112,9 @@ impl ControllerHandle {
     pub async fn ensure_topics(
         &self,
         names: Vec<String>,
+        wait: Duration,
     ) -> Result<Vec<Result<(), TopicError>>, ControllerError> {
-        self.ask(WAIT, move |core, image| core.ensure_topics(image, &names)).await
+        self.ask(wait, move |core, image| core.ensure_topics(image, &names)).await
     }
 
     /// Deletes topics; answers with each one's name and id.

@@ -426,7 +426,7 @@ async fn after_a_broken_disk_every_request_is_refused() {
     let (_quorum, metadata, controller) = begin(&disk).await;
     disk.inject(crate::disk::Fault::io_error(crate::disk::Op::Sync, 0));
     for _ in 0..2 {
-        let asked = controller.ensure_topics(vec!["t".to_owned()]).await;
+        let asked = controller.ensure_topics(vec!["t".to_owned()], Duration::MAX).await;
         assert_eq!(asked.unwrap_err().code(), ErrorCode::RequestTimedOut);
     }
     assert_eq!(metadata.image().topics().count(), 0);
