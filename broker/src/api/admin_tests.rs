@@ -1,0 +1,354 @@
+//! What clients are told of brokers, topics and settings, over a controller on a disk in memory.
+//! Shell.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::api::configs::{
+    AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
+    DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
+};
+use protocol::api::metadata::{
+    DescribeClusterRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
+};
+use protocol::api::topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
+    CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{BrokerId, TopicId};
+use tokio::sync::mpsc;
+
+use super::{cluster, configs, metadata, topics};
+use crate::config::{BrokerConfig, Endpoint};
+use crate::controller::{self, ControllerHandle, Registration};
+use crate::disk::{Disk, SimDisk};
+use crate::limits::QUORUM_FEED_MAX;
+use crate::metadata::{Image, MetadataHandle, OFFSETS_TOPIC, Resource};
+use crate::quorum::{self, QuorumConfig};
+
+/// One node, with two listeners.
+struct Node {
+    config: Arc<BrokerConfig>,
+    metadata: MetadataHandle,
+    controller: ControllerHandle,
+    disk: SimDisk,
+}
+
+async fn node(pairs: &[(&str, &str)]) -> Node {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let (feed, fed) = mpsc::channel(QUORUM_FEED_MAX);
+    let metadata = crate::metadata::start(Image::empty("the-cluster"), fed);
+    let dir = PathBuf::from("/data/__cluster_metadata-0");
+    let quorum_config = QuorumConfig { node_id: BrokerId(1), dir, seed: 3 };
+    let quorum = quorum::start(quorum_config, Arc::new(disk.clone()), feed).await.unwrap();
+    let config = Arc::new(BrokerConfig::from_pairs(pairs.iter().copied()).unwrap());
+    let controller = controller::start(config.clone(), 3, quorum, metadata.clone());
+    let endpoint = |(listener, port): (&str, u16)| Endpoint {
+        listener: listener.to_owned(),
+        host: format!("{listener}.example"),
+        port,
+    };
+    let endpoints = [("IN", 1), ("OUT", 2)].map(endpoint).to_vec();
+    let (incarnation_id, rack) = (TopicId([1; 16]), Some("r".to_owned()));
+    let registration = Registration { id: BrokerId(1), incarnation_id, endpoints, rack };
+    controller.register_broker(registration).await.unwrap();
+    Node { config, metadata, controller, disk }
+}
+
+impl Node {
+    async fn ask(
+        &self,
+        listener: &str,
+        version: i16,
+        request: MetadataRequest,
+    ) -> MetadataResponse {
+        let (image, controller) = (&self.metadata, &self.controller);
+        metadata::metadata(image, controller, &self.config, listener, version, request).await
+    }
+
+    async fn create(&self, topic: CreatableTopic) -> (i16, Option<String>, usize) {
+        let request =
+            CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, validate_only: false };
+        let mut response = topics::create_topics(&self.controller, &self.config, request).await;
+        let created = response.topics.remove(0);
+        (created.error_code, created.error_message, created.configs.unwrap().len())
+    }
+
+    fn describe(&self, kind: i8, name: &str, keys: &[&str]) -> Described {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        let resource = DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.to_owned(),
+            configuration_keys: Some(keys),
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            include_synonyms: true,
+            include_documentation: true,
+        };
+        let image = self.metadata.image();
+        let mut response = configs::describe_configs(&image, &self.config, &request);
+        let result = response.results.remove(0);
+        match ErrorCode::from_wire(result.error_code) {
+            ErrorCode::None => Ok(result.configs),
+            code => Err(code),
+        }
+    }
+}
+
+type Described = Result<Vec<DescribeConfigsResourceResult>, ErrorCode>;
+
+fn by_name(names: &[&str]) -> MetadataRequest {
+    let topic = |&name: &&str| MetadataRequestTopic {
+        name: Some(name.to_owned()),
+        ..MetadataRequestTopic::default()
+    };
+    let topics = Some(names.iter().map(topic).collect());
+    MetadataRequest { topics, ..MetadataRequest::default() }
+}
+
+fn new_topic(name: &str) -> CreatableTopic {
+    CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: -1,
+        replication_factor: -1,
+        ..CreatableTopic::default()
+    }
+}
+
+/// Name, error and number of partitions of each topic.
+fn seen(response: &MetadataResponse) -> Vec<(&str, ErrorCode, usize)> {
+    let topics = response.topics.iter();
+    let seen = topics.map(|topic| {
+        let name = topic.name.as_deref().unwrap_or("(null)");
+        (name, ErrorCode::from_wire(topic.error_code), topic.partitions.len())
+    });
+    seen.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_listener_is_told_its_own_endpoints() {
+    let node = node(&[]).await;
+    node.create(new_topic("t")).await;
+    for (listener, port) in [("IN", 1), ("OUT", 2)] {
+        let response = node.ask(listener, 13, by_name(&["t"])).await;
+        let broker = &response.brokers[0];
+        assert_eq!((broker.host.clone(), broker.port), (format!("{listener}.example"), port));
+        assert_eq!(response.controller_id, broker.node_id);
+        assert_eq!(response.cluster_id.as_deref(), Some("the-cluster"));
+        assert_eq!(response.topics[0].partitions[0].leader_id, broker.node_id);
+        let described = cluster::describe_cluster(
+            &node.metadata.image(),
+            node.controller.active(),
+            listener,
+            &DescribeClusterRequest::default(),
+        );
+        assert_eq!((described.brokers[0].port, described.controller_id), (port, 1));
+    }
+    let response = node.ask("ELSEWHERE", 13, by_name(&["t"])).await;
+    assert!(response.brokers.is_empty());
+    let partition = &response.topics[0].partitions[0];
+    assert_eq!(ErrorCode::from_wire(partition.error_code), ErrorCode::ListenerNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_topic_is_created_only_when_broker_and_client_agree() {
+    let check = async |pairs: &[(&str, &str)], allow, want: (ErrorCode, usize)| {
+        let node = node(pairs).await;
+        let request =
+            MetadataRequest { allow_auto_topic_creation: allow, ..by_name(&["orders", "a b"]) };
+        let response = node.ask("IN", 13, request).await;
+        let bad = ("a b", ErrorCode::InvalidTopicException, 0);
+        assert_eq!(seen(&response), [("orders", want.0, want.1), bad]);
+        assert_eq!(node.metadata.image().topics().count(), usize::from(want.1 > 0));
+    };
+    let unknown = (ErrorCode::UnknownTopicOrPartition, 0);
+    check(&[("num.partitions", "3")], true, (ErrorCode::None, 3)).await;
+    check(&[("num.partitions", "3")], false, unknown).await;
+    check(&[("auto.create.topics.enable", "false")], true, unknown).await;
+    let refused = (ErrorCode::InvalidReplicationFactor, 0);
+    check(&[("default.replication.factor", "3")], true, refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_are_asked_for_by_name_by_id_or_all_at_once() {
+    let node = node(&[]).await;
+    node.create(new_topic("a")).await;
+    node.controller.ensure_topics(vec![OFFSETS_TOPIC.to_owned()], Duration::MAX).await.unwrap()[0]
+        .clone()
+        .unwrap();
+    let id = node.metadata.image().topic("a").unwrap().id;
+    let by_id = |topic_id| {
+        let topics = Some(vec![MetadataRequestTopic { topic_id, name: None }]);
+        MetadataRequest { topics, ..MetadataRequest::default() }
+    };
+    let all = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    let none = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+    let both = [(OFFSETS_TOPIC, ErrorCode::None, 50), ("a", ErrorCode::None, 1)];
+    let response = node.ask("IN", 13, all.clone()).await;
+    assert_eq!(seen(&response), both);
+    assert!(response.topics[0].is_internal && !response.topics[1].is_internal);
+    assert_eq!(seen(&node.ask("IN", 0, none.clone()).await), both);
+    assert_eq!(seen(&node.ask("IN", 1, none).await), []);
+    let response = node.ask("IN", 13, by_id(id)).await;
+    assert_eq!(seen(&response), [("a", ErrorCode::None, 1)]);
+    assert_eq!(response.topics[0].topic_id, id);
+    let unknown = TopicId([7; 16]);
+    let response = node.ask("IN", 13, by_id(unknown)).await;
+    assert_eq!(seen(&response), [("(null)", ErrorCode::UnknownTopicId, 0)]);
+    assert_eq!(response.topics[0].topic_id, unknown);
+    assert_eq!(seen(&node.ask("IN", 11, by_id(unknown)).await)[0].0, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_is_full_a_missing_topic_is_to_be_asked_for_again() {
+    let node = node(&[]).await;
+    node.disk.set_capacity(Some(node.disk.used_bytes()));
+    let response = node.ask("IN", 13, by_name(&["t"])).await;
+    assert_eq!(seen(&response), [("t", ErrorCode::LeaderNotAvailable, 0)]);
+    node.disk.set_capacity(None);
+    let response = node.ask("IN", 13, by_name(&["t"])).await;
+    assert_eq!(seen(&response), [("t", ErrorCode::None, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creation_answers_in_order_with_settings_or_the_reason() {
+    let node = node(&[]).await;
+    let assigned = CreatableTopic {
+        num_partitions: 2,
+        assignments: vec![CreatableReplicaAssignment { partition_index: 0, broker_ids: vec![1] }],
+        ..new_topic("contradicts-itself")
+    };
+    let config = CreatableTopicConfig { name: "retention.ms".to_owned(), value: Some("5".into()) };
+    let configured = CreatableTopic { configs: vec![config], ..new_topic("t") };
+    let topics = vec![assigned, configured, new_topic("")];
+    let request = CreateTopicsRequest { topics, timeout_ms: 1000, validate_only: false };
+    let response = topics::create_topics(&node.controller, &node.config, request).await;
+    let codes: Vec<_> =
+        response.topics.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
+    let want = [ErrorCode::InvalidRequest, ErrorCode::None, ErrorCode::InvalidTopicException];
+    assert_eq!(codes, want);
+    let created = &response.topics[1];
+    assert_eq!((created.num_partitions, created.replication_factor), (1, 1));
+    assert_eq!(node.metadata.image().topic("t").unwrap().id, created.topic_id);
+    let configs = created.configs.as_ref().unwrap();
+    let retention = configs.iter().find(|it| it.name == "retention.ms").unwrap();
+    assert_eq!((retention.value.as_deref(), retention.config_source), (Some("5"), 1));
+    assert!(response.topics[0].error_message.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletion_is_by_name_or_by_id_but_not_both() {
+    let node = node(&[]).await;
+    for name in ["a", "b"] {
+        assert_eq!(node.create(new_topic(name)).await.0, 0);
+    }
+    let id = node.metadata.image().topic("b").unwrap().id;
+    let state =
+        |name: Option<&str>, topic_id| DeleteTopicState { name: name.map(str::to_owned), topic_id };
+    let topics = vec![
+        state(Some("a"), TopicId::ZERO),
+        state(Some("a"), id),
+        state(None, id),
+        state(None, TopicId::ZERO),
+    ];
+    let request =
+        DeleteTopicsRequest { topics, timeout_ms: 1000, ..DeleteTopicsRequest::default() };
+    let response = topics::delete_topics(&node.controller, request).await;
+    let told: Vec<_> = response
+        .responses
+        .iter()
+        .map(|it| (it.name.as_deref(), ErrorCode::from_wire(it.error_code)))
+        .collect();
+    let refused = ErrorCode::InvalidRequest;
+    let want = [
+        (Some("a"), ErrorCode::None),
+        (Some("a"), refused),
+        (Some("b"), ErrorCode::None),
+        (None, refused),
+    ];
+    assert_eq!(told, want);
+    assert_eq!(node.metadata.image().topics().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_added() {
+    let node = node(&[]).await;
+    node.create(new_topic("a")).await;
+    let grow = |name: &str, count| CreatePartitionsTopic {
+        name: name.to_owned(),
+        count,
+        assignments: None,
+    };
+    let topics = vec![grow("a", 3), grow("b", 3)];
+    let request = CreatePartitionsRequest { topics, timeout_ms: 1000, validate_only: false };
+    let response = topics::create_partitions(&node.controller, request).await;
+    let codes: Vec<_> =
+        response.results.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
+    assert_eq!(codes, [ErrorCode::None, ErrorCode::UnknownTopicOrPartition]);
+    assert_eq!(node.metadata.image().topic("a").unwrap().partition_count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_is_described_with_every_place_it_could_come_from() {
+    let node = node(&[("log.retention.hours", "1")]).await;
+    let config = CreatableTopicConfig { name: "retention.ms".to_owned(), value: Some("5".into()) };
+    node.create(CreatableTopic { configs: vec![config], ..new_topic("t") }).await;
+    let settings = node.describe(Resource::TOPIC, "t", &["retention.ms"]).unwrap();
+    assert_eq!(settings.len(), 1);
+    let retention = &settings[0];
+    assert_eq!((retention.value.as_deref(), retention.config_source), (Some("5"), 1));
+    assert_eq!((retention.config_type, retention.read_only), (5, false));
+    assert!(retention.documentation.as_ref().is_some_and(|text| text.starts_with("How long")));
+    let places: Vec<_> = retention
+        .synonyms
+        .iter()
+        .map(|it| (it.name.as_str(), it.value.as_deref().unwrap(), it.source))
+        .collect();
+    let broker = "log.retention.ms";
+    assert_eq!(
+        places,
+        [("retention.ms", "5", 1), (broker, "3600000", 4), (broker, "604800000", 5)]
+    );
+    let all = node.describe(Resource::TOPIC, "t", &[]).unwrap();
+    assert_eq!(all.len(), crate::config::TopicConfig::DEFS.len());
+    let broker = node.describe(Resource::BROKER, "1", &["log.retention.hours", "node.id"]).unwrap();
+    let told: Vec<_> = broker
+        .iter()
+        .map(|it| (it.name.as_str(), it.value.as_deref(), it.config_source, it.read_only))
+        .collect();
+    let want = [("node.id", Some("1"), 5, true), ("log.retention.hours", Some("1"), 4, true)];
+    assert_eq!(told, want);
+    assert_eq!(node.describe(Resource::BROKER, "", &[]).unwrap().len(), 0);
+    let refuse = |kind, name, want| assert_eq!(node.describe(kind, name, &[]).unwrap_err(), want);
+    refuse(Resource::TOPIC, "u", ErrorCode::UnknownTopicOrPartition);
+    refuse(Resource::BROKER, "2", ErrorCode::InvalidRequest);
+    refuse(32, "group", ErrorCode::InvalidRequest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_topics_change_and_those_of_brokers_do_not() {
+    let node = node(&[]).await;
+    node.create(new_topic("t")).await;
+    let alter = |resource_type, name: &str, config_operation| AlterConfigsResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configs: vec![AlterableConfig {
+            name: "retention.ms".to_owned(),
+            config_operation,
+            value: Some("5".to_owned()),
+        }],
+    };
+    let resources = vec![alter(2, "t", 9), alter(2, "t", 0), alter(4, "1", 0), alter(16, "m", 0)];
+    let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
+    let response = configs::incremental_alter_configs(&node.controller, request).await;
+    let codes: Vec<_> =
+        response.responses.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
+    let refused = ErrorCode::InvalidRequest;
+    assert_eq!(codes, [refused, ErrorCode::None, refused, refused]);
+    let settings = node.describe(Resource::TOPIC, "t", &["retention.ms"]).unwrap();
+    assert_eq!(settings[0].value.as_deref(), Some("5"));
+}

@@ -1,0 +1,196 @@
+//! CreateTopics, DeleteTopics, CreatePartitions: to the controller and back.
+//!
+//! Each topic of a request has its own answer, in the request's order. When the controller itself
+//! cannot answer, each topic gets its retriable code. Shell.
+
+use std::time::Duration;
+
+use protocol::api::topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
+    CreateTopicsRequest, CreateTopicsResponse, DeletableTopicResult, DeleteTopicState,
+    DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{BrokerId, PartitionIndex, TopicId};
+
+use super::configs::TopicDefaults;
+use crate::config::BrokerConfig;
+use crate::controller::{
+    ControllerHandle, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Spread, TopicError,
+    TopicRef,
+};
+
+/// A code and the words for it.
+type Refusal = (ErrorCode, String);
+
+/// Creates topics.
+pub(crate) async fn create_topics(
+    controller: &ControllerHandle,
+    config: &BrokerConfig,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    let CreateTopicsRequest { topics, timeout_ms, validate_only } = request;
+    let parsed: Vec<_> = topics.iter().map(new_topic).collect();
+    let lawful = parsed.iter().flatten().cloned().collect();
+    let asked = controller.create_topics(lawful, validate_only, wait(timeout_ms)).await;
+    let defaults = TopicDefaults::new(config);
+    let mut created = asked.map(Vec::into_iter);
+    let mut answer = |parsed: Result<NewTopic, Refusal>| -> Result<CreatedTopic, Refusal> {
+        parsed?;
+        match &mut created {
+            Ok(created) => created.next().expect("one answer per topic").map_err(refusal),
+            Err(error) => Err((error.code(), error.to_string())),
+        }
+    };
+    let results = topics.into_iter().zip(parsed);
+    let results = results.map(|(topic, parsed)| match answer(parsed) {
+        Ok(created) => creation(topic.name, &created, &defaults),
+        Err((code, message)) => CreatableTopicResult {
+            name: topic.name,
+            error_code: code.to_wire(),
+            error_message: Some(message),
+            configs: Some(Vec::new()),
+            ..CreatableTopicResult::default()
+        },
+    });
+    CreateTopicsResponse { topics: results.collect(), ..CreateTopicsResponse::default() }
+}
+
+/// Deletes topics, by name or by id.
+pub(crate) async fn delete_topics(
+    controller: &ControllerHandle,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
+    let named = request.topic_names.into_iter().map(|name| {
+        let name = Some(name);
+        DeleteTopicState { name, topic_id: TopicId::ZERO }
+    });
+    let topics: Vec<_> = named.chain(request.topics).collect();
+    let parsed: Vec<_> = topics.iter().map(topic_ref).collect();
+    let lawful = parsed.iter().flatten().cloned().collect();
+    let asked = controller.delete_topics(lawful, wait(request.timeout_ms)).await;
+    let mut deleted = asked.map(Vec::into_iter);
+    let mut answer = |parsed: Result<TopicRef, Refusal>| -> Result<DeletedTopic, Refusal> {
+        parsed?;
+        match &mut deleted {
+            Ok(deleted) => deleted.next().expect("one answer per topic").map_err(refusal),
+            Err(error) => Err((error.code(), error.to_string())),
+        }
+    };
+    let responses = topics.into_iter().zip(parsed);
+    let responses = responses.map(|(topic, parsed)| match answer(parsed) {
+        Ok(deleted) => DeletableTopicResult {
+            name: Some(deleted.name.to_string()),
+            topic_id: deleted.id,
+            ..DeletableTopicResult::default()
+        },
+        Err((code, message)) => DeletableTopicResult {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            error_code: code.to_wire(),
+            error_message: Some(message),
+        },
+    });
+    DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
+}
+
+/// Adds partitions to topics.
+pub(crate) async fn create_partitions(
+    controller: &ControllerHandle,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let CreatePartitionsRequest { topics, timeout_ms, validate_only } = request;
+    let requests: Vec<_> = topics.iter().map(more_partitions).collect();
+    let asked = controller.create_partitions(requests, validate_only, wait(timeout_ms)).await;
+    let mut grown = asked.map(Vec::into_iter);
+    let mut answer = || -> Result<(), Refusal> {
+        match &mut grown {
+            Ok(grown) => grown.next().expect("one answer per topic").map_err(refusal),
+            Err(error) => Err((error.code(), error.to_string())),
+        }
+    };
+    let results = topics.into_iter().map(|topic| {
+        let (code, message) = answer().err().unzip();
+        CreatePartitionsTopicResult {
+            name: topic.name,
+            error_code: code.unwrap_or(ErrorCode::None).to_wire(),
+            error_message: message,
+        }
+    });
+    CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() }
+}
+
+fn refusal(error: TopicError) -> Refusal {
+    (error.code(), error.to_string())
+}
+
+/// How long the client is willing to wait.
+fn wait(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
+}
+
+fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
+    let CreatableTopic { name, num_partitions, replication_factor, assignments, configs } = topic;
+    let is_counted = *num_partitions != -1 || *replication_factor != -1;
+    let spread = if assignments.is_empty() {
+        let partition_count = (*num_partitions != -1).then_some(*num_partitions);
+        let replication_factor = (*replication_factor != -1).then_some(*replication_factor);
+        Spread::Counted { partition_count, replication_factor }
+    } else if is_counted {
+        let message = format!("topic {name}: an assignment leaves partitions and replicas at -1");
+        return Err((ErrorCode::InvalidRequest, message));
+    } else {
+        let assign = assignments
+            .iter()
+            .map(|it| (PartitionIndex(it.partition_index), broker_ids(&it.broker_ids)));
+        Spread::Assigned(assign.collect())
+    };
+    let configs = configs.iter().map(|it| (it.name.clone(), it.value.clone())).collect();
+    Ok(NewTopic { name: name.clone(), spread, configs })
+}
+
+fn creation(
+    name: String,
+    created: &CreatedTopic,
+    defaults: &TopicDefaults,
+) -> CreatableTopicResult {
+    let own = |name: &str| created.configs.get(name).map(String::as_str);
+    let configs = defaults.settings(own).map(|setting| CreatableTopicConfigs {
+        name: setting.def.name.to_owned(),
+        value: setting.value(),
+        read_only: false,
+        config_source: setting.source(),
+        is_sensitive: setting.def.is_sensitive(),
+    });
+    CreatableTopicResult {
+        name,
+        topic_id: created.id,
+        error_message: None,
+        num_partitions: created.partition_count,
+        replication_factor: created.replication_factor,
+        configs: Some(configs.collect()),
+        ..CreatableTopicResult::default()
+    }
+}
+
+fn topic_ref(topic: &DeleteTopicState) -> Result<TopicRef, Refusal> {
+    match (&topic.name, topic.topic_id) {
+        (Some(name), TopicId::ZERO) => Ok(TopicRef::Name(name.clone())),
+        (None, id) if id.is_some() => Ok(TopicRef::Id(id)),
+        (Some(_) | None, _) => {
+            let message = "a topic is named either by name or by id".to_owned();
+            Err((ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+fn more_partitions(topic: &CreatePartitionsTopic) -> MorePartitions {
+    let assignments = topic.assignments.as_ref();
+    let assign = assignments.map(|all| all.iter().map(|it| broker_ids(&it.broker_ids)).collect());
+    MorePartitions { name: topic.name.clone(), total_count: topic.count, assignments: assign }
+}
+
+fn broker_ids(raw: &[i32]) -> Vec<BrokerId> {
+    raw.iter().map(|&id| BrokerId(id)).collect()
+}
