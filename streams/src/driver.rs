@@ -17,7 +17,6 @@ use protocol::murmur;
 use protocol::time::{Now, Timestamp};
 
 use crate::codec::{Codec, Store, Topic, WindowStore, decode_option};
-use crate::dsl::window::Windowed;
 use crate::error::{Flow, StreamsError};
 use crate::processor::Counters;
 use crate::record::{Headers, InputRecord, Outbox, Placement, Record, TopicIndex};
@@ -25,6 +24,7 @@ use crate::store::{Entry, KvStore, WindowTable};
 use crate::task::commit::Outcome;
 use crate::task::{CommitOffset, Pace, TaskCore};
 use crate::topology::{TopicKind, Topology};
+use crate::window::Windowed;
 
 /// The application's name inside the driver.
 const APP: &str = "test";

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use protocol::ids::{Offset, TopicPartition};
+use protocol::ids::{Offset, PartitionIndex, TopicPartition};
 
 use crate::codec::BoxError;
 
@@ -127,9 +127,46 @@ pub enum StreamsError {
     /// The topology does not read or write this topic.
     #[error("the topology does not know the topic `{0}`")]
     UnknownTopic(Arc<str>),
+    /// The group gave inputs of one task to different members.
+    #[error("task {partition} of sub-topology `{subtopology}` got some of its inputs only")]
+    SplitTask {
+        /// The sub-topology.
+        subtopology: Arc<str>,
+        /// The task.
+        partition: PartitionIndex,
+    },
     /// The topology has no such store, or one of other types.
     #[error("the topology has no store `{0}` of these types")]
     UnknownStore(Arc<str>),
+}
+
+/// Why a topology does not fit the topics that exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// A topic that the topology reads does not exist.
+    #[error("the topic `{0}` does not exist")]
+    Missing(Arc<str>),
+    /// Topics whose keys must meet lie in different numbers of partitions.
+    #[error(
+        "sub-topology `{subtopology}` keeps state by the keys of several topics, which must have \
+         equally many partitions: {counts}"
+    )]
+    NotCopartitioned {
+        /// The sub-topology.
+        subtopology: Arc<str>,
+        /// The topics and their numbers of partitions.
+        counts: String,
+    },
+    /// An internal topic exists with another number of partitions than it must have.
+    #[error("the internal topic `{topic}` has {found} partitions and must have {wanted}")]
+    WrongPartitionCount {
+        /// The topic.
+        topic: Arc<str>,
+        /// How many it has.
+        found: i32,
+        /// How many it must have.
+        wanted: i32,
+    },
 }
 
 /// What a step of processing gives: boxed, because the good case passes through every operator.

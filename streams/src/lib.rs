@@ -46,6 +46,7 @@ pub mod record;
 pub mod store;
 pub mod task;
 pub mod topology;
+pub mod window;
 
 pub use codec::{Codec, I64, Json, Nullable, Raw, Store, Topic, Unit, Utf8, WindowStore};
 pub use driver::TestDriver;
@@ -53,9 +54,9 @@ pub use dsl::builder::StreamsBuilder;
 pub use dsl::grouped::{KGrouped, KWindowed};
 pub use dsl::stream::KStream;
 pub use dsl::table::KTable;
-pub use dsl::window::{Emit, Hopping, Tumbling, Windowed, Windows};
 pub use error::{BuildError, BuildErrors, ErrorPolicy, StreamsError};
 pub use processor::custom::{Context, Processor, PunctuationClock};
 pub use record::{Header, Headers, Record, RecordContext};
 pub use store::Entry;
 pub use topology::Topology;
+pub use window::{Emit, Hopping, Tumbling, Windowed, Windows};

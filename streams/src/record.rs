@@ -196,6 +196,11 @@ impl Outbox {
         self.entries.clear();
     }
 
+    /// Forgets the first `count` records.
+    pub fn forget_first(&mut self, count: usize) {
+        self.entries.drain(..count);
+    }
+
     /// Writes a record through the codecs of its key and value.
     pub(crate) fn write<K, V>(
         &mut self,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::builder::{Data, add_store, two_faced};
 use super::stream::KStream;
 use super::table::KTable;
-use super::window::{Emit, WindowSpec, Windowed, Windows};
 use crate::codec::{Store, WindowStore};
 use crate::error::BuildError;
 use crate::processor::aggregate::{Fold, aggregate};
@@ -16,6 +15,7 @@ use crate::processor::window_aggregate::WindowAggregate;
 use crate::processor::{Instance, MakeStore};
 use crate::store::{KvStore, Shared, WindowTable};
 use crate::topology::StoreIndex;
+use crate::window::{Emit, WindowSpec, Windowed, Windows};
 
 /// A stream whose records of one key are in one partition.
 #[derive(Debug)]

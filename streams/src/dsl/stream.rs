@@ -295,10 +295,7 @@ impl<K: Data, V: Data> KStream<K, V> {
         let kin = self.is_kin(&with.changes.graph, label);
         let stores = if kin { vec![with.store] } else { Vec::new() };
         let lookup = with.lookup.clone();
-        let joined =
-            self.then(label, &stores, move |instance, below| make(lookup(instance), below));
-        joined.graph.borrow_mut().nodes[joined.node.0].joins = true;
-        joined
+        self.then(label, &stores, move |instance, below| make(lookup(instance), below))
     }
 
     /// Sends each record through a processor of your own, made anew for each task. `name` must be

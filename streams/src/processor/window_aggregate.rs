@@ -14,10 +14,10 @@ use protocol::time::Timestamp;
 
 use super::aggregate::{Fold, fold_into};
 use super::{Next, Push, TaskContext, TimeSlot};
-use crate::dsl::window::{Emit, WindowSpec, Windowed};
 use crate::error::Flow;
 use crate::record::{Headers, Record};
 use crate::store::{Shared, WindowTable};
+use crate::window::{Emit, WindowSpec, Windowed};
 
 /// The operator of a windowed aggregation.
 pub(crate) struct WindowAggregate<K, A, F> {

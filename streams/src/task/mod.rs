@@ -133,6 +133,12 @@ impl TaskCore {
         }
     }
 
+    /// Lets go of the inputs that `keep` does not name: topics without this partition, or whose
+    /// partition another member has. Right after `new`, if at all.
+    pub fn retain_inputs(&mut self, keep: impl Fn(TopicIndex) -> bool) {
+        self.inputs.retain(|input| keep(input.topic));
+    }
+
     /// The partition this task is for.
     #[must_use]
     pub fn partition(&self) -> PartitionIndex {

@@ -56,8 +56,6 @@ pub(crate) struct Node {
     pub(crate) parents: Vec<NodeId>,
     pub(crate) children: Vec<NodeId>,
     pub(crate) stores: Vec<StoreIndex>,
-    /// True if it needs equal keys of all inputs in one partition.
-    pub(crate) joins: bool,
     pub(crate) factory: Opaque,
 }
 
@@ -132,7 +130,6 @@ impl Graph {
             parents: parents.to_vec(),
             children: Vec::new(),
             stores: stores.to_vec(),
-            joins: false,
             factory,
         });
         id
@@ -200,7 +197,7 @@ pub struct Subtopology {
     pub outputs: Vec<TopicIndex>,
     /// The changelogs of its stores.
     pub changelogs: Vec<TopicIndex>,
-    /// True if its inputs must have equally many partitions: it joins them by key.
+    /// True if its inputs must have equally many partitions: it keeps state by their keys.
     pub copartitioned: bool,
     pub(crate) sources: Vec<NodeId>,
     pub(crate) stores: Vec<StoreIndex>,

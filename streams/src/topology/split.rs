@@ -34,9 +34,13 @@ pub(super) fn split(graph: &Graph) -> Vec<Subtopology> {
             add(&mut part.stores, store);
             add(&mut part.changelogs, graph.stores[store.0].changelog);
         }
-        part.copartitioned |= node.joins;
     }
-    parts.into_iter().map(|(_, part)| part).collect()
+    let finish = |(_, mut part): (usize, Subtopology)| {
+        // State is kept by key: the records of a key must come from one partition number alone.
+        part.copartitioned = part.inputs.len() > 1 && !part.stores.is_empty();
+        part
+    };
+    parts.into_iter().map(finish).collect()
 }
 
 fn empty(name: std::sync::Arc<str>) -> Subtopology {
