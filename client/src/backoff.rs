@@ -29,8 +29,14 @@ impl Backoff {
 
     /// The wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
-        let factor = 1_u32.checked_shl(self.attempt_count).unwrap_or(u32::MAX);
+        let wait = self.wait_after(self.attempt_count);
         self.attempt_count = self.attempt_count.saturating_add(1);
+        wait
+    }
+
+    /// The wait after so many earlier failures, for who counts them per partition.
+    pub fn wait_after(&mut self, failure_count: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failure_count).unwrap_or(u32::MAX);
         let nominal = self.initial.saturating_mul(factor).min(self.max);
         let percent = 100 - JITTER_PERCENT + self.rng.below(2 * JITTER_PERCENT + 1);
         let micros = u64::try_from(nominal.as_micros()).unwrap_or(u64::MAX / 200);

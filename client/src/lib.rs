@@ -5,7 +5,22 @@
 //! seams: a [`net::Connector`] for connections and a [`protocol::time::Clock`] for time, so that
 //! the same client runs against a real cluster and inside a simulation. Read in this order:
 //!
-//! - [`time`], [`net`]: the seams
+//! - [`time`], [`net`], [`bootstrap`]: the seams, and how a client is given them
+//! - [`config`], [`error`]: settings by Kafka's names; what can go wrong everywhere
+//! - [`cluster`], [`offsets`], [`group_offsets`]: what brokers are asked by all clients
+//! - [`producer`], [`admin`]: the clients
+//!
+//! ```no_run
+//! use client::{Bootstrap, Producer, ProducerConfig, ProducerRecord};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let bootstrap = Bootstrap::tcp("localhost:9092")?;
+//! let mut producer = Producer::connect(bootstrap, ProducerConfig::default()).await?;
+//! let told = producer.send(ProducerRecord::new("greetings", "hello").key("world")).await?;
+//! println!("{} at {}", told.partition, told.offset);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Pure.
 
@@ -18,7 +33,15 @@ pub mod error;
 pub mod group_offsets;
 pub mod net;
 pub mod offsets;
+pub mod producer;
 mod router;
 #[cfg(test)]
 mod testing;
 pub mod time;
+
+pub use admin::{Admin, NewTopic};
+pub use bootstrap::Bootstrap;
+pub use config::{ConsumerConfig, IsolationLevel, ProducerConfig};
+pub use error::RequestError;
+pub use group_offsets::{GroupMetadata, OffsetAndMetadata};
+pub use producer::{CommitOutcome, Producer, ProducerRecord};

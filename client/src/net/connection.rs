@@ -15,20 +15,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::api::produce::ProduceResponse;
 use protocol::api::{AnyRequest, AnyResponse, Request, decode_response, encode_request};
 use protocol::api_key::ApiKey;
-use protocol::frame::{FrameError, Framer};
-use protocol::limits::FRAME_BYTES_MAX;
-use protocol::primitive::{DecodeError, EncodeError};
+use protocol::primitive::Chunks;
 use protocol::rng::Rng;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use super::error::{CallError, OpenError};
+use super::frames::Frames;
 use super::handshake::{self, SaslPlain};
-use super::negotiation::{Negotiated, Unsupported};
+use super::negotiation::Negotiated;
 use super::parts::Parts;
 use super::{BoxStream, Connector, Endpoint};
 use crate::backoff::Backoff;
@@ -39,10 +39,6 @@ const CALLS_MAX: usize = 64;
 
 /// Calls that wait to be answered.
 const IN_FLIGHT_MAX: usize = 64;
-
-/// 64 KiB: what is read at once at least, and the room made for a frame whose length is known but
-/// whose bytes have not come.
-const READ_BYTES: usize = 64 << 10;
 
 /// How connections are made.
 #[derive(Clone)]
@@ -67,125 +63,6 @@ impl Default for ConnectionOptions {
             reconnect_backoff: Duration::from_millis(50),
             reconnect_backoff_max: Duration::from_secs(1),
             sasl: None,
-        }
-    }
-}
-
-/// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// There is no connection: the call was not sent.
-    #[error("{endpoint}: cannot connect: {reason}")]
-    Connect {
-        /// The broker.
-        endpoint: Endpoint,
-        /// What went wrong.
-        reason: Arc<OpenError>,
-    },
-    /// The connection broke before the answer came: the call may have been carried out.
-    #[error("{endpoint}: disconnected before {api} was answered")]
-    Disconnected {
-        /// The broker.
-        endpoint: Endpoint,
-        /// What was asked.
-        api: ApiKey,
-    },
-    /// The deadline passed before the answer came: the call may have been carried out.
-    #[error("{endpoint}: {api} was not answered in time")]
-    Timeout {
-        /// The broker.
-        endpoint: Endpoint,
-        /// What was asked.
-        api: ApiKey,
-    },
-    /// The broker does not speak the API as we need it: the call was not sent.
-    #[error("{endpoint}: {source}")]
-    Unsupported {
-        /// The broker.
-        endpoint: Endpoint,
-        /// Which versions there are.
-        source: Unsupported,
-    },
-    /// The request does not fit the version that the broker speaks: the call was not sent.
-    #[error("{endpoint}: {api}: {source}")]
-    Encode {
-        /// The broker.
-        endpoint: Endpoint,
-        /// What was asked.
-        api: ApiKey,
-        /// What does not fit.
-        source: EncodeError,
-    },
-    /// The answer makes no sense; the connection was closed. The call was carried out, perhaps.
-    #[error("{endpoint}: malformed answer to {api}: {source}")]
-    Malformed {
-        /// The broker.
-        endpoint: Endpoint,
-        /// What was asked.
-        api: ApiKey,
-        /// What makes no sense.
-        source: DecodeError,
-    },
-}
-
-impl CallError {
-    /// True when the same call may succeed later.
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::Connect { reason, .. } => reason.is_retriable(),
-            Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
-            Self::Unsupported { .. } | Self::Encode { .. } => false,
-        }
-    }
-
-    /// True when the broker may have carried the call out.
-    #[must_use]
-    pub fn is_in_doubt(&self) -> bool {
-        match self {
-            Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
-            Self::Connect { .. } | Self::Unsupported { .. } | Self::Encode { .. } => false,
-        }
-    }
-}
-
-/// Why a connection could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The network said no.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// It took longer than allowed.
-    #[error("no connection within {0:?}")]
-    Timeout(Duration),
-    /// What came is no answer to ApiVersions.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// What came is no frame.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// A request of the handshake could not be written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The broker refused the handshake.
-    #[error("{api}: {code}")]
-    Refused {
-        /// The step.
-        api: ApiKey,
-        /// The answer.
-        code: protocol::error_code::ErrorCode,
-    },
-}
-
-impl OpenError {
-    /// True when another attempt may succeed.
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::Io(_) | Self::Timeout(_) | Self::Decode(_) | Self::Frame(_) => true,
-            Self::Encode(_) => false,
-            // The broker said no to our name, or does not speak with us at all.
-            Self::Refused { code, .. } => code.is_retriable(),
         }
     }
 }
@@ -520,7 +397,7 @@ impl Driver {
         build: Build,
         options: CallOptions,
         negotiated: &Negotiated,
-    ) -> Result<(i16, protocol::primitive::Chunks), CallError> {
+    ) -> Result<(i16, Chunks), CallError> {
         let endpoint = || self.endpoint.clone();
         let version = negotiated
             .version(api, options.version_max)
@@ -619,44 +496,6 @@ impl Waiting {
                 let malformed = CallError::Malformed { endpoint, api: self.api, source };
                 drop(self.reply.send(Err(malformed)));
                 Err(End::Malformed)
-            }
-        }
-    }
-}
-
-/// Frames off a stream. Dropping `next` at its await loses nothing.
-pub(super) struct Frames<S> {
-    pub(super) stream: S,
-    buffer: BytesMut,
-    framer: Framer,
-}
-
-impl<S> Frames<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, buffer: BytesMut::new(), framer: Framer::new(FRAME_BYTES_MAX) }
-    }
-}
-
-impl Frames<BoxStream> {
-    fn split(self) -> (Frames<ReadHalf<BoxStream>>, WriteHalf<BoxStream>) {
-        let Self { stream, buffer, framer } = self;
-        let (reader, writer) = tokio::io::split(stream);
-        (Frames { stream: reader, buffer, framer }, writer)
-    }
-}
-
-impl<S: tokio::io::AsyncRead + Unpin> Frames<S> {
-    /// The next frame, without its length.
-    pub(super) async fn next(&mut self) -> Result<Bytes, OpenError> {
-        loop {
-            if let Some(frame) = self.framer.next(&mut self.buffer)? {
-                return Ok(frame);
-            }
-            // Room grows with what has come, not with what the prefix promises.
-            let missing = self.framer.missing(&self.buffer)?;
-            self.buffer.reserve(missing.clamp(READ_BYTES, READ_BYTES.max(self.buffer.len())));
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }

@@ -13,7 +13,8 @@ use protocol::error_code::ErrorCode;
 use tokio::io::AsyncWriteExt;
 
 use super::BoxStream;
-use super::connection::{Frames, OpenError};
+use super::error::OpenError;
+use super::frames::Frames;
 use super::negotiation::Negotiated;
 use super::parts::Parts;
 

@@ -6,6 +6,8 @@
 //! connection per broker and purpose. Shell.
 
 pub mod connection;
+mod error;
+mod frames;
 mod handshake;
 pub mod memory;
 pub mod negotiation;

@@ -1,0 +1,132 @@
+//! Why there is no connection, or no answer; and what may have happened all the same. Pure.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::api_key::ApiKey;
+use protocol::error_code::ErrorCode;
+use protocol::frame::FrameError;
+use protocol::primitive::{DecodeError, EncodeError};
+
+use super::Endpoint;
+use super::negotiation::Unsupported;
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no connection: the call was not sent.
+    #[error("{endpoint}: cannot connect: {reason}")]
+    Connect {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What went wrong.
+        reason: Arc<OpenError>,
+    },
+    /// The connection broke before the answer came: the call may have been carried out.
+    #[error("{endpoint}: disconnected before {api} was answered")]
+    Disconnected {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was asked.
+        api: ApiKey,
+    },
+    /// The deadline passed before the answer came: the call may have been carried out.
+    #[error("{endpoint}: {api} was not answered in time")]
+    Timeout {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was asked.
+        api: ApiKey,
+    },
+    /// The broker does not speak the API as we need it: the call was not sent.
+    #[error("{endpoint}: {source}")]
+    Unsupported {
+        /// The broker.
+        endpoint: Endpoint,
+        /// Which versions there are.
+        source: Unsupported,
+    },
+    /// The request does not fit the version that the broker speaks: the call was not sent.
+    #[error("{endpoint}: {api}: {source}")]
+    Encode {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was asked.
+        api: ApiKey,
+        /// What does not fit.
+        source: EncodeError,
+    },
+    /// The answer makes no sense; the connection was closed. The call was carried out, perhaps.
+    #[error("{endpoint}: malformed answer to {api}: {source}")]
+    Malformed {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was asked.
+        api: ApiKey,
+        /// What makes no sense.
+        source: DecodeError,
+    },
+}
+
+impl CallError {
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Connect { reason, .. } => reason.is_retriable(),
+            Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
+            Self::Unsupported { .. } | Self::Encode { .. } => false,
+        }
+    }
+
+    /// True when the broker may have carried the call out.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        match self {
+            Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
+            Self::Connect { .. } | Self::Unsupported { .. } | Self::Encode { .. } => false,
+        }
+    }
+}
+
+/// Why a connection could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The network said no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It took longer than allowed.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// What came is no answer to ApiVersions.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// What came is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A request of the handshake could not be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The broker refused the handshake.
+    #[error("{api}: {code}")]
+    Refused {
+        /// The step.
+        api: ApiKey,
+        /// The answer.
+        code: ErrorCode,
+    },
+}
+
+impl OpenError {
+    /// True when another attempt may succeed.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Timeout(_) | Self::Decode(_) | Self::Frame(_) => true,
+            Self::Encode(_) => false,
+            // The broker said no to our name, or does not speak with us at all.
+            Self::Refused { code, .. } => code.is_retriable(),
+        }
+    }
+}
