@@ -21,7 +21,7 @@ use async_trait::async_trait;
 pub use config::{Config, ConfigError, ConfigErrors, Reader};
 pub use context::{Note, StopSource, Stopping, TaskContext};
 pub use error::{Failure, TaskError};
-pub use protocol::ids::{Offset, PartitionIndex, TopicPartition};
+pub use protocol::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 pub use protocol::time::{Clock, Now, Timestamp};
 pub use record::{ConnectRecord, Header, SinkBatch, SinkRecord, SourceBatch, SourceOffset};
 
@@ -130,6 +130,15 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// The offset of the next record to deliver, as last committed. `None`: never committed.
     pub committed: Option<Offset>,
+    /// Tells the topic from an earlier one of the same name: a sink that keeps offsets elsewhere must not
+    /// take theirs for this one's. [`TopicId::ZERO`]: not known. KIP-516.
+    pub topic_id: TopicId,
+    /// The log start offset when the partition was given: records below are gone.
+    pub log_start: Offset,
+    /// The end of what was readable when the partition was given: the last stable offset, as sinks read
+    /// what is committed. Ends only ever grow: a higher one that a sink remembers is of another log, or
+    /// of this one before it lost records.
+    pub log_end: Offset,
 }
 
 /// A record that a sink cannot take for reasons that lie in the record.
