@@ -19,8 +19,8 @@ use super::log_store::LogStore;
 use super::state_machine::StateMachine;
 use super::*;
 use crate::disk::{Disk, Fault, Op, RealDisk, SimDisk};
-use crate::limits::QUORUM_FEED_MAX;
-use crate::metadata::{self, Image, MetadataHandle, Record, TopicRecord};
+use crate::limits::{QUORUM_FEED_MAX, QUORUM_REWRITE_BYTES_MIN};
+use crate::metadata::{self, ConfigRecord, Image, MetadataHandle, Record, Resource, TopicRecord};
 
 /// Far below any election timeout.
 const ELECTION: Duration = Duration::from_millis(20);
@@ -190,6 +190,35 @@ async fn a_snapshot_stands_for_the_log_that_it_covers() {
     assert_eq!(topics(&metadata).len(), 6);
     quorum.propose(vec![topic(6)]).await.unwrap();
     assert_eq!(topics(&metadata).len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_log_shrinks_when_a_snapshot_covers_it() {
+    let disk = new_disk(1);
+    let (quorum, _) = begin(&disk).await.unwrap();
+    let setting = |round: u8| {
+        let record = ConfigRecord {
+            resource_type: Resource::TOPIC,
+            resource_name: "t".to_owned(),
+            name: "n".to_owned(),
+            value: Some(char::from(round + b'a').to_string().repeat(30_000)),
+        };
+        Record::from(record).encode()
+    };
+    for round in 0..20 {
+        quorum.propose(vec![setting(round); 10]).await.unwrap();
+    }
+    assert!(disk.used_bytes() > QUORUM_REWRITE_BYTES_MIN);
+    quorum.snapshot().await;
+    assert!(disk.used_bytes() < QUORUM_REWRITE_BYTES_MIN / 10);
+    quorum.propose(vec![topic(0)]).await.unwrap();
+    quorum.shutdown().await;
+    disk.crash();
+    let (_quorum, metadata) = begin(&disk).await.unwrap();
+    assert_eq!(topics(&metadata), ["topic-0"]);
+    let image = metadata.image();
+    let (_, value) = image.topic_configs("t").next().unwrap();
+    assert!(value.starts_with('t'), "the last of 20 rounds");
 }
 
 #[test]
