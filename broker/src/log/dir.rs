@@ -77,7 +77,7 @@ impl LogDir {
         path: PathBuf,
         identity: &Identity,
     ) -> Result<(Self, Found), LogError> {
-        disk.create_dir_all(&path).map_err(|error| LogError::of(&path, "create", error))?;
+        create_dir(&*disk, &path).map_err(|error| LogError::of(&path, "create", error))?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => LogError::Locked { dir: path.clone() },
             _ => LogError::of(&path, "lock", error),
@@ -120,6 +120,24 @@ pub(super) fn discard(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
         return disk.remove_dir_all(&target).map_err(fail);
     }
     Err(fail(io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Creates the directory at `path` and whatever is missing above it, durably: all that is written
+/// below it later is only as durable as its name.
+fn create_dir(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if disk.exists(dir)? {
+            break;
+        }
+        missing.push(dir);
+    }
+    disk.create_dir_all(path)?;
+    for dir in missing.into_iter().rev() {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Compares the directory's `meta.properties` with `identity`, or writes it. Yields its id.

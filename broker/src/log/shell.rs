@@ -168,6 +168,18 @@ impl DirHandle {
         self.send(Request::Submit { id, write }).await
     }
 
+    /// Hands over a write without waiting: for whoever may not. Gives it back when the queue is full.
+    /// To a writer that has ended it is lost, as its log's [`Progress`] tells.
+    ///
+    /// # Errors
+    /// The write, when the queue is full.
+    pub fn try_submit(&self, id: LogId, write: Write) -> Result<(), Write> {
+        match self.requests.try_send(Request::Submit { id, write }) {
+            Err(mpsc::error::TrySendError::Full(Request::Submit { write, .. })) => Err(write),
+            _ => Ok(()),
+        }
+    }
+
     /// The state as it is on disk, after which writes are accepted again. What was submitted
     /// before and is not in it is lost.
     ///
