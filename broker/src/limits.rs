@@ -34,3 +34,15 @@ pub const QUORUM_REWRITE_BYTES_MIN: u64 = 4 << 20;
 
 /// 10,000: partitions that one request may create, as in Kafka. More are refused.
 pub const PARTITIONS_CREATED_MAX: usize = 10_000;
+/// Appends of one partition that wait to be written or committed. More are refused, retriable.
+pub const PARTITION_APPENDS_WAITING_MAX: usize = 64 << 10;
+
+/// Fetches that wait for one partition, per isolation level. More are answered with what there is.
+pub const PARTITION_FETCHES_WAITING_MAX: usize = 16 << 10;
+
+/// 256 MiB: bytes of one partition that were accepted and are not committed. More are refused,
+/// retriable. Twice the largest request, so that any that is accepted at all finds room.
+pub const PARTITION_BYTES_IN_FLIGHT_MAX: u64 = 256 << 20;
+
+/// Requests in one partition's mailbox. More are refused, retriable.
+pub const PARTITION_MAILBOX_MAX: usize = 64 << 10;

@@ -8,18 +8,25 @@
 //!
 //! | state | appends | fetches |
 //! |---|---|---|
-//! | opening | refused, retriable | refused, retriable |
+//! | opening | wait | wait |
 //! | leading | yes | yes |
-//! | recovering: the disk is full, accepted writes are being forgotten | refused, retriable | yes |
-//! | offline: the disk failed | refused, retriable | refused, retriable |
+//! | recalling: a write found the disk full, what is on it is being asked for | refused | yes |
+//! | offline: the disk failed | refused | refused |
+//! | stopped: led elsewhere, deleted, or the broker ends | refused | refused |
 //!
 //! Pure.
 
+mod core;
+mod handle;
 mod isr;
+mod leader;
+mod manager;
+mod shell;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
@@ -28,6 +35,11 @@ use protocol::ids::{
 };
 use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
+
+use crate::log::SequenceError;
+
+pub use handle::{PartitionHandle, Waiting};
+pub use manager::{LookupError, Partitions};
 
 /// Record batches to put at the end of a partition.
 #[derive(Clone, Debug)]
@@ -42,8 +54,6 @@ pub struct Append {
     /// The leader epoch that the writer believes in; refused when it is not the partition's.
     /// Coordinators set it, so that one that lost its partition cannot write. `None`: any.
     pub leader_epoch: Option<LeaderEpoch>,
-    /// How long the answer may take once accepted. The batches stay in the log when it takes longer.
-    pub timeout: Duration,
 }
 
 /// Who appends.
@@ -94,6 +104,8 @@ pub struct EndTxnMarker {
     pub coordinator_epoch: CoordinatorEpoch,
     /// True: its records become readable to `read_committed`. False: they never will.
     pub commit: bool,
+    /// 2 when the producer's epoch is raised at each end of a transaction. KIP-890.
+    pub transaction_version: i8,
 }
 
 /// What is known of a partition's positions, as of the last change. All offsets are exclusive ends
@@ -106,7 +118,8 @@ pub struct Watermarks {
     pub high_watermark: Offset,
     /// End of what `read_committed` may see.
     pub last_stable: Offset,
-    /// Where the next record goes. What lies between it and the high watermark may yet be lost.
+    /// End of what is written here. What lies between the high watermark and it may yet be lost;
+    /// batches that were accepted and are on their way to the disk lie beyond it.
     pub log_end: Offset,
     /// Whose leadership this is.
     pub leader_epoch: LeaderEpoch,
@@ -120,6 +133,18 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
+    /// Those of a partition that was not opened yet, or cannot be.
+    pub(crate) const CLOSED: Self = Self {
+        log_start: Offset::ZERO,
+        high_watermark: Offset::ZERO,
+        last_stable: Offset::ZERO,
+        log_end: Offset::ZERO,
+        leader_epoch: LeaderEpoch::NONE,
+        committed_bytes: 0,
+        rollbacks: 0,
+        online: false,
+    };
+
     /// The end (exclusive) of what a reader of this isolation may see.
     #[must_use]
     pub fn readable_end(&self, isolation: Isolation) -> Offset {
@@ -167,8 +192,8 @@ pub struct Fetched {
     /// The positions that bounded the read.
     pub watermarks: Watermarks,
     /// For [`Isolation::ReadCommitted`]: the aborted transactions whose records may be among
-    /// `records`, by ascending first offset. Else empty.
-    pub aborted: Vec<AbortedTransaction>,
+    /// `records`, by ascending first offset. Else `None`.
+    pub aborted: Option<Vec<AbortedTransaction>>,
     /// Set when the reader's history is not ours: the largest epoch both know, and where it ended
     /// here (exclusive). Then `records` is empty. KIP-595.
     pub diverging: Option<(LeaderEpoch, Offset)>,
@@ -207,6 +232,12 @@ pub struct FoundOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
+impl FoundOffset {
+    /// No record answers the question.
+    pub const NONE: Self =
+        Self { offset: Offset::NONE, timestamp: Timestamp::NONE, leader_epoch: LeaderEpoch::NONE };
+}
+
 /// Why an append was refused. Nothing of it is in the log, but where a variant says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -243,12 +274,13 @@ pub enum AppendError {
         partition: TopicPartition,
     },
     /// The producer's id, epoch, sequence or transaction does not allow it.
-    #[error("partition {partition}: {code}")]
+    #[error("partition {partition}: {reason}")]
     Producer {
         /// Which partition.
         partition: TopicPartition,
         /// What is wrong.
-        code: ErrorCode,
+        #[source]
+        reason: SequenceError,
     },
     /// The disk is full, or failed. Retriable: a full disk is tried again, a failed one is not,
     /// but another replica may take over.
@@ -258,14 +290,6 @@ pub enum AppendError {
         partition: TopicPartition,
         /// What the disk said.
         reason: Arc<str>,
-    },
-    /// The answer took longer than the request allowed. The records are in the log.
-    #[error("partition {partition}: not committed within {timeout:?}; the records are in the log")]
-    TimedOut {
-        /// Which partition.
-        partition: TopicPartition,
-        /// The request's limit.
-        timeout: Duration,
     },
     /// As much as allowed is waiting to be written already. Retriable.
     #[error("partition {partition}: too many appends are waiting")]
@@ -284,9 +308,9 @@ impl AppendError {
             Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::NotEnoughReplicas { .. } => ErrorCode::NotEnoughReplicas,
             Self::NotEnoughReplicasAfterAppend { .. } => ErrorCode::NotEnoughReplicasAfterAppend,
-            Self::Producer { code, .. } => *code,
+            Self::Producer { reason, .. } => reason.code(),
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
-            Self::TimedOut { .. } | Self::Overloaded { .. } => ErrorCode::RequestTimedOut,
+            Self::Overloaded { .. } => ErrorCode::RequestTimedOut,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Those who wait until a position passes their offset.
 //!
 //! Appends wait for what is written or for the high watermark to reach their end; fetches wait for
-//! the readable end to pass their offset. Entries leave in the order of their offsets, those of one
-//! offset in the order of their arrival. There is a bound; the caller says what happens beyond it.
-//! Pure.
+//! the readable end to pass their offset. Entries leave in the order of their offsets. There is a
+//! bound; the caller says what happens beyond it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,30 +11,32 @@ use protocol::ids::Offset;
 /// Waiters of one kind, each for a position that reaches its offset.
 #[derive(Debug)]
 pub(super) struct Waiters<T> {
-    /// By what they wait for, then by ticket.
-    entries: BTreeMap<(Offset, Ticket), T>,
-    next_ticket: Ticket,
+    /// By what they wait for, then by number.
+    entries: BTreeMap<(Offset, u64), T>,
     count_max: usize,
 }
-
-/// Tells waiters of one offset apart, in order of arrival.
-pub(super) type Ticket = u64;
 
 impl<T> Waiters<T> {
     /// No waiters yet, `count_max` at most.
     pub(super) fn new(count_max: usize) -> Self {
-        Self { entries: BTreeMap::new(), next_ticket: 0, count_max }
+        Self { entries: BTreeMap::new(), count_max }
     }
 
-    /// Lets `waiter` wait until a position reaches `offset`; gives it back when there is no room.
-    pub(super) fn add(&mut self, offset: Offset, waiter: T) -> Result<Ticket, T> {
-        if self.entries.len() >= self.count_max {
-            return Err(waiter);
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.entries.insert((offset, ticket), waiter);
-        Ok(ticket)
+    /// True when no other may wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= self.count_max
+    }
+
+    /// Lets `waiter` wait until a position reaches `offset`. `number` tells it from others.
+    pub(super) fn add(&mut self, offset: Offset, number: u64, waiter: T) {
+        assert!(self.entries.len() < self.count_max, "the caller asks `is_full` first");
+        let before = self.entries.insert((offset, number), waiter);
+        assert!(before.is_none(), "waiters of one offset have different numbers");
+    }
+
+    /// Forgets the waiter that was added so.
+    pub(super) fn remove(&mut self, offset: Offset, number: u64) -> Option<T> {
+        self.entries.remove(&(offset, number))
     }
 
     /// The next waiter whose offset is at or below `position`.
@@ -50,14 +51,9 @@ impl<T> Waiters<T> {
         self.entries.remove(&key)
     }
 
-    /// Forgets those for which `keep` is false.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.entries.retain(|_, waiter| keep(waiter));
-    }
-
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// The next waiter, whatever it waits for.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        self.entries.pop_first().map(|(_, waiter)| waiter)
     }
 
     /// The lowest offset that is waited for.
@@ -71,26 +67,26 @@ impl<T> Waiters<T> {
 mod tests {
     use super::*;
 
-    fn waiting(offsets: &[i64]) -> Waiters<usize> {
+    fn waiting(offsets: &[i64]) -> Waiters<u64> {
         let mut waiters = Waiters::new(8);
-        for (index, &offset) in offsets.iter().enumerate() {
-            waiters.add(Offset(offset), index).unwrap();
+        for (number, &offset) in (0..).zip(offsets) {
+            waiters.add(Offset(offset), number, number);
         }
         waiters
     }
 
-    fn reached(waiters: &mut Waiters<usize>, position: i64) -> Vec<usize> {
+    fn reached(waiters: &mut Waiters<u64>, position: i64) -> Vec<u64> {
         std::iter::from_fn(|| waiters.pop_reached(Offset(position))).collect()
     }
 
     #[test]
     fn waiters_leave_exactly_when_the_position_reaches_their_offset() {
         let mut waiters = waiting(&[5, 3, 5, 9]);
-        assert_eq!(reached(&mut waiters, 2), Vec::<usize>::new());
+        assert_eq!(reached(&mut waiters, 2), Vec::<u64>::new());
         assert_eq!(reached(&mut waiters, 5), [1, 0, 2]);
-        assert_eq!(reached(&mut waiters, 8), Vec::<usize>::new());
+        assert_eq!(reached(&mut waiters, 8), Vec::<u64>::new());
         assert_eq!(reached(&mut waiters, 9), [3]);
-        assert_eq!(waiters.len(), 0);
+        assert_eq!(waiters.pop(), None);
     }
 
     #[test]
@@ -102,9 +98,18 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bound_a_waiter_is_given_back() {
+    fn a_waiter_can_take_its_wish_back() {
+        let mut waiters = waiting(&[5, 5]);
+        assert_eq!(waiters.remove(Offset(5), 0), Some(0));
+        assert_eq!(waiters.remove(Offset(5), 0), None);
+        assert_eq!(reached(&mut waiters, 5), [1]);
+    }
+
+    #[test]
+    fn there_is_room_up_to_the_bound() {
         let mut waiters = Waiters::new(1);
-        assert!(waiters.add(Offset(1), 'a').is_ok());
-        assert_eq!(waiters.add(Offset(1), 'b'), Err('b'));
+        assert!(!waiters.is_full());
+        waiters.add(Offset(1), 0, 'a');
+        assert!(waiters.is_full());
     }
 }

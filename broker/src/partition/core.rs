@@ -1,0 +1,285 @@
+//! One partition as a state machine: fence by epochs, then let the leader decide.
+//!
+//! Events come in, effects go out in the order in which they must happen: writes first, then what
+//! is published, then replies and bells. So whoever hears that a record is committed finds it
+//! readable. Every token that came with an event is answered exactly once. Pure.
+
+use std::sync::Arc;
+
+use protocol::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use protocol::time::Now;
+
+use super::leader::Leader;
+use super::{Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks};
+use crate::config::FlushMode;
+use crate::log::{LogConfig, LogState, Write};
+
+/// Names who waits for an answer; the shell knows them.
+pub(super) type Token = u64;
+
+/// A fetch that waits for the readable end to pass an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) number: u64,
+    pub(super) isolation: Isolation,
+    pub(super) beyond: Offset,
+}
+
+/// What the controller decided about the partition, and its topic's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leadership {
+    pub(super) leader_epoch: LeaderEpoch,
+    /// This broker.
+    pub(super) own: BrokerId,
+    pub(super) isr: Vec<BrokerId>,
+    pub(super) replica_count: usize,
+    pub(super) min_insync_replicas: usize,
+    pub(super) flush_mode: FlushMode,
+    pub(super) log: LogConfig,
+}
+
+/// How far the log's writer is.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// End of what is written.
+    pub(super) written: Offset,
+    /// End of what is durable.
+    pub(super) synced: Offset,
+    /// Why nothing more is written, until the log is asked for anew.
+    pub(super) stalled: Option<Stalled>,
+}
+
+/// Why a log's writer does not go on.
+#[derive(Clone, Debug)]
+pub(super) struct Stalled {
+    pub(super) reason: Arc<str>,
+    /// False: the disk is full, which passes.
+    pub(super) is_final: bool,
+}
+
+/// What can happen to a partition.
+#[derive(Debug)]
+pub(super) enum Event {
+    Append {
+        token: Token,
+        append: Append,
+    },
+    Marker {
+        token: Token,
+        marker: EndTxnMarker,
+    },
+    /// How far the log's writer is.
+    Progress(Progress),
+    /// The log as the disk bears it out, after a write failed and all later ones were refused.
+    Recalled {
+        on_disk: Box<LogState>,
+    },
+    /// The log cannot be had.
+    Failed {
+        reason: Arc<str>,
+    },
+    /// Records before `offset` may go, as their reader says.
+    DeleteBefore {
+        token: Token,
+        offset: Offset,
+    },
+    /// The log start of `DeleteBefore` is durable, or is not.
+    Deleted {
+        token: Token,
+        result: Result<Offset, Arc<str>>,
+    },
+    /// Segments went because of their age or size.
+    LogStartMoved {
+        offset: Offset,
+    },
+    EndOfEpoch {
+        token: Token,
+        asked: LeaderEpoch,
+    },
+    EpochAt {
+        token: Token,
+        offset: Offset,
+    },
+    Wait(Wish),
+    WaitNoMore(Wish),
+    NewLeadership(Leadership),
+    /// From time to time: what is old can be forgotten.
+    Tick {
+        producer_expiration: std::time::Duration,
+    },
+    /// The partition is led elsewhere, deleted, or the broker stops.
+    Stop,
+}
+
+/// What a partition wants done, in this order.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Write(Write),
+    /// Ask for the log as it is on disk; answer by `Recalled`.
+    Recall,
+    /// Make the log start durable; answer by `Deleted`.
+    DeleteBefore {
+        token: Token,
+        offset: Offset,
+    },
+    Publish(Watermarks),
+    Reply {
+        token: Token,
+        answer: Answer,
+    },
+    /// Ring the bell of this wish: it is fulfilled or will never be.
+    Ring {
+        number: u64,
+    },
+    /// The log is not needed any more, and this is its state.
+    Leave {
+        log: Box<LogState>,
+    },
+}
+
+/// What a token is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Append(Result<Appended, AppendError>),
+    Marker(Result<Offset, AppendError>),
+    Deleted(Result<Offset, ReadError>),
+    EndOfEpoch(Option<(LeaderEpoch, Offset)>),
+    EpochAt(LeaderEpoch),
+}
+
+/// Why a partition takes no more requests. It never leaves this state: it is opened anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// The disk failed.
+    Offline { reason: Arc<str> },
+    /// It is led elsewhere, or was deleted, or the broker stops.
+    Stopped,
+}
+
+impl Closed {
+    pub(super) fn append_error(&self, partition: &TopicPartition) -> AppendError {
+        let partition = partition.clone();
+        match self {
+            Self::Offline { reason } => AppendError::Storage { partition, reason: reason.clone() },
+            Self::Stopped => AppendError::NotLeader { partition },
+        }
+    }
+
+    pub(super) fn read_error(&self, partition: &TopicPartition) -> ReadError {
+        let partition = partition.clone();
+        match self {
+            Self::Offline { reason } => ReadError::Storage { partition, reason: reason.clone() },
+            Self::Stopped => ReadError::NotLeader { partition },
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    Leading(Box<Leader>),
+    Closed(Closed),
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct PartitionCore {
+    partition: TopicPartition,
+    state: State,
+    published: Watermarks,
+}
+
+impl PartitionCore {
+    /// A partition whose log was opened and found as `log`, durable below `synced`.
+    pub(super) fn new(
+        partition: TopicPartition,
+        leadership: Leadership,
+        log: LogState,
+        synced: Offset,
+    ) -> Self {
+        let leader = Leader::new(partition.clone(), leadership, log, synced);
+        let published = leader.watermarks();
+        Self { partition, state: State::Leading(Box::new(leader)), published }
+    }
+
+    /// A partition that takes no requests: its log could not be opened, or it was stopped before.
+    pub(super) fn closed_from_the_start(partition: TopicPartition, closed: Closed) -> Self {
+        Self { partition, state: State::Closed(closed), published: Watermarks::CLOSED }
+    }
+
+    /// The positions as last published.
+    pub(super) fn watermarks(&self) -> Watermarks {
+        self.published
+    }
+
+    /// Why it takes no more requests; `None` while it does.
+    pub(super) fn closed(&self) -> Option<&Closed> {
+        match &self.state {
+            State::Leading(_) => None,
+            State::Closed(closed) => Some(closed),
+        }
+    }
+
+    /// The only way in. Appends to `effects` what must now be done, in this order.
+    pub(super) fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        let leader = match &mut self.state {
+            State::Leading(leader) => leader,
+            State::Closed(closed) => return refuse(&self.partition, closed, event, effects),
+        };
+        // What may be told only after the positions that it speaks of are published.
+        let mut told = Vec::new();
+        let closed = leader.step(now, event, effects, &mut told);
+        let mut watermarks = leader.watermarks();
+        if let Some(closed) = closed {
+            leader.dismiss_all(&closed, &mut told);
+            if closed == Closed::Stopped {
+                told.push(Effect::Leave { log: Box::new(leader.log().clone()) });
+            }
+            watermarks.online = false;
+            self.state = State::Closed(closed);
+        }
+        if watermarks != self.published {
+            self.published = watermarks;
+            effects.push(Effect::Publish(watermarks));
+        }
+        effects.append(&mut told);
+    }
+
+    /// Asserts every invariant of this struct.
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn check(&self) {
+        if let State::Leading(leader) = &self.state {
+            leader.check();
+            assert_eq!(leader.watermarks(), self.published);
+        }
+        let Watermarks { log_start, last_stable, high_watermark, log_end, .. } = self.published;
+        assert!(log_start <= last_stable);
+        assert!(last_stable <= high_watermark);
+        assert!(high_watermark <= log_end);
+    }
+}
+
+/// Answers an event that came too late.
+fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &mut Vec<Effect>) {
+    let (token, answer) = match event {
+        Event::Append { token, .. } => (token, Answer::Append(Err(closed.append_error(partition)))),
+        Event::Marker { token, .. } => (token, Answer::Marker(Err(closed.append_error(partition)))),
+        Event::DeleteBefore { token, .. } | Event::Deleted { token, .. } => {
+            (token, Answer::Deleted(Err(closed.read_error(partition))))
+        }
+        Event::EndOfEpoch { token, .. } => (token, Answer::EndOfEpoch(None)),
+        Event::EpochAt { token, .. } => (token, Answer::EpochAt(LeaderEpoch::NONE)),
+        Event::Wait(wish) => {
+            effects.push(Effect::Ring { number: wish.number });
+            return;
+        }
+        Event::Progress(_)
+        | Event::Recalled { .. }
+        | Event::Failed { .. }
+        | Event::LogStartMoved { .. }
+        | Event::WaitNoMore(_)
+        | Event::NewLeadership(_)
+        | Event::Tick { .. }
+        | Event::Stop => return,
+    };
+    effects.push(Effect::Reply { token, answer });
+}

@@ -1,0 +1,606 @@
+//! Leading a partition: accept, number, write, and know when it is committed.
+//!
+//! Batches are checked against all that was accepted before, written or not, and numbered in
+//! memory; their writes follow in order, several at a time. A duplicate of a batch that is still on
+//! its way waits for the original. When a write fails, everything accepted after what is on disk
+//! is forgotten: the log state is replaced by the one that the disk bears out, so that producers
+//! whose batches were lost may send them again, and whoever waited for them is told.
+//!
+//! Invariants: `log start <= last stable <= high watermark <= written <= accepted`; each appender
+//! that waits, waits for an end above the position that would release it. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::record::{ControlRecord, RecordBatch};
+use protocol::time::{Now, Timestamp};
+
+use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token, Wish};
+use super::isr::InSync;
+use super::waiters::Waiters;
+use super::{
+    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Watermarks,
+};
+use crate::config::FlushMode;
+use crate::limits::{
+    PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX, PARTITION_FETCHES_WAITING_MAX,
+};
+use crate::log::{Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed};
+
+/// What an appender is told once its records are as safe as it asked for.
+#[derive(Clone, Copy, Debug)]
+enum Owed {
+    Append { token: Token, appended: Appended },
+    Marker { token: Token, end: Offset },
+}
+
+impl Owed {
+    fn token(self) -> Token {
+        match self {
+            Self::Append { token, .. } | Self::Marker { token, .. } => token,
+        }
+    }
+
+    fn fulfilled(self) -> Effect {
+        match self {
+            Self::Append { token, appended } => {
+                Effect::Reply { token, answer: Answer::Append(Ok(appended)) }
+            }
+            Self::Marker { token, end } => Effect::Reply { token, answer: Answer::Marker(Ok(end)) },
+        }
+    }
+
+    fn refused(self, error: AppendError) -> Effect {
+        match self {
+            Self::Append { token, .. } => {
+                Effect::Reply { token, answer: Answer::Append(Err(error)) }
+            }
+            Self::Marker { token, .. } => {
+                Effect::Reply { token, answer: Answer::Marker(Err(error)) }
+            }
+        }
+    }
+}
+
+/// A write on its way, or written and not committed.
+#[derive(Clone, Copy, Debug)]
+struct Underway {
+    end: Offset,
+    bytes: u64,
+}
+
+/// The leader's view of its partition.
+#[derive(Debug)]
+pub(super) struct Leader {
+    partition: TopicPartition,
+    leadership: Leadership,
+    /// As far as batches were accepted, which may be further than the disk.
+    log: LogState,
+    isr: InSync,
+    /// End of what is written.
+    written: Offset,
+    /// End of what is durable.
+    synced: Offset,
+    high_watermark: Offset,
+    /// Why the log is being asked for anew, while it is.
+    recalling: Option<Arc<str>>,
+    /// Oldest first; those at the front may be written, never committed.
+    underway: VecDeque<Underway>,
+    underway_bytes: u64,
+    committed_bytes: u64,
+    rollbacks: u64,
+    awaiting_written: Waiters<Owed>,
+    awaiting_committed: Waiters<Owed>,
+    /// Fetches, by what they may see.
+    awaiting_log_end: Waiters<Wish>,
+    awaiting_high_watermark: Waiters<Wish>,
+    awaiting_last_stable: Waiters<Wish>,
+}
+
+impl Leader {
+    /// The leader over `log`, whose records below `synced` are durable.
+    pub(super) fn new(
+        partition: TopicPartition,
+        leadership: Leadership,
+        log: LogState,
+        synced: Offset,
+    ) -> Self {
+        let isr = InSync::new(leadership.own, &leadership.isr);
+        let mut leader = Self {
+            partition,
+            written: log.log_end(),
+            synced,
+            high_watermark: log.log_start(),
+            log,
+            isr,
+            leadership,
+            recalling: None,
+            underway: VecDeque::new(),
+            underway_bytes: 0,
+            committed_bytes: 0,
+            rollbacks: 0,
+            awaiting_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
+            awaiting_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
+            awaiting_log_end: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
+            awaiting_high_watermark: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
+            awaiting_last_stable: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
+        };
+        leader.advance(&mut Vec::new());
+        leader
+    }
+
+    /// The log, as far as batches were accepted.
+    pub(super) fn log(&self) -> &LogState {
+        &self.log
+    }
+
+    pub(super) fn watermarks(&self) -> Watermarks {
+        Watermarks {
+            log_start: self.log.log_start(),
+            high_watermark: self.high_watermark,
+            last_stable: self.log.last_stable_offset(self.high_watermark),
+            log_end: self.written,
+            leader_epoch: self.leadership.leader_epoch,
+            committed_bytes: self.committed_bytes,
+            rollbacks: self.rollbacks,
+            online: true,
+        }
+    }
+
+    /// Appends to `effects` what must be done, to `told` what may be said after the positions are
+    /// published. Yields why it is over, when it is.
+    pub(super) fn step(
+        &mut self,
+        now: Now,
+        event: Event,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) -> Option<Closed> {
+        match event {
+            Event::Append { token, append } => self.on_append(token, append, effects, told),
+            Event::Marker { token, marker } => self.on_marker(now, token, marker, effects, told),
+            Event::Progress(progress) => {
+                let closed = self.on_progress(progress, effects, told);
+                if closed.is_some() {
+                    return closed;
+                }
+            }
+            Event::Recalled { on_disk } => self.on_recalled(*on_disk, told),
+            Event::Failed { reason } => return Some(Closed::Offline { reason }),
+            Event::DeleteBefore { token, offset } => self.on_delete(token, offset, effects, told),
+            Event::Deleted { token, result } => {
+                let partition = self.partition.clone();
+                let answer = result.map_err(|reason| ReadError::Storage { partition, reason });
+                told.push(Effect::Reply { token, answer: Answer::Deleted(answer) });
+            }
+            Event::LogStartMoved { offset } => {
+                self.log.delete_before(offset.min(self.high_watermark));
+            }
+            Event::EndOfEpoch { token, asked } => {
+                let answer = Answer::EndOfEpoch(self.end_of_epoch(asked));
+                told.push(Effect::Reply { token, answer });
+            }
+            Event::EpochAt { token, offset } => {
+                let answer = Answer::EpochAt(self.epoch_at(offset));
+                told.push(Effect::Reply { token, answer });
+            }
+            Event::Wait(wish) => self.on_wait(wish, told),
+            Event::WaitNoMore(wish) => {
+                self.wishes(wish.isolation).remove(wish.beyond.plus(1), wish.number);
+            }
+            Event::NewLeadership(leadership) => self.on_new_leadership(leadership, told),
+            Event::Tick { producer_expiration } => {
+                self.log.expire_producers(now.wall, producer_expiration);
+            }
+            Event::Stop => return Some(Closed::Stopped),
+        }
+        self.ring_due(told);
+        None
+    }
+
+    /// Tells everyone who waits that it is over.
+    pub(super) fn dismiss_all(&mut self, closed: &Closed, told: &mut Vec<Effect>) {
+        for waiters in [&mut self.awaiting_written, &mut self.awaiting_committed] {
+            while let Some(owed) = waiters.pop() {
+                told.push(owed.refused(closed.append_error(&self.partition)));
+            }
+        }
+        self.ring_all(told);
+    }
+
+    fn on_append(
+        &mut self,
+        token: Token,
+        append: Append,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) {
+        let acks = append.acks;
+        match self.accept(append, effects) {
+            Ok(appended) => self.owe(acks, Owed::Append { token, appended }, appended.end, told),
+            Err(error) => told.push(Effect::Reply { token, answer: Answer::Append(Err(error)) }),
+        }
+    }
+
+    /// Checks all batches, then takes them into the log and begins to write them.
+    fn accept(
+        &mut self,
+        append: Append,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Appended, AppendError> {
+        let Append { batches, origin, acks, leader_epoch } = append;
+        self.fence(leader_epoch)?;
+        self.check_room(acks)?;
+        let origin = match origin {
+            Origin::Client => LogOrigin::Client,
+            Origin::Coordinator => LogOrigin::Coordinator,
+        };
+        for batch in &batches {
+            match self.log.check_append(batch.header(), origin) {
+                Ok(Checked::New) => {}
+                Ok(Checked::Duplicate { base_offset, timestamp }) => {
+                    return Ok(self.duplicate(batch, base_offset, timestamp));
+                }
+                Err(reason) => {
+                    let partition = self.partition.clone();
+                    return Err(AppendError::Producer { partition, reason });
+                }
+            }
+        }
+        let base_offset = self.log.log_end();
+        let log_append_time = batches.first().map_or(Timestamp::NONE, append_time);
+        self.admit(&batches, effects);
+        Ok(Appended {
+            base_offset,
+            end: self.log.log_end(),
+            log_append_time,
+            log_start: self.log.log_start(),
+            was_duplicate: false,
+        })
+    }
+
+    /// What the first append of `batch` was answered with.
+    fn duplicate(
+        &self,
+        batch: &RecordBatch,
+        base_offset: Offset,
+        timestamp: Timestamp,
+    ) -> Appended {
+        let header = batch.header();
+        let dated_by_broker = append_time(batch) != Timestamp::NONE;
+        Appended {
+            base_offset,
+            end: base_offset.plus(i64::from(header.last_offset_delta) + 1),
+            log_append_time: if dated_by_broker { timestamp } else { Timestamp::NONE },
+            log_start: self.log.log_start(),
+            was_duplicate: true,
+        }
+    }
+
+    fn fence(&self, asked: Option<LeaderEpoch>) -> Result<(), AppendError> {
+        let current = self.leadership.leader_epoch;
+        let partition = self.partition.clone();
+        match asked {
+            Some(asked) if asked < current => {
+                Err(AppendError::FencedLeaderEpoch { partition, asked, current })
+            }
+            // Its epoch is news to us: our metadata lag behind.
+            Some(asked) if asked > current => Err(AppendError::NotLeader { partition }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_room(&self, acks: Acks) -> Result<(), AppendError> {
+        let (in_sync, min) = (self.isr.len(), self.min_in_sync());
+        let partition = self.partition.clone();
+        if let Some(reason) = &self.recalling {
+            return Err(AppendError::Storage { partition, reason: reason.clone() });
+        }
+        if acks == Acks::Committed && in_sync < min {
+            return Err(AppendError::NotEnoughReplicas { partition, in_sync, min });
+        }
+        let is_full = match acks {
+            Acks::Accepted => false,
+            Acks::Written => self.awaiting_written.is_full(),
+            Acks::Committed => self.awaiting_committed.is_full(),
+        };
+        if is_full || self.underway_bytes >= PARTITION_BYTES_IN_FLIGHT_MAX {
+            return Err(AppendError::Overloaded { partition });
+        }
+        Ok(())
+    }
+
+    /// `min.insync.replicas`, but never more than there are replicas: a topic of one replica
+    /// would otherwise take no write at all.
+    fn min_in_sync(&self) -> usize {
+        self.leadership.min_insync_replicas.min(self.leadership.replica_count)
+    }
+
+    /// Places batches at the end of the log and begins to write them.
+    fn admit(&mut self, batches: &[RecordBatch], effects: &mut Vec<Effect>) {
+        let mut next = self.log.log_end();
+        let leader_epoch = self.leadership.leader_epoch;
+        let placed: Vec<_> = batches
+            .iter()
+            .map(|batch| {
+                let placed = Placed::new(batch, next, leader_epoch)
+                    .expect("control batches are built here, others are not read");
+                next = placed.header.next_offset();
+                placed
+            })
+            .collect();
+        let sync = self.leadership.flush_mode == FlushMode::Ack;
+        let mut writes = Vec::new();
+        self.log.admit(placed, &self.leadership.log, sync, &mut writes);
+        for write in writes {
+            let bytes = write.batches.iter().map(|it| it.bytes.size_bytes()).sum::<usize>();
+            let bytes = u64::try_from(bytes).expect("memory is smaller than 2^64 bytes");
+            let end = write.batches.last().map_or(write.from, |it| it.header.next_offset());
+            self.underway.push_back(Underway { end, bytes });
+            self.underway_bytes += bytes;
+            effects.push(Effect::Write(write));
+        }
+    }
+
+    /// Answers when `end` is as safe as `acks` asks for.
+    fn owe(&mut self, acks: Acks, owed: Owed, end: Offset, told: &mut Vec<Effect>) {
+        let (position, waiters) = match acks {
+            Acks::Accepted => return told.push(owed.fulfilled()),
+            Acks::Written => (self.written, &mut self.awaiting_written),
+            Acks::Committed => (self.high_watermark, &mut self.awaiting_committed),
+        };
+        if end <= position {
+            told.push(owed.fulfilled());
+        } else {
+            waiters.add(end, owed.token(), owed);
+        }
+    }
+
+    fn on_marker(
+        &mut self,
+        now: Now,
+        token: Token,
+        marker: EndTxnMarker,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) {
+        match self.accept_marker(now, marker, effects) {
+            Ok(end) => self.owe(Acks::Committed, Owed::Marker { token, end }, end, told),
+            Err(error) => told.push(Effect::Reply { token, answer: Answer::Marker(Err(error)) }),
+        }
+    }
+
+    fn accept_marker(
+        &mut self,
+        now: Now,
+        marker: EndTxnMarker,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Offset, AppendError> {
+        self.check_room(Acks::Committed)?;
+        let EndTxnMarker { producer_id, producer_epoch, coordinator_epoch, .. } = marker;
+        let end_txn = EndTxn {
+            producer_id,
+            producer_epoch,
+            coordinator_epoch,
+            transaction_version: marker.transaction_version,
+        };
+        match self.log.check_marker(&end_txn) {
+            Ok(MarkerChecked::New) => {}
+            // It is somewhere before the end, perhaps not committed yet.
+            Ok(MarkerChecked::Repeated) => return Ok(self.log.log_end()),
+            Err(reason) => {
+                let partition = self.partition.clone();
+                return Err(AppendError::Producer { partition, reason });
+            }
+        }
+        let control = if marker.commit {
+            ControlRecord::Commit { coordinator_epoch }
+        } else {
+            ControlRecord::Abort { coordinator_epoch }
+        };
+        let batch = control.end_txn_marker(producer_id, producer_epoch, now.wall);
+        self.admit(&[batch], effects);
+        Ok(self.log.log_end())
+    }
+
+    fn on_progress(
+        &mut self,
+        progress: Progress,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) -> Option<Closed> {
+        assert!(progress.synced <= progress.written);
+        assert!(progress.written <= self.log.log_end(), "nothing is written unasked");
+        self.written = self.written.max(progress.written);
+        self.synced = self.synced.max(progress.synced);
+        while let Some(owed) = self.awaiting_written.pop_reached(self.written) {
+            told.push(owed.fulfilled());
+        }
+        self.advance(told);
+        match progress.stalled {
+            // A word of the same failure while it is being dealt with.
+            Some(_) if self.recalling.is_some() => None,
+            Some(stalled) => self.on_stalled(stalled, effects, told),
+            None => None,
+        }
+    }
+
+    /// A write failed. Until it is known what is on disk nothing more is accepted: later writes
+    /// were refused, as they could not follow.
+    fn on_stalled(
+        &mut self,
+        stalled: Stalled,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) -> Option<Closed> {
+        let closed = Closed::Offline { reason: stalled.reason.clone() };
+        if stalled.is_final {
+            return Some(closed);
+        }
+        self.recalling = Some(stalled.reason);
+        for waiters in [&mut self.awaiting_written, &mut self.awaiting_committed] {
+            while let Some(owed) = waiters.pop_beyond(self.written) {
+                told.push(owed.refused(closed.append_error(&self.partition)));
+            }
+        }
+        effects.push(Effect::Recall);
+        None
+    }
+
+    fn on_recalled(&mut self, on_disk: LogState, told: &mut Vec<Effect>) {
+        assert!(self.recalling.take().is_some(), "only asked for after a failure");
+        assert!(self.written <= on_disk.log_end(), "what was reported written is on disk");
+        let log_start = self.log.log_start();
+        self.log = on_disk;
+        self.log.delete_before(log_start);
+        self.rollbacks += 1;
+        self.written = self.log.log_end();
+        self.underway.retain(|it| it.end <= self.written);
+        self.underway_bytes = self.underway.iter().map(|it| it.bytes).sum();
+        self.advance(told);
+    }
+
+    /// End of what a power cut, or under `flush.mode=async` a crash of the process, leaves.
+    fn safe_end(&self) -> Offset {
+        match self.leadership.flush_mode {
+            FlushMode::Ack => self.synced,
+            FlushMode::Async => self.written,
+        }
+    }
+
+    /// Moves the high watermark as far as the in-sync set allows, and tells who waited for it.
+    fn advance(&mut self, told: &mut Vec<Effect>) {
+        self.isr.leader_reached(self.safe_end());
+        let Some(reached) = self.isr.high_watermark(self.min_in_sync()) else { return };
+        // A replica that joins may not have it all; what was committed stays committed.
+        self.high_watermark = self.high_watermark.max(reached.min(self.written));
+        while let Some(committed) = self.underway.pop_front_if(|it| it.end <= self.high_watermark) {
+            self.underway_bytes -= committed.bytes;
+            self.committed_bytes += committed.bytes;
+        }
+        self.log.settle(self.high_watermark);
+        while let Some(owed) = self.awaiting_committed.pop_reached(self.high_watermark) {
+            told.push(owed.fulfilled());
+        }
+    }
+
+    fn on_delete(
+        &mut self,
+        token: Token,
+        offset: Offset,
+        effects: &mut Vec<Effect>,
+        told: &mut Vec<Effect>,
+    ) {
+        let offset = if offset == Offset::NONE { self.high_watermark } else { offset };
+        if offset > self.high_watermark {
+            let error = ReadError::OutOfRange {
+                partition: self.partition.clone(),
+                offset,
+                log_start: self.log.log_start(),
+                log_end: self.high_watermark,
+            };
+            told.push(Effect::Reply { token, answer: Answer::Deleted(Err(error)) });
+            return;
+        }
+        let log_start = self.log.delete_before(offset);
+        effects.push(Effect::DeleteBefore { token, offset: log_start });
+    }
+
+    fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let current = self.leadership.leader_epoch;
+        if asked >= current {
+            // The present epoch ends where the log does, even before it wrote anything.
+            return (asked == current).then_some((asked, self.written));
+        }
+        let epochs = self.log.epochs();
+        let newest = epochs.newest().map_or(asked, |(newest, _)| newest.min(asked));
+        let found = epochs.end_of(asked, self.written);
+        let (epoch, end) = found.unwrap_or((newest, self.written));
+        Some((epoch, end.min(self.written)))
+    }
+
+    fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
+        self.log.epochs().epoch_at(offset).unwrap_or(self.leadership.leader_epoch)
+    }
+
+    fn on_wait(&mut self, wish: Wish, told: &mut Vec<Effect>) {
+        let readable_end = self.watermarks().readable_end(wish.isolation);
+        let wishes = self.wishes(wish.isolation);
+        // Too many wait: this one is served with what there is.
+        if readable_end > wish.beyond || wishes.is_full() {
+            told.push(Effect::Ring { number: wish.number });
+        } else {
+            wishes.add(wish.beyond.plus(1), wish.number, wish);
+        }
+    }
+
+    fn wishes(&mut self, isolation: Isolation) -> &mut Waiters<Wish> {
+        match isolation {
+            Isolation::LogEnd => &mut self.awaiting_log_end,
+            Isolation::ReadUncommitted => &mut self.awaiting_high_watermark,
+            Isolation::ReadCommitted => &mut self.awaiting_last_stable,
+        }
+    }
+
+    fn on_new_leadership(&mut self, leadership: Leadership, told: &mut Vec<Effect>) {
+        assert!(leadership.leader_epoch >= self.leadership.leader_epoch, "epochs never go back");
+        let is_new_epoch = leadership.leader_epoch > self.leadership.leader_epoch;
+        self.isr.set(&leadership.isr);
+        self.leadership = leadership;
+        if is_new_epoch {
+            // Fetches carry the old epoch: their readers must hear of the new one.
+            self.ring_all(told);
+        }
+        self.advance(told);
+    }
+
+    /// Rings for every wish that is fulfilled, whatever moved: the last stable offset, for one,
+    /// moves when records are deleted too.
+    fn ring_due(&mut self, told: &mut Vec<Effect>) {
+        let positions = self.watermarks();
+        for isolation in [Isolation::LogEnd, Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+            let readable_end = positions.readable_end(isolation);
+            let wishes = self.wishes(isolation);
+            while let Some(wish) = wishes.pop_reached(readable_end) {
+                told.push(Effect::Ring { number: wish.number });
+            }
+        }
+    }
+
+    fn ring_all(&mut self, told: &mut Vec<Effect>) {
+        for wishes in [
+            &mut self.awaiting_log_end,
+            &mut self.awaiting_high_watermark,
+            &mut self.awaiting_last_stable,
+        ] {
+            while let Some(wish) = wishes.pop() {
+                told.push(Effect::Ring { number: wish.number });
+            }
+        }
+    }
+
+    /// Asserts every invariant of this struct.
+    #[cfg(any(test, feature = "check"))]
+    pub(super) fn check(&self) {
+        self.log.check();
+        assert!(self.high_watermark <= self.written);
+        assert!(self.synced <= self.written);
+        assert!(self.written <= self.log.log_end());
+        let is_above = |lowest: Option<Offset>, position| lowest.is_none_or(|it| it > position);
+        assert!(is_above(self.awaiting_written.lowest(), self.written));
+        assert!(is_above(self.awaiting_committed.lowest(), self.high_watermark));
+        assert!(is_above(self.awaiting_log_end.lowest(), self.written));
+        assert!(is_above(self.awaiting_high_watermark.lowest(), self.high_watermark));
+        let last_stable = self.log.last_stable_offset(self.high_watermark);
+        assert!(is_above(self.awaiting_last_stable.lowest(), last_stable));
+        assert_eq!(self.underway_bytes, self.underway.iter().map(|it| it.bytes).sum::<u64>());
+        assert!(self.underway.iter().is_sorted_by_key(|it| it.end));
+    }
+}
+
+/// When the broker dated the records of `batch`; `NONE` when their producer did.
+fn append_time(batch: &RecordBatch) -> Timestamp {
+    let header = batch.header();
+    if header.attributes.is_log_append_time() { header.max_timestamp } else { Timestamp::NONE }
+}

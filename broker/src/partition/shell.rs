@@ -1,0 +1,539 @@
+//! A partition's mailbox, and the hands of its core.
+//!
+//! A partition has no task of its own: whoever puts something into an unattended mailbox attends to
+//! it until it is empty, while others who post meanwhile only leave their mail. So each message is
+//! handled by one thread at a time, in order of arrival, and a produce request costs no wake-up
+//! between its connection and the log's writer, nor ten thousand idle partitions ten thousand
+//! tasks. Nothing in here waits.
+//!
+//! The log is opened when the first mail arrives; what comes before it is open waits in the box.
+//! Shell.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use protocol::ids::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use protocol::time::Clock;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot, watch};
+use tracing::error;
+
+use super::core::{
+    Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
+};
+use super::{Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
+use crate::config::TopicConfig;
+use crate::limits::PARTITION_MAILBOX_MAX;
+use crate::log::{
+    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader, Write,
+};
+
+/// What can lie in the mailbox.
+pub(super) enum Mail {
+    Append(Append, oneshot::Sender<Result<Appended, AppendError>>),
+    Marker(EndTxnMarker, oneshot::Sender<Result<Offset, AppendError>>),
+    DeleteBefore(Offset, oneshot::Sender<Result<Offset, ReadError>>),
+    EndOfEpoch(LeaderEpoch, oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
+    EpochAt(Offset, oneshot::Sender<LeaderEpoch>),
+    Wait(Wish, Arc<Notify>),
+    /// Take no more requests and leave the log; answered when that is done.
+    Leave(Leaving, oneshot::Sender<()>),
+    /// What the log or the manager has to say.
+    Event(Event),
+}
+
+/// What becomes of the log of a partition that is not led any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It stays, for the next time.
+    Close,
+    /// Its topic is gone, and so is it.
+    Delete,
+}
+
+/// The mailbox is full; the mail was not taken.
+#[derive(Debug)]
+pub(super) struct Full;
+
+/// Who waits for which answer.
+enum ReplyTo {
+    Append(oneshot::Sender<Result<Appended, AppendError>>),
+    Marker(oneshot::Sender<Result<Offset, AppendError>>),
+    Deleted(oneshot::Sender<Result<Offset, ReadError>>),
+    EndOfEpoch(oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
+    EpochAt(oneshot::Sender<LeaderEpoch>),
+}
+
+/// Everything about a partition that its one attendant at a time may touch.
+struct Clerk {
+    core: PartitionCore,
+    /// `None` once the log could not be opened.
+    log: Option<LogId>,
+    /// Kept between messages for its memory.
+    effects: Vec<Effect>,
+    /// By token; free places are listed in `free`.
+    replies: Vec<Option<ReplyTo>>,
+    free: Vec<Token>,
+    bells: BTreeMap<u64, Arc<Notify>>,
+    /// What to do with the log when the core leaves it, and whom to tell.
+    leaving: Option<(Leaving, oneshot::Sender<()>)>,
+}
+
+/// Who attends to the mailbox.
+enum Seat {
+    /// The log was not asked for yet.
+    Unopened,
+    /// The log is being opened.
+    Opening,
+    /// Nobody: whoever posts next takes it.
+    Free(Box<Clerk>),
+    /// Someone.
+    Taken,
+}
+
+struct Desk {
+    mail: VecDeque<Mail>,
+    seat: Seat,
+    /// As of the last change, for when the log is opened.
+    leadership: Leadership,
+}
+
+/// Which partition, of which of the topics that ever had this name.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) partition: TopicPartition,
+    pub(super) topic_id: TopicId,
+}
+
+/// One partition: what its handles share.
+pub(super) struct Partition {
+    identity: Identity,
+    dir: DirHandle,
+    clock: Clock,
+    /// A lock, as connections, coordinators and the log's writer all post, and a task of its own to
+    /// pass their mail to would cost a wake-up each way. Held to put in or take out, never while
+    /// mail is handled.
+    desk: Mutex<Desk>,
+    watermarks: watch::Sender<Watermarks>,
+    config: watch::Sender<Arc<TopicConfig>>,
+    /// Writes that found the writer's queue full, oldest first. A lock, as they come from whoever
+    /// attends and go from a task of their own; held to put in or take out.
+    unsent: Mutex<VecDeque<Write>>,
+    /// Where to wait for the log: who attends may be any thread.
+    runtime: Handle,
+    /// Set once: when the log was opened, or (`None`) could not be.
+    reader: OnceLock<Option<Reader>>,
+    /// Set once: when the partition takes no more requests.
+    closed: OnceLock<Closed>,
+    next_wish: AtomicU64,
+}
+
+impl Partition {
+    /// A partition whose log is opened when it is first needed.
+    pub(super) fn new(
+        identity: Identity,
+        leadership: Leadership,
+        config: Arc<TopicConfig>,
+        dir: DirHandle,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let desk = Desk { mail: VecDeque::new(), seat: Seat::Unopened, leadership };
+        Arc::new(Self {
+            identity,
+            dir,
+            clock,
+            desk: Mutex::new(desk),
+            watermarks: watch::Sender::new(Watermarks::CLOSED),
+            config: watch::Sender::new(config),
+            unsent: Mutex::default(),
+            runtime: Handle::current(),
+            reader: OnceLock::new(),
+            closed: OnceLock::new(),
+            next_wish: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn partition(&self) -> &TopicPartition {
+        &self.identity.partition
+    }
+
+    pub(super) fn watermarks(&self) -> &watch::Sender<Watermarks> {
+        &self.watermarks
+    }
+
+    pub(super) fn config(&self) -> Arc<TopicConfig> {
+        self.config.borrow().clone()
+    }
+
+    pub(super) fn next_wish(&self) -> u64 {
+        self.next_wish.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The log's reader; opens the log if need be.
+    pub(super) async fn reader(self: &Arc<Self>) -> Result<&Reader, ReadError> {
+        if self.reader.get().is_none() {
+            self.open();
+            let mut changes = self.watermarks.subscribe();
+            // The sender is part of `self`, so it is still there.
+            let _ = changes.wait_for(|_| self.reader.get().is_some()).await;
+        }
+        match (self.reader.get(), self.closed.get()) {
+            (Some(Some(reader)), _) => Ok(reader),
+            (_, Some(closed)) => Err(closed.read_error(self.partition())),
+            (_, None) => Err(ReadError::NotLeader { partition: self.partition().clone() }),
+        }
+    }
+
+    /// Why the partition takes no more requests; `None` while it does.
+    pub(super) fn closed(&self) -> Option<&Closed> {
+        self.closed.get()
+    }
+
+    /// Puts `mail` into the box, and attends to the box if nobody does.
+    ///
+    /// # Errors
+    /// When the box is full; the mail was not taken.
+    pub(super) fn post(self: &Arc<Self>, mail: Mail) -> Result<(), Full> {
+        let mut desk = self.desk();
+        if desk.mail.len() >= PARTITION_MAILBOX_MAX {
+            return Err(Full);
+        }
+        desk.mail.push_back(mail);
+        self.attend(desk);
+        Ok(())
+    }
+
+    /// What the log or the manager has to say is always taken: there is at most one such message
+    /// per request that was taken before, or per change of metadata.
+    pub(super) fn tell(self: &Arc<Self>, event: Event) {
+        let mut desk = self.desk();
+        desk.mail.push_back(Mail::Event(event));
+        self.attend(desk);
+    }
+
+    /// Opens the log now, unless that was asked for before.
+    pub(super) fn open(self: &Arc<Self>) {
+        let desk = self.desk();
+        self.attend(desk);
+    }
+
+    /// Stops the partition and leaves its log. It has begun when this returns.
+    pub(super) fn leave(
+        self: &Arc<Self>,
+        leaving: Leaving,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (done, left) = oneshot::channel();
+        let mut desk = self.desk();
+        if matches!(desk.seat, Seat::Unopened) && leaving == Leaving::Close {
+            // What was never opened need not be closed.
+            desk.seat = Seat::Free(self.clerk(Err(Closed::Stopped)));
+        }
+        desk.mail.push_back(Mail::Leave(leaving, done));
+        self.attend(desk);
+        async move {
+            // An error means that there was nothing to leave.
+            let _ = left.await;
+        }
+    }
+
+    /// Tells the core what does not matter to a log that was never opened.
+    pub(super) fn tell_if_open(self: &Arc<Self>, event: Event) {
+        let mut desk = self.desk();
+        if !matches!(desk.seat, Seat::Unopened) {
+            desk.mail.push_back(Mail::Event(event));
+            self.attend(desk);
+        }
+    }
+
+    /// The controller decided anew. Does not open the log.
+    pub(super) fn lead(self: &Arc<Self>, leadership: Leadership, config: Arc<TopicConfig>) {
+        self.config.send_replace(config);
+        let mut desk = self.desk();
+        desk.leadership = leadership.clone();
+        if !matches!(desk.seat, Seat::Unopened) {
+            desk.mail.push_back(Mail::Event(Event::NewLeadership(leadership)));
+            self.attend(desk);
+        }
+    }
+
+    fn open_log(self: &Arc<Self>) {
+        let this = self.clone();
+        let config = LogConfig::of(&self.config());
+        self.runtime.spawn(async move {
+            let Identity { partition, topic_id } = this.identity.clone();
+            match this.dir.open(partition, topic_id, config).await {
+                Ok(opened) => {
+                    let progress = opened.progress.clone();
+                    this.opened(Ok(opened));
+                    this.follow(progress).await;
+                }
+                Err(error) => {
+                    error!(partition = %this.partition(), %error, "the log cannot be opened");
+                    this.opened(Err(Closed::Offline { reason: words(&error) }));
+                }
+            }
+        });
+    }
+
+    /// The log is open, or cannot be. What came before is handled now.
+    fn opened(self: &Arc<Self>, opened: Result<Opened, Closed>) {
+        let mut desk = self.desk();
+        let clerk = match opened {
+            Ok(opened) => {
+                let _ = self.reader.set(Some(opened.reader.clone()));
+                self.clerk(Ok((opened, desk.leadership.clone())))
+            }
+            Err(closed) => self.clerk(Err(closed)),
+        };
+        let watermarks = clerk.core.watermarks();
+        desk.seat = Seat::Free(clerk);
+        // Published before any mail is handled: whoever is woken finds the reader.
+        self.watermarks.send_replace(watermarks);
+        self.attend(desk);
+    }
+
+    /// Tells the core how far the log's writer is, as long as there is one.
+    async fn follow(self: Arc<Self>, mut progress: watch::Receiver<LogProgress>) {
+        while progress.changed().await.is_ok() {
+            let LogProgress { written, synced, stalled } = progress.borrow_and_update().clone();
+            let stalled = stalled.map(|error| Stalled {
+                reason: words(&error),
+                is_final: error.takes_dir_offline(),
+            });
+            self.tell(Event::Progress(Progress { written, synced, stalled }));
+        }
+    }
+
+    /// Hands a write to the log's writer. When its queue is full the write, and those after it,
+    /// queue here: they are bounded by what the core lets be underway.
+    fn submit(self: &Arc<Self>, log: LogId, write: Write) {
+        let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unsent.is_empty() {
+            unsent.push_back(write);
+            return;
+        }
+        let Err(write) = self.dir.try_submit(log, write) else { return };
+        unsent.push_back(write);
+        drop(unsent);
+        let this = self.clone();
+        self.runtime.spawn(async move { this.send_unsent(log).await });
+    }
+
+    async fn send_unsent(&self, log: LogId) {
+        let first = |unsent: &Self| {
+            unsent.unsent.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
+        };
+        while let Some(write) = first(self) {
+            // A writer that has ended has told so by the log's progress.
+            let _ = self.dir.submit(log, write).await;
+            self.unsent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        }
+    }
+
+    fn clerk(&self, found: Result<(Opened, Leadership), Closed>) -> Box<Clerk> {
+        let partition = self.partition().clone();
+        let (core, log) = match found {
+            Ok((opened, leadership)) => {
+                let synced = opened.state.log_end();
+                let core = PartitionCore::new(partition, leadership, opened.state, synced);
+                (core, Some(opened.id))
+            }
+            Err(closed) => {
+                let _ = self.closed.set(closed.clone());
+                let _ = self.reader.set(None);
+                (PartitionCore::closed_from_the_start(partition, closed), None)
+            }
+        };
+        Box::new(Clerk {
+            core,
+            log,
+            effects: Vec::new(),
+            replies: Vec::new(),
+            free: Vec::new(),
+            bells: BTreeMap::new(),
+            leaving: None,
+        })
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles all mail, if nobody else does.
+    fn attend<'a>(self: &'a Arc<Self>, mut desk: MutexGuard<'a, Desk>) {
+        let mut clerk = match std::mem::replace(&mut desk.seat, Seat::Taken) {
+            Seat::Free(clerk) => clerk,
+            Seat::Unopened => {
+                desk.seat = Seat::Opening;
+                drop(desk);
+                return self.open_log();
+            }
+            other => {
+                desk.seat = other;
+                return;
+            }
+        };
+        loop {
+            if desk.mail.is_empty() {
+                desk.seat = Seat::Free(clerk);
+                return;
+            }
+            let mail = std::mem::take(&mut desk.mail);
+            drop(desk);
+            clerk.handle(self, mail);
+            desk = self.desk();
+        }
+    }
+}
+
+impl Clerk {
+    fn handle(&mut self, partition: &Arc<Partition>, mail: VecDeque<Mail>) {
+        let now = partition.clock.now();
+        for mail in mail {
+            let event = self.event(mail);
+            self.core.step(now, event, &mut self.effects);
+            let mut effects = std::mem::take(&mut self.effects);
+            for effect in effects.drain(..) {
+                self.carry_out(partition, effect);
+            }
+            self.effects = effects;
+            if self.leaving.is_some() {
+                // The core had closed before, and so has no state to leave.
+                self.leave(partition, None);
+            }
+        }
+    }
+
+    /// What `mail` means to the core. Whoever waits for an answer is noted under its token.
+    fn event(&mut self, mail: Mail) -> Event {
+        match mail {
+            Mail::Append(append, reply) => {
+                Event::Append { token: self.note(ReplyTo::Append(reply)), append }
+            }
+            Mail::Marker(marker, reply) => {
+                Event::Marker { token: self.note(ReplyTo::Marker(reply)), marker }
+            }
+            Mail::DeleteBefore(offset, reply) => {
+                Event::DeleteBefore { token: self.note(ReplyTo::Deleted(reply)), offset }
+            }
+            Mail::EndOfEpoch(asked, reply) => {
+                Event::EndOfEpoch { token: self.note(ReplyTo::EndOfEpoch(reply)), asked }
+            }
+            Mail::EpochAt(offset, reply) => {
+                Event::EpochAt { token: self.note(ReplyTo::EpochAt(reply)), offset }
+            }
+            Mail::Wait(wish, bell) => {
+                self.bells.insert(wish.number, bell);
+                Event::Wait(wish)
+            }
+            Mail::Leave(leaving, done) => {
+                self.leaving = Some((leaving, done));
+                Event::Stop
+            }
+            Mail::Event(event) => {
+                if let Event::WaitNoMore(wish) = &event {
+                    self.bells.remove(&wish.number);
+                }
+                event
+            }
+        }
+    }
+
+    fn note(&mut self, reply: ReplyTo) -> Token {
+        if let Some(token) = self.free.pop() {
+            self.replies[index(token)] = Some(reply);
+            return token;
+        }
+        self.replies.push(Some(reply));
+        Token::try_from(self.replies.len() - 1).expect("memory is smaller than 2^64")
+    }
+
+    fn carry_out(&mut self, partition: &Arc<Partition>, effect: Effect) {
+        match effect {
+            Effect::Write(write) => {
+                let Some(log) = self.log else { return };
+                partition.submit(log, write);
+            }
+            Effect::Recall => {
+                let Some(log) = self.log else { return };
+                let (this, dir) = (partition.clone(), partition.dir.clone());
+                partition.runtime.spawn(async move {
+                    this.tell(match dir.restate(log).await {
+                        Ok(state) => Event::Recalled { on_disk: Box::new(state) },
+                        Err(error) => Event::Failed { reason: words(&error) },
+                    });
+                });
+            }
+            Effect::DeleteBefore { token, offset } => {
+                let Some(log) = self.log else { return };
+                let (this, dir) = (partition.clone(), partition.dir.clone());
+                partition.runtime.spawn(async move {
+                    let deleted = dir.delete_before(log, offset).await;
+                    let result = deleted.map_err(|error| words(&error));
+                    this.tell(Event::Deleted { token, result });
+                });
+            }
+            Effect::Publish(watermarks) => {
+                if let Some(closed) = self.core.closed() {
+                    // Set before it is published, so that whoever is woken finds the reason.
+                    let _ = partition.closed.set(closed.clone());
+                }
+                partition.watermarks.send_replace(watermarks);
+            }
+            Effect::Reply { token, answer } => self.reply(token, answer),
+            Effect::Ring { number } => {
+                if let Some(bell) = self.bells.remove(&number) {
+                    bell.notify_one();
+                }
+            }
+            Effect::Leave { log: state } => self.leave(partition, Some(state)),
+        }
+    }
+
+    /// Leaves the log. A repetition, or a log that is not open, is done at once: dropping `done`
+    /// says so.
+    fn leave(&mut self, partition: &Arc<Partition>, state: Option<Box<LogState>>) {
+        let Some((leaving, done)) = self.leaving.take() else { return };
+        let Some(log) = self.log.take() else { return };
+        let (this, dir) = (partition.clone(), partition.dir.clone());
+        partition.runtime.spawn(async move {
+            let left = match leaving {
+                Leaving::Close => dir.close(log, state.map(|state| *state)).await,
+                Leaving::Delete => dir.delete(log).await,
+            };
+            if let Err(error) = left {
+                error!(partition = %this.partition(), %error, "the log was not left in good order");
+            }
+            // Whoever stopped the partition may not have waited.
+            let _ = done.send(());
+        });
+    }
+
+    fn reply(&mut self, token: Token, answer: Answer) {
+        let reply = self.replies[index(token)].take().expect("each token is answered once");
+        self.free.push(token);
+        // Whoever asked may have gone; the answer is then nobody's.
+        match (reply, answer) {
+            (ReplyTo::Append(reply), Answer::Append(answer)) => drop(reply.send(answer)),
+            (ReplyTo::Marker(reply), Answer::Marker(answer)) => drop(reply.send(answer)),
+            (ReplyTo::Deleted(reply), Answer::Deleted(answer)) => drop(reply.send(answer)),
+            (ReplyTo::EndOfEpoch(reply), Answer::EndOfEpoch(answer)) => drop(reply.send(answer)),
+            (ReplyTo::EpochAt(reply), Answer::EpochAt(answer)) => drop(reply.send(answer)),
+            (_, answer) => unreachable!("the core answers what was asked, not {answer:?}"),
+        }
+    }
+}
+
+fn index(token: Token) -> usize {
+    usize::try_from(token).expect("tokens are places in a vector")
+}
+
+fn words(error: &LogError) -> Arc<str> {
+    error.to_string().into()
+}

@@ -1,0 +1,623 @@
+//! What a partition promises, event by event and under any lawful sequence of events. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use protocol::error_code::ErrorCode;
+use protocol::ids::{
+    BrokerId, CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence,
+    TopicPartition,
+};
+use protocol::record::{BatchBuilder, BatchOptions, RecordBatch};
+use protocol::time::{Now, Timestamp};
+
+use super::core::{
+    Answer, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
+};
+use super::{
+    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Watermarks,
+};
+use crate::config::FlushMode;
+use crate::log::{LogConfig, LogState, Write};
+
+const OWN: BrokerId = BrokerId(1);
+
+fn leadership(epoch: i32) -> Leadership {
+    Leadership {
+        leader_epoch: LeaderEpoch(epoch),
+        own: OWN,
+        isr: vec![OWN],
+        replica_count: 1,
+        min_insync_replicas: 1,
+        flush_mode: FlushMode::Ack,
+        log: LogConfig::default(),
+    }
+}
+
+/// A partition over a disk that does what the test says.
+struct World {
+    core: PartitionCore,
+    /// The log as it is on disk.
+    disk: LogState,
+    /// Writes on their way, oldest first.
+    underway: VecDeque<Write>,
+    /// Durable below this.
+    synced: Offset,
+    /// After a write failed, until the log was asked for: later writes cannot follow.
+    stalled: Option<Stalled>,
+    answers: BTreeMap<Token, Answer>,
+    rung: Vec<u64>,
+    next_token: Token,
+    seen: Watermarks,
+}
+
+impl World {
+    fn new(leadership: Leadership) -> Self {
+        let disk = LogState::empty(Offset::ZERO);
+        let partition = TopicPartition::new("orders", 0);
+        let core = PartitionCore::new(partition, leadership, disk.clone(), Offset::ZERO);
+        let seen = core.watermarks();
+        Self {
+            core,
+            disk,
+            underway: VecDeque::new(),
+            synced: Offset::ZERO,
+            stalled: None,
+            answers: BTreeMap::new(),
+            rung: Vec::new(),
+            next_token: 0,
+            seen,
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        let now = Now { monotonic: Duration::ZERO, wall: Timestamp(1_000) };
+        self.core.step(now, event, &mut effects);
+        self.core.check();
+        let mut recalled = false;
+        for effect in effects {
+            match effect {
+                Effect::Write(write) => self.underway.push_back(write),
+                Effect::Recall => recalled = true,
+                Effect::DeleteBefore { token, offset } => {
+                    self.disk.delete_before(offset);
+                    self.step(Event::Deleted { token, result: Ok(offset) });
+                }
+                Effect::Publish(watermarks) => self.saw(watermarks),
+                Effect::Reply { token, answer } => {
+                    assert!(self.answers.insert(token, answer).is_none(), "answered twice");
+                }
+                Effect::Ring { number } => self.rung.push(number),
+                Effect::Leave { log } => assert!(log.log_end() >= self.disk.log_end()),
+            }
+        }
+        if recalled {
+            // The writer serves in order: whatever was on its way before is refused first.
+            self.underway.clear();
+            self.sync();
+            self.stalled = None;
+            self.step(Event::Recalled { on_disk: Box::new(self.disk.clone()) });
+        }
+    }
+
+    fn saw(&mut self, now: Watermarks) {
+        assert!(now.high_watermark >= self.seen.high_watermark, "the high watermark went back");
+        assert!(now.last_stable >= self.seen.last_stable, "the last stable offset went back");
+        assert!(now.high_watermark <= self.synced, "committed but not durable");
+        self.seen = now;
+    }
+
+    /// Writes the oldest write, if it can follow. False when there is none.
+    fn write(&mut self) -> bool {
+        let Some(write) = self.underway.pop_front() else { return false };
+        if self.stalled.is_none() {
+            assert_eq!(write.from, self.disk.log_end());
+            for batch in &write.batches {
+                self.disk.apply(&batch.header, batch.control);
+            }
+        }
+        self.report();
+        true
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.disk.log_end();
+        self.report();
+    }
+
+    fn report(&mut self) {
+        let (synced, stalled) = (self.synced, self.stalled.clone());
+        self.step(Event::Progress(Progress { written: self.disk.log_end(), synced, stalled }));
+    }
+
+    /// Writes the oldest write and makes it durable. False when there is none.
+    fn complete(&mut self) -> bool {
+        let is_written = self.write();
+        self.sync();
+        is_written
+    }
+
+    /// Fails the oldest write. False when there is none.
+    fn fail(&mut self, is_final: bool) -> bool {
+        let Some(_) = self.underway.pop_front() else { return false };
+        self.stalled = Some(Stalled { reason: "no space left".into(), is_final });
+        self.report();
+        true
+    }
+
+    fn complete_all(&mut self) {
+        while self.complete() {}
+    }
+
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn append(&mut self, batch: RecordBatch, acks: Acks) -> Token {
+        self.append_under(batch, acks, None)
+    }
+
+    fn append_under(&mut self, batch: RecordBatch, acks: Acks, epoch: Option<i32>) -> Token {
+        let token = self.token();
+        let append = Append {
+            batches: vec![batch],
+            origin: Origin::Client,
+            acks,
+            leader_epoch: epoch.map(LeaderEpoch),
+        };
+        self.step(Event::Append { token, append });
+        token
+    }
+
+    fn mark(&mut self, producer: i64, epoch: i16, commit: bool) -> Token {
+        let token = self.token();
+        let marker = EndTxnMarker {
+            producer_id: ProducerId(producer),
+            producer_epoch: ProducerEpoch(epoch),
+            coordinator_epoch: CoordinatorEpoch(1),
+            commit,
+            transaction_version: 0,
+        };
+        self.step(Event::Marker { token, marker });
+        token
+    }
+
+    fn wait(&mut self, isolation: Isolation, beyond: i64) -> u64 {
+        let number = self.token();
+        self.step(Event::Wait(Wish { number, isolation, beyond: Offset(beyond) }));
+        number
+    }
+
+    fn appended(&self, token: Token) -> Option<Appended> {
+        match self.answers.get(&token)? {
+            Answer::Append(result) => Some(*result.as_ref().expect("not refused")),
+            other => panic!("not the answer to an append: {other:?}"),
+        }
+    }
+
+    fn refusal(&self, token: Token) -> ErrorCode {
+        match &self.answers[&token] {
+            Answer::Append(Err(error)) => error.code(),
+            Answer::Marker(Err(error)) => error.code(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+fn batch_of(
+    producer: i64,
+    epoch: i16,
+    sequence: i32,
+    count: i32,
+    transactional: bool,
+) -> RecordBatch {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for _ in 0..count {
+        builder.append(Timestamp(1), None, Some(b"value"), &[]).unwrap();
+    }
+    let (id, epoch) = (ProducerId(producer), ProducerEpoch(epoch));
+    builder.finish(id, epoch, Sequence(sequence), transactional)
+}
+
+/// `count` records of nobody in particular.
+fn plain(count: i32) -> RecordBatch {
+    batch_of(-1, -1, -1, count, false)
+}
+
+fn idempotent(sequence: i32, count: i32) -> RecordBatch {
+    batch_of(7, 0, sequence, count, false)
+}
+
+#[test]
+fn offsets_follow_the_order_of_arrival_and_replies_follow_what_is_asked_for() {
+    let mut world = World::new(leadership(3));
+    let accepted = world.append(plain(2), Acks::Accepted);
+    let written = world.append(plain(3), Acks::Written);
+    let committed = world.append(plain(1), Acks::Committed);
+    let offsets = |it: Appended| (it.base_offset.0, it.end.0);
+    assert_eq!(world.appended(accepted).map(offsets), Some((0, 2)));
+    assert_eq!((world.appended(written), world.appended(committed)), (None, None));
+    world.write();
+    world.write();
+    assert_eq!(world.appended(written).map(offsets), Some((2, 5)));
+    world.write();
+    assert_eq!(world.appended(committed), None, "written is not yet durable");
+    assert_eq!((world.seen.log_end, world.seen.high_watermark), (Offset(6), Offset(0)));
+    world.sync();
+    assert_eq!(world.appended(committed).map(offsets), Some((5, 6)));
+    assert_eq!(world.seen.high_watermark, Offset(6));
+}
+
+#[test]
+fn a_duplicate_of_a_batch_still_underway_waits_for_the_original_and_has_its_offset() {
+    let mut world = World::new(leadership(0));
+    let original = world.append(idempotent(0, 2), Acks::Committed);
+    let duplicate = world.append(idempotent(0, 2), Acks::Committed);
+    assert_eq!(world.underway.len(), 1);
+    assert!(world.appended(duplicate).is_none());
+    world.complete();
+    let (original, duplicate) =
+        (world.appended(original).unwrap(), world.appended(duplicate).unwrap());
+    assert_eq!(duplicate, Appended { was_duplicate: true, ..original });
+}
+
+#[test]
+fn a_gap_in_sequences_is_refused_and_leaves_no_trace() {
+    let mut world = World::new(leadership(0));
+    world.append(idempotent(0, 1), Acks::Committed);
+    let gap = world.append(idempotent(5, 1), Acks::Committed);
+    assert_eq!(world.refusal(gap), ErrorCode::OutOfOrderSequenceNumber);
+    let next = world.append(idempotent(1, 1), Acks::Committed);
+    world.complete_all();
+    assert_eq!(world.appended(next).unwrap().base_offset, Offset(1));
+}
+
+#[test]
+fn a_writer_of_another_leader_epoch_is_refused() {
+    let mut world = World::new(leadership(5));
+    let stale = world.append_under(plain(1), Acks::Accepted, Some(4));
+    assert_eq!(world.refusal(stale), ErrorCode::FencedLeaderEpoch);
+    let ahead = world.append_under(plain(1), Acks::Accepted, Some(6));
+    assert_eq!(world.refusal(ahead), ErrorCode::NotLeaderOrFollower);
+    let right = world.append_under(plain(1), Acks::Accepted, Some(5));
+    assert!(world.appended(right).is_some());
+}
+
+#[test]
+fn a_full_disk_takes_back_what_it_could_not_hold_and_the_producer_may_send_it_again() {
+    let mut world = World::new(leadership(0));
+    let safe = world.append(idempotent(0, 1), Acks::Committed);
+    world.complete();
+    let lost = world.append(idempotent(1, 1), Acks::Committed);
+    let lost_too = world.append(idempotent(2, 1), Acks::Written);
+    world.fail(false);
+    assert!(world.appended(safe).is_some());
+    assert_eq!(world.refusal(lost), ErrorCode::KafkaStorageError);
+    assert_eq!(world.refusal(lost_too), ErrorCode::KafkaStorageError);
+    assert_eq!(world.seen.rollbacks, 1);
+    // Had its sequences been remembered, the retry would be a duplicate of nothing.
+    let again = world.append(idempotent(1, 1), Acks::Committed);
+    world.complete();
+    assert_eq!(world.appended(again).unwrap().base_offset, Offset(1));
+}
+
+#[test]
+fn a_broken_disk_closes_the_partition() {
+    let mut world = World::new(leadership(0));
+    let waiting = world.append(plain(1), Acks::Committed);
+    let number = world.wait(Isolation::ReadUncommitted, 0);
+    world.fail(true);
+    assert_eq!(world.refusal(waiting), ErrorCode::KafkaStorageError);
+    assert_eq!(world.rung, [number]);
+    assert!(!world.seen.online);
+    let late = world.append(plain(1), Acks::Accepted);
+    assert_eq!(world.refusal(late), ErrorCode::KafkaStorageError);
+}
+
+#[test]
+fn whoever_waits_when_the_partition_stops_is_told_to_look_for_the_leader() {
+    let mut world = World::new(leadership(0));
+    let waiting = world.append(plain(1), Acks::Committed);
+    world.step(Event::Stop);
+    assert_eq!(world.refusal(waiting), ErrorCode::NotLeaderOrFollower);
+    world.complete();
+    assert!(!world.seen.online);
+}
+
+#[test]
+fn too_few_in_sync_replicas_refuse_acks_all_alone() {
+    let mut few = leadership(0);
+    (few.replica_count, few.min_insync_replicas) = (3, 2);
+    let mut world = World::new(few.clone());
+    let all = world.append(plain(1), Acks::Committed);
+    assert_eq!(world.refusal(all), ErrorCode::NotEnoughReplicas);
+    let one = world.append(plain(1), Acks::Written);
+    world.complete();
+    assert!(world.appended(one).is_some());
+    assert_eq!(world.seen.high_watermark, Offset(0), "nothing commits below the minimum");
+    // One replica of one is all there can be, whatever the topic asks for.
+    few.replica_count = 1;
+    let mut world = World::new(few);
+    let all = world.append(plain(1), Acks::Committed);
+    world.complete();
+    assert!(world.appended(all).is_some());
+}
+
+#[test]
+fn an_open_transaction_holds_the_last_stable_offset_until_its_marker_is_committed() {
+    let mut world = World::new(leadership(0));
+    world.append(plain(1), Acks::Committed);
+    world.append(batch_of(9, 0, 0, 2, true), Acks::Committed);
+    world.append(plain(1), Acks::Committed);
+    world.complete_all();
+    assert_eq!((world.seen.high_watermark, world.seen.last_stable), (Offset(4), Offset(1)));
+    let committed = world.wait(Isolation::ReadCommitted, 1);
+    let marker = world.mark(9, 0, true);
+    assert_eq!((world.answers.get(&marker), &world.rung[..]), (None, &[][..]));
+    world.complete();
+    assert_eq!(world.answers[&marker], Answer::Marker(Ok(Offset(5))));
+    assert_eq!(world.seen.last_stable, Offset(5));
+    assert_eq!(world.rung, [committed]);
+}
+
+#[test]
+fn a_marker_of_a_fenced_producer_is_refused() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 4, 0, 1, true), Acks::Committed);
+    world.complete();
+    let stale = world.mark(9, 3, true);
+    assert_eq!(world.refusal(stale), ErrorCode::InvalidProducerEpoch);
+}
+
+#[test]
+fn a_fetch_is_woken_by_what_its_isolation_may_see() {
+    let mut world = World::new(leadership(0));
+    let early = world.wait(Isolation::ReadUncommitted, 0);
+    let later = world.wait(Isolation::ReadUncommitted, 1);
+    let gone = world.wait(Isolation::ReadUncommitted, 0);
+    let wish = Wish { number: gone, isolation: Isolation::ReadUncommitted, beyond: Offset(0) };
+    world.step(Event::WaitNoMore(wish));
+    world.append(plain(1), Acks::Accepted);
+    assert!(world.rung.is_empty());
+    world.complete();
+    assert_eq!(world.rung, [early]);
+    world.append(plain(1), Acks::Accepted);
+    world.complete();
+    assert_eq!(world.rung, [early, later]);
+    let at_once = world.wait(Isolation::ReadUncommitted, 1);
+    assert_eq!(world.rung, [early, later, at_once]);
+}
+
+#[test]
+fn a_new_leader_epoch_wakes_every_fetch() {
+    let mut world = World::new(leadership(0));
+    let number = world.wait(Isolation::ReadCommitted, 10);
+    world.step(Event::NewLeadership(leadership(1)));
+    assert_eq!(world.rung, [number]);
+    assert_eq!(world.seen.leader_epoch, LeaderEpoch(1));
+}
+
+#[test]
+fn records_are_deleted_up_to_the_high_watermark_and_not_beyond() {
+    let mut world = World::new(leadership(0));
+    world.append(plain(5), Acks::Committed);
+    world.complete();
+    world.append(plain(5), Acks::Committed);
+    let delete = |world: &mut World, offset| {
+        let token = world.token();
+        world.step(Event::DeleteBefore { token, offset: Offset(offset) });
+        match world.answers.remove(&token).unwrap() {
+            Answer::Deleted(result) => result.map_err(|error| error.code()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(delete(&mut world, 6), Err(ErrorCode::OffsetOutOfRange));
+    assert_eq!(delete(&mut world, 3), Ok(Offset(3)));
+    assert_eq!(delete(&mut world, 1), Ok(Offset(3)), "it does not go back");
+    assert_eq!(delete(&mut world, -1), Ok(Offset(5)));
+    assert_eq!(world.seen.log_start, Offset(5));
+}
+
+#[test]
+fn the_present_epoch_ends_at_what_is_written_and_an_unknown_one_nowhere() {
+    let mut world = World::new(leadership(2));
+    world.append(plain(3), Acks::Committed);
+    world.complete();
+    let end_of = |world: &mut World, asked| {
+        let token = world.token();
+        world.step(Event::EndOfEpoch { token, asked: LeaderEpoch(asked) });
+        world.answers.remove(&token).unwrap()
+    };
+    let at = |epoch, end| Answer::EndOfEpoch(Some((LeaderEpoch(epoch), Offset(end))));
+    assert_eq!(end_of(&mut world, 2), at(2, 3));
+    assert_eq!(end_of(&mut world, 3), Answer::EndOfEpoch(None));
+    world.step(Event::NewLeadership(leadership(4)));
+    assert_eq!(end_of(&mut world, 3), at(2, 3));
+    assert_eq!(end_of(&mut world, 4), at(4, 3));
+}
+
+#[test]
+fn every_refusal_has_the_code_that_clients_expect() {
+    let partition = TopicPartition::new("orders", 0);
+    let reason: Arc<str> = "x".into();
+    let storage = AppendError::Storage { partition: partition.clone(), reason: reason.clone() };
+    assert_eq!(storage.code(), ErrorCode::KafkaStorageError);
+    assert_eq!(storage.to_string(), "partition orders-0: x");
+    assert_eq!(ReadError::Storage { partition, reason }.code(), ErrorCode::KafkaStorageError);
+}
+
+/// What may happen next, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The producer's next batch, of so many records.
+    Next {
+        producer: usize,
+        count: i32,
+        acks: Acks,
+        transactional: bool,
+    },
+    /// Its last batch once more.
+    Retry {
+        producer: usize,
+        acks: Acks,
+    },
+    Mark {
+        producer: usize,
+        commit: bool,
+    },
+    Write,
+    Sync,
+    DiskFull,
+    Wait {
+        isolation: Isolation,
+        ahead: i64,
+    },
+    NewEpoch,
+    DeleteToHighWatermark,
+}
+
+fn any_acks() -> impl Strategy<Value = Acks> {
+    prop_oneof![Just(Acks::Accepted), Just(Acks::Written), Just(Acks::Committed)]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let isolation = prop_oneof![
+        Just(Isolation::LogEnd),
+        Just(Isolation::ReadUncommitted),
+        Just(Isolation::ReadCommitted)
+    ];
+    prop_oneof![
+        6 => (0..3_usize, 1..4_i32, any_acks(), any::<bool>()).prop_map(
+            |(producer, count, acks, transactional)| Step::Next { producer, count, acks, transactional }
+        ),
+        2 => (0..3_usize, any_acks()).prop_map(|(producer, acks)| Step::Retry { producer, acks }),
+        2 => (0..3_usize, any::<bool>())
+            .prop_map(|(producer, commit)| Step::Mark { producer, commit }),
+        8 => Just(Step::Write),
+        4 => Just(Step::Sync),
+        1 => Just(Step::DiskFull),
+        2 => (isolation, -1..4_i64).prop_map(|(isolation, ahead)| Step::Wait { isolation, ahead }),
+        1 => Just(Step::NewEpoch),
+        1 => Just(Step::DeleteToHighWatermark),
+    ]
+}
+
+/// A producer that sends in order, and again what it does not know to be in the log.
+#[derive(Clone, Default)]
+struct Sender {
+    sequence: i32,
+    last: Option<(RecordBatch, Token)>,
+}
+
+#[derive(Default)]
+struct Run {
+    senders: [Sender; 3],
+    epoch: i32,
+    asked: BTreeMap<Token, Acks>,
+    wishes: BTreeMap<u64, (Isolation, Offset)>,
+}
+
+impl Run {
+    fn take(&mut self, world: &mut World, step: Step) {
+        match step {
+            Step::Next { producer, count, acks, transactional } => {
+                let id = i64::try_from(producer).unwrap();
+                let sequence = self.senders[producer].sequence;
+                let batch = batch_of(id, 0, sequence, count, transactional);
+                let token = world.append(batch.clone(), acks);
+                self.asked.insert(token, acks);
+                let refused = matches!(world.answers.get(&token), Some(Answer::Append(Err(_))));
+                if !refused {
+                    self.senders[producer] =
+                        Sender { sequence: sequence + count, last: Some((batch, token)) };
+                }
+            }
+            Step::Retry { producer, acks } => {
+                let Some((batch, first)) = self.senders[producer].last.clone() else { return };
+                let token = world.append(batch, acks);
+                self.asked.insert(token, acks);
+                if let (Some(Answer::Append(Ok(first))), Some(Answer::Append(Ok(again)))) =
+                    (world.answers.get(&first), world.answers.get(&token))
+                    && again.was_duplicate
+                {
+                    assert_eq!(first.base_offset, again.base_offset);
+                }
+            }
+            Step::Mark { producer, commit } => {
+                world.mark(i64::try_from(producer).unwrap(), 0, commit);
+            }
+            Step::Write => drop(world.write()),
+            Step::Sync => world.sync(),
+            Step::DiskFull => {
+                if world.fail(false) {
+                    // What was forgotten is sent again: every sender begins where the disk ends.
+                    for (id, sender) in (0..).zip(&mut self.senders) {
+                        let known = world.disk.producers().known(ProducerId(id));
+                        let last = known.map_or(Sequence::NONE, |known| known.last_sequence());
+                        *sender = Sender { sequence: last.plus(1).0, last: None };
+                    }
+                }
+            }
+            Step::Wait { isolation, ahead } => {
+                let beyond = world.seen.readable_end(isolation).plus(ahead);
+                let number = world.wait(isolation, beyond.0);
+                self.wishes.insert(number, (isolation, beyond));
+            }
+            Step::NewEpoch => {
+                self.epoch += 1;
+                world.step(Event::NewLeadership(leadership(self.epoch)));
+                self.wishes.clear();
+                world.rung.clear();
+            }
+            Step::DeleteToHighWatermark => {
+                let token = world.token();
+                world.step(Event::DeleteBefore { token, offset: Offset::NONE });
+            }
+        }
+        self.check(world);
+    }
+
+    fn check(&mut self, world: &mut World) {
+        for (token, acks) in &self.asked {
+            if let Some(Answer::Append(Ok(appended))) = world.answers.get(token) {
+                let safe = match acks {
+                    Acks::Accepted => continue,
+                    Acks::Written => world.disk.log_end(),
+                    Acks::Committed => world.synced,
+                };
+                assert!(appended.end <= safe, "answered before it was as safe as asked for");
+            }
+        }
+        for number in world.rung.drain(..) {
+            let (isolation, beyond) = self.wishes.remove(&number).expect("rung once");
+            assert!(world.seen.readable_end(isolation) > beyond, "woken too early");
+        }
+        for (isolation, beyond) in self.wishes.values() {
+            assert!(world.seen.readable_end(*isolation) <= *beyond, "not woken when due");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn under_any_lawful_events_nothing_committed_is_lost_and_nothing_is_told_too_early(
+        steps in proptest::collection::vec(any_step(), 1..120)
+    ) {
+        let mut world = World::new(leadership(0));
+        let mut run = Run::default();
+        for step in steps {
+            run.take(&mut world, step);
+        }
+        world.complete_all();
+        world.sync();
+        run.check(&mut world);
+        for token in run.asked.keys() {
+            prop_assert!(world.answers.contains_key(token), "an append was never answered");
+        }
+        prop_assert_eq!(world.seen.high_watermark, world.disk.log_end());
+    }
+}
