@@ -11,6 +11,8 @@
 //! - [`quorum`]: agreeing on the metadata log
 //! - [`controller`]: deciding for the cluster
 //!
+//! [`Broker::start`] wires them together.
+//!
 //! Shell.
 
 mod api;
@@ -23,3 +25,6 @@ pub mod metadata;
 pub mod net;
 pub mod partition;
 pub mod quorum;
+mod start;
+
+pub use start::{Broker, BrokerHandle, Outside, StartError};

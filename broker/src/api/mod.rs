@@ -1,10 +1,215 @@
-//! Translation: a request of the wire, the room that knows, a response of the wire. Shell.
+//! Translation: a request of the wire, the room that knows, a response of the wire.
+//!
+//! Each family of APIs has a file here, named as in `protocol::api`. One table routes; what it does
+//! not route is not advertised either, and a request for it ends the connection. Shell.
 
 #[cfg(test)]
 mod admin_tests;
-pub(crate) mod cluster;
-pub(crate) mod configs;
-pub(crate) mod fetch_session;
-pub(crate) mod metadata;
+mod cluster;
+mod configs;
+mod fetch;
+mod fetch_session;
+mod metadata;
+mod offsets;
+mod produce;
 pub(crate) mod serving;
-pub(crate) mod topics;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod versions;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::api::metadata::{MetadataRequest, MetadataResponse};
+use protocol::api::versions::ApiVersionsRequest;
+use protocol::api::{AnyRequest, AnyResponse};
+use protocol::api_key::ApiKey;
+use protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
+use protocol::rng::Rng;
+
+use crate::config::BrokerConfig;
+use crate::controller::ControllerHandle;
+use crate::metadata::MetadataHandle;
+use crate::partition::Partitions;
+use fetch_session::FetchSessions;
+use serving::{Answer, Context, Request, Serve, Serving};
+
+/// Handles of all rooms that requests are about. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Api(Arc<Rooms>);
+
+#[derive(Debug)]
+struct Rooms {
+    config: Arc<BrokerConfig>,
+    metadata: MetadataHandle,
+    controller: ControllerHandle,
+    partitions: Partitions,
+    /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
+    fetch_sessions: Mutex<FetchSessions>,
+}
+
+/// Routes each API to what serves it. One list makes the match and what is advertised.
+macro_rules! routes {
+    ($api:ident, $context:ident; served { $($name:ident($body:pat) => $serving:expr,)* }
+        not served { $($other:ident,)* }) => {
+        /// The APIs that this broker serves.
+        const ROUTED: &[ApiKey] = &[$(ApiKey::$name),*];
+
+        /// A request of each API, to see whether it is served.
+        #[cfg(test)]
+        fn one_of_each() -> Vec<AnyRequest> {
+            vec![
+                $(AnyRequest::$name(Default::default()),)*
+                $(AnyRequest::$other(Default::default()),)*
+            ]
+        }
+
+        fn route($api: &Api, $context: Context, body: AnyRequest) -> Serving {
+            match body {
+                $(AnyRequest::$name($body) => $serving,)*
+                $(AnyRequest::$other(_) => {
+                    let reason = concat!(stringify!($other), " is not served");
+                    Serving::Ready(Answer::Close(reason))
+                })*
+            }
+        }
+    };
+}
+
+routes! {
+    api, context;
+    served {
+        ApiVersions(body) => Serving::ready(api.versions(context.version, &body)),
+        Produce(body) => produce::produce(api, &context, body),
+        Fetch(body) => fetch::fetch(api, &context, body),
+        ListOffsets(body) => Serving::later(offsets::list_offsets(api.clone(), context.version, body)),
+        OffsetForLeaderEpoch(body) => {
+            Serving::later(offsets::offset_for_leader_epoch(api.clone(), body))
+        },
+        DeleteRecords(body) => Serving::later(offsets::delete_records(api.clone(), body)),
+        Metadata(body) => {
+            let api = api.clone();
+            Serving::later(async move { api.metadata(&context, body).await })
+        },
+        DescribeCluster(body) => {
+            let image = api.0.metadata.image();
+            let controller = api.0.controller.active();
+            let listener = &context.listener;
+            Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
+        },
+        CreateTopics(body) => {
+            let Rooms { controller, config, .. } = &*api.0;
+            let (controller, config) = (controller.clone(), config.clone());
+            Serving::later(async move { topics::create_topics(&controller, &config, body).await })
+        },
+        DeleteTopics(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { topics::delete_topics(&controller, body).await })
+        },
+        CreatePartitions(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { topics::create_partitions(&controller, body).await })
+        },
+        DescribeConfigs(body) => {
+            let image = api.0.metadata.image();
+            Serving::ready(configs::describe_configs(&image, &api.0.config, &body))
+        },
+        IncrementalAlterConfigs(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move {
+                configs::incremental_alter_configs(&controller, body).await
+            })
+        },
+    }
+    not served {
+        OffsetCommit,
+        OffsetFetch,
+        FindCoordinator,
+        JoinGroup,
+        Heartbeat,
+        LeaveGroup,
+        SyncGroup,
+        DescribeGroups,
+        ListGroups,
+        InitProducerId,
+        AddPartitionsToTxn,
+        AddOffsetsToTxn,
+        EndTxn,
+        WriteTxnMarkers,
+        TxnOffsetCommit,
+        DescribeLogDirs,
+        DeleteGroups,
+        // No listener asks for authentication.
+        SaslHandshake,
+        SaslAuthenticate,
+    }
+}
+
+impl Api {
+    /// The APIs over these rooms. Ids of fetch sessions follow from `rng`.
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        metadata: MetadataHandle,
+        controller: ControllerHandle,
+        partitions: Partitions,
+        rng: Rng,
+    ) -> Self {
+        let slots = config.max_incremental_fetch_session_cache_slots;
+        let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
+        let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
+        Self(Arc::new(Rooms { config, metadata, controller, partitions, fetch_sessions }))
+    }
+
+    fn partitions(&self) -> &Partitions {
+        &self.0.partitions
+    }
+
+    fn fetch_sessions(&self) -> MutexGuard<'_, FetchSessions> {
+        self.0.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Most bytes of records in one response.
+    fn fetch_bytes_max(&self) -> usize {
+        usize::try_from(self.0.config.fetch_max_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Who leads a partition, by its topic's name.
+    fn leader(&self, topic: &str, index: PartitionIndex) -> Option<(BrokerId, LeaderEpoch)> {
+        let image = self.0.metadata.image();
+        let partition = image.partition(topic, index)?;
+        Some((partition.leader, partition.leader_epoch))
+    }
+
+    /// Who leads a partition, by its topic's id.
+    fn leader_by_id(
+        &self,
+        topic: TopicId,
+        index: PartitionIndex,
+    ) -> Option<(BrokerId, LeaderEpoch)> {
+        let image = self.0.metadata.image();
+        let partition = image.topic_by_id(topic)?.partition(index)?;
+        Some((partition.leader, partition.leader_epoch))
+    }
+
+    async fn metadata(&self, context: &Context, body: MetadataRequest) -> MetadataResponse {
+        let Rooms { metadata, controller, config, .. } = &*self.0;
+        let Context { listener, version, .. } = context;
+        metadata::metadata(metadata, controller, config, listener, *version, body).await
+    }
+
+    fn versions(&self, version: i16, body: &ApiVersionsRequest) -> AnyResponse {
+        let image = self.0.metadata.image();
+        let own = image.broker(BrokerId(self.0.config.node_id));
+        versions::answer(version, body, ROUTED, &image, own).into()
+    }
+}
+
+impl Serve for Api {
+    fn serve(&self, request: Request) -> Serving {
+        route(self, request.context, request.body)
+    }
+
+    fn unsupported_api_versions(&self) -> AnyResponse {
+        versions::unsupported(ROUTED).into()
+    }
+}

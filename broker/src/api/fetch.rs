@@ -1,0 +1,307 @@
+//! Fetch: read each partition up to what its reader may see, wait for more if there is too little.
+//!
+//! Partitions are read in the order asked for (a session rotates it) until the response is full;
+//! the first batch is returned even if it alone is larger (KIP-74), so every reader moves on. With
+//! fewer bytes than asked for, the request waits for the partitions' bells, or its time; an error
+//! is told at once. `read_committed` readers see up to the last stable offset and are told which
+//! transactions in their range were aborted. Shell.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::api::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use tokio::sync::Notify;
+
+use super::Api;
+use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
+use super::serving::{Context, Serving};
+use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
+
+/// The first version that names topics by id. KIP-516.
+const BY_TOPIC_ID: i16 = 13;
+/// The session epoch of requests that know no sessions.
+const NO_SESSION: i32 = -1;
+
+/// What holds for all partitions of a request.
+#[derive(Clone, Copy)]
+struct Terms {
+    isolation: Isolation,
+    bytes_min: usize,
+    bytes_max: usize,
+    wait_max: Duration,
+}
+
+/// A partition to read, or why it cannot be.
+struct Target {
+    wanted: Wanted,
+    handle: Result<PartitionHandle, ErrorCode>,
+}
+
+type Outcome = Result<Fetched, ErrorCode>;
+
+pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serving {
+    let by_topic_id = context.version >= BY_TOPIC_ID;
+    let bytes_max = size(request.max_bytes).min(api.fetch_bytes_max());
+    let terms = Terms {
+        isolation: isolation(request.isolation_level),
+        bytes_min: size(request.min_bytes).min(bytes_max),
+        bytes_max,
+        wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+    };
+    let ask = ask(request, by_topic_id);
+    let plan = if ask.session_id == 0 && ask.session_epoch == NO_SESSION {
+        Ok(Plan::sessionless(ask.wanted))
+    } else {
+        api.fetch_sessions().begin(context.now.monotonic, ask)
+    };
+    match plan {
+        Ok(plan) => {
+            let api = api.clone();
+            Serving::later(async move { serve(&api, terms, plan).await })
+        }
+        Err(code) => {
+            Serving::ready(FetchResponse { error_code: code.to_wire(), ..Default::default() })
+        }
+    }
+}
+
+/// What readers of this isolation level of the wire may see. KIP-98.
+pub(super) fn isolation(level: i8) -> Isolation {
+    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+/// A count of bytes of the wire; a negative one is none.
+fn size(bytes: i32) -> usize {
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+fn ask(request: FetchRequest, by_topic_id: bool) -> Ask {
+    let key = |name: String, id: TopicId| {
+        if by_topic_id { TopicKey::Id(id) } else { TopicKey::Name(name.into()) }
+    };
+    let mut wanted = Vec::new();
+    for FetchTopic { topic, topic_id, partitions } in request.topics {
+        let topic = key(topic, topic_id);
+        wanted.extend(partitions.into_iter().map(|it| Wanted {
+            key: PartitionKey { topic: topic.clone(), partition: PartitionIndex(it.partition) },
+            offset: Offset(it.fetch_offset),
+            leader_epoch: known_epoch(it.current_leader_epoch),
+            last_fetched_epoch: known_epoch(it.last_fetched_epoch),
+            bytes_max: size(it.partition_max_bytes),
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten_topics_data {
+        let partitions = topic.partitions;
+        let topic = key(topic.topic, topic.topic_id);
+        forgotten.extend(partitions.into_iter().map(|partition| PartitionKey {
+            topic: topic.clone(),
+            partition: PartitionIndex(partition),
+        }));
+    }
+    let (session_id, session_epoch) = (request.session_id, request.session_epoch);
+    Ask { session_id, session_epoch, by_topic_id, wanted, forgotten }
+}
+
+/// A leader epoch of the wire; -1 is none.
+pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
+    (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+async fn serve(api: &Api, terms: Terms, mut plan: Plan) -> FetchResponse {
+    let find = |wanted: Wanted| Target { handle: find(api, &wanted.key), wanted };
+    let targets: Vec<_> = std::mem::take(&mut plan.wanted).into_iter().map(find).collect();
+    let mut outcomes = read_all(&targets, terms).await;
+    if !is_enough(&outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
+        outcomes = wait(&targets, terms, outcomes).await;
+    }
+    respond(api, &plan, targets, outcomes)
+}
+
+fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
+    match &key.topic {
+        TopicKey::Name(name) => api.partitions().get(name, key.partition),
+        TopicKey::Id(id) => api.partitions().get_by_id(*id, key.partition),
+    }
+    .map_err(|error| error.code())
+}
+
+async fn read_all(targets: &[Target], terms: Terms) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let mut left = terms.bytes_max;
+    let mut is_empty = true;
+    for Target { wanted, handle } in targets {
+        let from = FetchFrom {
+            offset: wanted.offset,
+            leader_epoch: wanted.leader_epoch,
+            last_fetched_epoch: wanted.last_fetched_epoch,
+            isolation: terms.isolation,
+            max_bytes: wanted.bytes_max.min(left),
+            at_least_one: is_empty,
+        };
+        let outcome = match handle {
+            Ok(handle) => handle.fetch(from).await.map_err(|error| error.code()),
+            Err(code) => Err(*code),
+        };
+        if let Ok(fetched) = &outcome {
+            left = left.saturating_sub(fetched.records.len());
+            is_empty &= fetched.records.is_empty();
+        }
+        outcomes.push(outcome);
+    }
+    outcomes
+}
+
+/// True when the outcomes must not wait for more: there is enough, or something to be told.
+fn is_enough(outcomes: &[Outcome], terms: Terms) -> bool {
+    let is_news = |outcome: &Outcome| outcome.as_ref().is_ok_and(|it| it.diverging.is_none());
+    record_bytes(outcomes) >= terms.bytes_min || !outcomes.iter().all(is_news)
+}
+
+fn record_bytes(outcomes: &[Outcome]) -> usize {
+    outcomes.iter().flatten().map(|fetched| fetched.records.len()).sum()
+}
+
+/// Waits until there is enough, or the time is over. All outcomes are without error.
+async fn wait(targets: &[Target], terms: Terms, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let mut deadline = pin!(tokio::time::sleep(terms.wait_max));
+    let mut seen: Vec<Watermarks> =
+        outcomes.iter().flatten().map(|fetched| fetched.watermarks).collect();
+    loop {
+        let bell = Arc::new(Notify::new());
+        let waiting: Vec<_> = handles(targets)
+            .zip(&seen)
+            .map(|((wanted, handle), seen)| {
+                let beyond = seen.readable_end(terms.isolation).max(wanted.offset);
+                handle.wait(terms.isolation, beyond, bell.clone())
+            })
+            .collect();
+        let is_over = tokio::select! {
+            biased;
+            () = bell.notified() => false,
+            () = &mut deadline => true,
+        };
+        drop(waiting);
+        let now: Vec<_> =
+            handles(targets).map(|(_, handle)| *handle.watermarks().borrow()).collect();
+        let gained: u64 = outcomes
+            .iter()
+            .flatten()
+            .zip(&now)
+            .map(|(before, now)| now.committed_bytes - before.watermarks.committed_bytes)
+            .sum();
+        let gained = usize::try_from(gained).unwrap_or(usize::MAX);
+        let may_be_enough = record_bytes(&outcomes).saturating_add(gained) >= terms.bytes_min
+            || now.iter().zip(&seen).any(|(now, seen)| has_ended(now, seen));
+        if is_over && gained == 0 && !may_be_enough {
+            return outcomes;
+        }
+        seen = now;
+        if is_over || may_be_enough {
+            outcomes = read_all(targets, terms).await;
+            if is_over || is_enough(&outcomes, terms) {
+                return outcomes;
+            }
+        }
+    }
+}
+
+fn handles(targets: &[Target]) -> impl Iterator<Item = (&Wanted, &PartitionHandle)> {
+    targets.iter().filter_map(|target| Some((&target.wanted, target.handle.as_ref().ok()?)))
+}
+
+/// True when the leadership that the reader knew is over: it must be told.
+fn has_ended(now: &Watermarks, seen: &Watermarks) -> bool {
+    !now.online || now.leader_epoch != seen.leader_epoch
+}
+
+fn respond(api: &Api, plan: &Plan, targets: Vec<Target>, outcomes: Vec<Outcome>) -> FetchResponse {
+    let mut sessions = plan.has_session().then(|| api.fetch_sessions());
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last: Option<TopicKey> = None;
+    for (Target { wanted, .. }, outcome) in targets.into_iter().zip(outcomes) {
+        let data = partition_data(api, &wanted.key, outcome);
+        let found = Found {
+            has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
+            is_error: data.error_code != 0,
+            is_diverging: data.diverging_epoch != EpochEndOffset::default(),
+            high_watermark: Offset(data.high_watermark),
+            log_start: Offset(data.log_start_offset),
+        };
+        if let Some(sessions) = &mut sessions
+            && !sessions.tells(plan, &wanted.key, found)
+        {
+            continue;
+        }
+        if last.as_ref() != Some(&wanted.key.topic) {
+            responses.push(topic_response(&wanted.key.topic));
+        }
+        let topic = responses.last_mut().expect("one was pushed for the first topic");
+        topic.partitions.push(data);
+        last = Some(wanted.key.topic);
+    }
+    FetchResponse { session_id: plan.session_id(), responses, ..Default::default() }
+}
+
+fn topic_response(key: &TopicKey) -> FetchableTopicResponse {
+    match key {
+        TopicKey::Name(name) => {
+            FetchableTopicResponse { topic: name.to_string(), ..Default::default() }
+        }
+        TopicKey::Id(id) => FetchableTopicResponse { topic_id: *id, ..Default::default() },
+    }
+}
+
+fn partition_data(api: &Api, key: &PartitionKey, outcome: Outcome) -> PartitionData {
+    let partition_index = key.partition.0;
+    match outcome {
+        Ok(fetched) => {
+            let aborted = fetched.aborted.map(|aborted| {
+                let entry = |it: crate::partition::AbortedTransaction| AbortedTransaction {
+                    producer_id: it.producer_id.0,
+                    first_offset: it.first_offset.0,
+                };
+                aborted.into_iter().map(entry).collect()
+            });
+            let diverging = fetched
+                .diverging
+                .map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
+            PartitionData {
+                partition_index,
+                high_watermark: fetched.watermarks.high_watermark.0,
+                last_stable_offset: fetched.watermarks.last_stable.0,
+                log_start_offset: fetched.watermarks.log_start.0,
+                diverging_epoch: diverging.unwrap_or_default(),
+                aborted_transactions: aborted,
+                records: Some(fetched.records),
+                ..Default::default()
+            }
+        }
+        Err(code) => PartitionData {
+            partition_index,
+            error_code: code.to_wire(),
+            high_watermark: -1,
+            current_leader: current_leader(api, key, code),
+            aborted_transactions: None,
+            ..Default::default()
+        },
+    }
+}
+
+/// Who leads instead, for a reader whose metadata are stale. KIP-951.
+fn current_leader(api: &Api, key: &PartitionKey, code: ErrorCode) -> LeaderIdAndEpoch {
+    let is_stale = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+    let leader = is_stale.then(|| match &key.topic {
+        TopicKey::Name(name) => api.leader(name, key.partition),
+        TopicKey::Id(id) => api.leader_by_id(*id, key.partition),
+    });
+    leader.flatten().map_or_else(LeaderIdAndEpoch::default, |(leader, leader_epoch)| {
+        LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: leader_epoch.0 }
+    })
+}

@@ -1,0 +1,338 @@
+//! Produce: validate batches, hand them to their partitions in order, gather what became of them.
+//!
+//! The first half runs before the next request of the connection is looked at, so batches enter
+//! their partitions' mailboxes in order of arrival. Each partition has its own result. With
+//! `acks=0` nothing is answered; what goes wrong ends the connection, as there is no other way to
+//! tell. Shell.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::api::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{PartitionIndex, TopicId};
+use protocol::record::{
+    BatchBuilder, BatchError, BatchOptions, Codec, DECOMPRESSED_BYTES_MAX, InvalidBatch,
+    RecordBatch,
+};
+use protocol::time::{Now, Timestamp};
+use tracing::debug;
+
+use super::Api;
+use super::serving::{Answer, Context, Serving};
+use crate::config::{CompressionType, TimestampType, TopicConfig};
+use crate::metadata::is_internal;
+use crate::partition::{Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle};
+
+/// The first version that names topics by id. KIP-516.
+const BY_TOPIC_ID: i16 = 13;
+/// The first version that knows zstd. KIP-110.
+const KNOWS_ZSTD: i16 = 7;
+
+/// Why a partition's batches were refused.
+#[derive(Debug, thiserror::Error)]
+enum ProduceError {
+    #[error("acks {0} is none of -1, 0 and 1")]
+    Acks(i16),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error("topic {0} is internal")]
+    Internal(String),
+    #[error(transparent)]
+    Batch(#[from] InvalidBatch),
+    #[error("no records")]
+    Empty,
+    #[error("more than one batch")]
+    ManyBatches,
+    #[error("zstd needs version {KNOWS_ZSTD}")]
+    Zstd,
+    #[error("timestamp {got} is not within {before_max:?} before and {after_max:?} after {now}")]
+    Timestamp { got: Timestamp, now: Timestamp, before_max: Duration, after_max: Duration },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("not committed within {0:?}; the records are in the log")]
+    TimedOut(Duration),
+}
+
+impl ProduceError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Acks(_) => ErrorCode::InvalidRequiredAcks,
+            Self::Lookup(error) => error.code(),
+            Self::Internal(_) => ErrorCode::InvalidTopicException,
+            Self::Batch(error) => error.code(),
+            Self::Empty | Self::ManyBatches => ErrorCode::InvalidRecord,
+            Self::Zstd => ErrorCode::UnsupportedCompressionType,
+            Self::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::Append(error) => error.code(),
+            Self::TimedOut(_) => ErrorCode::RequestTimedOut,
+        }
+    }
+
+    /// Which record of the batch is at fault, where that is known. KIP-467.
+    fn record_errors(&self) -> Vec<BatchIndexAndErrorMessage> {
+        let Self::Batch(
+            InvalidBatch::KeyMissing { index }
+            | InvalidBatch::Batch(BatchError::MalformedRecord { index, .. }),
+        ) = self
+        else {
+            return Vec::new();
+        };
+        let batch_index_error_message = Some(self.to_string());
+        vec![BatchIndexAndErrorMessage { batch_index: *index, batch_index_error_message }]
+    }
+}
+
+type Outcome = Result<Appended, ProduceError>;
+
+/// One partition's part: refused already, or on its way.
+enum Part {
+    Refused(ProduceError),
+    Appending(Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>),
+}
+
+struct TopicParts {
+    name: String,
+    topic_id: TopicId,
+    parts: Vec<(i32, Part)>,
+}
+
+pub(super) fn produce(api: &Api, context: &Context, request: ProduceRequest) -> Serving {
+    let ProduceRequest { acks, timeout_ms, topic_data, .. } = request;
+    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    let begin = Begin { api, context, acks };
+    let topics: Vec<_> = topic_data.into_iter().map(|topic| begin.topic(topic)).collect();
+    let api = api.clone();
+    let version = context.version;
+    if acks == 0 {
+        return Serving::later(unanswered(topics));
+    }
+    Serving::later(async move { answered(&api, version, timeout, topics).await })
+}
+
+/// What all partitions of a request have in common.
+struct Begin<'a> {
+    api: &'a Api,
+    context: &'a Context,
+    acks: i16,
+}
+
+impl Begin<'_> {
+    fn topic(&self, topic: TopicProduceData) -> TopicParts {
+        let TopicProduceData { name, topic_id, partition_data } = topic;
+        let parts = partition_data.into_iter().map(|data| {
+            let index = PartitionIndex(data.index);
+            let handle = if self.context.version >= BY_TOPIC_ID {
+                self.api.partitions().get_by_id(topic_id, index)
+            } else {
+                self.api.partitions().get(&name, index)
+            };
+            (data.index, self.partition(handle, data.records))
+        });
+        let parts = parts.collect();
+        TopicParts { name, topic_id, parts }
+    }
+
+    fn partition(
+        &self,
+        handle: Result<PartitionHandle, LookupError>,
+        records: Option<Bytes>,
+    ) -> Part {
+        match self.append(handle, records) {
+            Ok(appending) => appending,
+            Err(error) => {
+                let Context { client_id, peer, .. } = self.context;
+                debug!(client_id = client_id.as_deref(), %peer, %error, "batch refused");
+                Part::Refused(error)
+            }
+        }
+    }
+
+    fn append(
+        &self,
+        handle: Result<PartitionHandle, LookupError>,
+        records: Option<Bytes>,
+    ) -> Result<Part, ProduceError> {
+        let acks = match self.acks {
+            0 => Acks::Accepted,
+            1 => Acks::Written,
+            -1 => Acks::Committed,
+            other => return Err(ProduceError::Acks(other)),
+        };
+        let handle = handle?;
+        let topic = &handle.partition().topic;
+        if is_internal(topic) {
+            return Err(ProduceError::Internal(topic.to_string()));
+        }
+        let batch = only_batch(records)?;
+        let batch = admit(self.context, &handle.config(), batch)?;
+        let append =
+            Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
+        Ok(Part::Appending(Box::pin(handle.append(append))))
+    }
+}
+
+/// The one batch that a partition's records must be.
+fn only_batch(records: Option<Bytes>) -> Result<RecordBatch, ProduceError> {
+    let mut records = records.filter(|records| !records.is_empty()).ok_or(ProduceError::Empty)?;
+    match RecordBatch::split_first(&mut records).map_err(InvalidBatch::Batch)? {
+        Some(batch) if records.is_empty() => Ok(batch),
+        Some(_) => Err(ProduceError::ManyBatches),
+        // A part of a batch: let the parser say what is missing.
+        None => Ok(RecordBatch::parse(records).map_err(InvalidBatch::Batch)?),
+    }
+}
+
+/// The batch as it is to be stored, if the topic accepts it.
+fn admit(
+    context: &Context,
+    config: &TopicConfig,
+    batch: RecordBatch,
+) -> Result<RecordBatch, ProduceError> {
+    let bytes_max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+    batch.validate_produce(bytes_max, true)?;
+    if config.is_compacted() {
+        batch.validate_keys()?;
+    }
+    let codec = batch.header().attributes.codec();
+    if codec == Codec::Zstd && context.version < KNOWS_ZSTD {
+        return Err(ProduceError::Zstd);
+    }
+    check_time(context.now, config, &batch)?;
+    let batch = match stored_codec(config.compression_type) {
+        Some(stored) if stored != codec => recompress(&batch, stored)?,
+        _ => batch,
+    };
+    match config.message_timestamp_type {
+        TimestampType::CreateTime => Ok(batch),
+        TimestampType::LogAppendTime => Ok(batch.with_log_append_time(context.now.wall)),
+    }
+}
+
+fn check_time(now: Now, config: &TopicConfig, batch: &RecordBatch) -> Result<(), ProduceError> {
+    if config.message_timestamp_type == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    let (before_max, after_max) =
+        (config.message_timestamp_before_max, config.message_timestamp_after_max);
+    let header = batch.header();
+    let refuse = |got| ProduceError::Timestamp { got, now: now.wall, before_max, after_max };
+    if header.max_timestamp > now.wall.plus(after_max) {
+        return Err(refuse(header.max_timestamp));
+    }
+    if header.base_timestamp.plus(before_max) < now.wall {
+        return Err(refuse(header.base_timestamp));
+    }
+    Ok(())
+}
+
+/// The codec in which a topic stores its batches. `None`: that of their producers.
+fn stored_codec(compression_type: CompressionType) -> Option<Codec> {
+    match compression_type {
+        CompressionType::Producer => None,
+        CompressionType::Uncompressed => Some(Codec::None),
+        CompressionType::Gzip => Some(Codec::Gzip),
+        CompressionType::Snappy => Some(Codec::Snappy),
+        CompressionType::Lz4 => Some(Codec::Lz4),
+        CompressionType::Zstd => Some(Codec::Zstd),
+    }
+}
+
+/// The same records in another codec.
+fn recompress(batch: &RecordBatch, codec: Codec) -> Result<RecordBatch, InvalidBatch> {
+    let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
+    let decoded = batch.decode(DECOMPRESSED_BYTES_MAX)?;
+    for record in &decoded {
+        let record = record?;
+        let headers: Vec<_> = record.headers.iter().collect();
+        let headers: Vec<_> = headers.iter().map(|it| (&*it.key, it.value)).collect();
+        builder
+            .append(record.timestamp, record.key, record.value, &headers)
+            .expect("what fits one batch uncompressed fits another");
+    }
+    let header = batch.header();
+    Ok(builder.finish(
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+        header.attributes.is_transactional(),
+    ))
+}
+
+async fn outcome(part: Part) -> Outcome {
+    match part {
+        Part::Refused(error) => Err(error),
+        Part::Appending(appending) => Ok(appending.await?),
+    }
+}
+
+async fn unanswered(topics: Vec<TopicParts>) -> Answer {
+    for (_, part) in topics.into_iter().flat_map(|topic| topic.parts) {
+        if outcome(part).await.is_err() {
+            return Answer::Close("a batch that wants no acknowledgement was refused");
+        }
+    }
+    Answer::Nothing
+}
+
+async fn answered(
+    api: &Api,
+    version: i16,
+    timeout: Duration,
+    topics: Vec<TopicParts>,
+) -> ProduceResponse {
+    // One timer for all partitions, begun only if one of them has to be waited for.
+    let mut deadline = pin!(tokio::time::sleep(timeout));
+    let mut responses = Vec::new();
+    for TopicParts { name, topic_id, parts } in topics {
+        let mut partition_responses = Vec::new();
+        for (index, part) in parts {
+            let outcome = tokio::select! {
+                biased;
+                outcome = outcome(part) => outcome,
+                () = &mut deadline => Err(ProduceError::TimedOut(timeout)),
+            };
+            let mut response = partition_response(index, outcome);
+            if response.error_code == ErrorCode::NotLeaderOrFollower.to_wire() {
+                // Where to go instead. KIP-951.
+                let index = PartitionIndex(index);
+                let leader = if version >= BY_TOPIC_ID {
+                    api.leader_by_id(topic_id, index)
+                } else {
+                    api.leader(&name, index)
+                };
+                response.current_leader = leader.map_or_else(Default::default, |(id, epoch)| {
+                    LeaderIdAndEpoch { leader_id: id.0, leader_epoch: epoch.0 }
+                });
+            }
+            partition_responses.push(response);
+        }
+        responses.push(TopicProduceResponse { name, topic_id, partition_responses });
+    }
+    ProduceResponse { responses, ..Default::default() }
+}
+
+fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse {
+    match outcome {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.0,
+            log_start_offset: appended.log_start.0,
+            ..Default::default()
+        },
+        Err(error) => PartitionProduceResponse {
+            index,
+            error_code: error.code().to_wire(),
+            base_offset: -1,
+            record_errors: error.record_errors(),
+            error_message: Some(error.to_string()),
+            ..Default::default()
+        },
+    }
+}
