@@ -615,3 +615,28 @@ proptest! {
         });
     }
 }
+
+/// Found by the property above: the compressed file in the making was taken for that of another log,
+/// which had vanished before anything of it was read.
+#[tokio::test]
+async fn a_compressed_file_in_the_making_is_not_taken_for_that_of_a_log_that_vanished_unread() {
+    let settings = json!({ "follow": true, "batch_bytes": 700, "max_line_bytes": 300 });
+    let mut world =
+        World { rig: Rig::new(settings), written: 0, line_open: false, got: Vec::new() };
+    for happening in [
+        Happening::Append { lines: 2, newline: true },
+        Happening::Drain,
+        Happening::CopyTruncate { seen_between: false },
+        Happening::Rotate,
+        Happening::Compress { seen_between: true },
+        Happening::Append { lines: 2, newline: true },
+        Happening::Rotate,
+        Happening::Compress { seen_between: true },
+        Happening::Drain,
+    ] {
+        world.step(happening).await;
+    }
+    let mut got: Vec<&str> = world.got.iter().map(|line| line.split_once(':').unwrap().1).collect();
+    got.sort_unstable();
+    assert_eq!(got, [0, 1, 2, 3].map(|n| format!("line {n} of some length")));
+}

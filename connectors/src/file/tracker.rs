@@ -346,12 +346,12 @@ impl Tracker {
                 Likeness::Unreadable => return Verdict::Unreadable,
             }
         }
-        if is_compressed && let Some(from) = self.vanished_unread(file) {
-            return Verdict::Continues(from);
-        }
         let candidates: Vec<Place> = candidates.iter().map(|(key, ..)| key.place).collect();
         if !is_left_alone && scene.has_elder_of_same_content(file, &candidates) {
             return Verdict::MayBeCopy;
+        }
+        if is_compressed && let Some(from) = self.vanished_unread(file) {
+            return Verdict::Continues(from);
         }
         Verdict::New
     }
