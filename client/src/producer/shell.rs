@@ -25,6 +25,7 @@ use super::queue::BatchId;
 use super::sequencer::Stamp;
 use super::verbs::{self, Verb};
 use super::wire::{self, Sent};
+use crate::backoff::Backoff;
 use crate::cluster::Cluster;
 use crate::config::{Acks, ProducerConfig};
 use crate::error::RequestError;
@@ -129,6 +130,7 @@ pub(super) struct Sender {
     verbs: mpsc::Receiver<Verb>,
     under_way: FuturesUnordered<BoxFuture<'static, Event>>,
     is_refreshing: bool,
+    refresh_backoff: Backoff,
     is_identifying: bool,
     is_adding: bool,
     has_verb: bool,
@@ -136,11 +138,13 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>, verbs: mpsc::Receiver<Verb>) -> Self {
+        let refresh_backoff = shared.router.backoff();
         Self {
             shared,
             verbs,
             under_way: FuturesUnordered::new(),
             is_refreshing: false,
+            refresh_backoff,
             is_identifying: false,
             is_adding: false,
             has_verb: false,
@@ -184,17 +188,18 @@ impl Sender {
     async fn carry_out(&mut self) -> bool {
         let now = self.shared.router.now().monotonic;
         let max_age = self.shared.config.metadata_max_age;
-        let (plan, topics) = self.shared.router.cluster(|cluster| {
-            let core = &mut self.shared.lock().core;
-            let mut plan = core.plan(now, cluster);
+        let plan = self.shared.router.cluster(|cluster| {
+            let mut plan = self.shared.lock().core.plan(now, cluster);
             plan.wants_metadata |= cluster.needs_update(now, max_age, []);
-            (plan, core.accumulator.topics())
+            plan
         });
         let Plan { requests, settled, to_add, wants_metadata, wants_producer_id } = plan;
         self.shared.settle(settled);
-        if wants_metadata && !self.is_refreshing {
+        if !wants_metadata {
+            self.refresh_backoff.reset();
+        } else if !self.is_refreshing {
             self.is_refreshing = true;
-            self.refresh(topics);
+            self.refresh();
         }
         if wants_producer_id && !self.is_identifying {
             self.is_identifying = true;
@@ -212,8 +217,10 @@ impl Sender {
         is_more
     }
 
-    /// Asks for Metadata; after a failure, or when it did not help, only after a while.
-    fn refresh(&mut self, topics: BTreeSet<Arc<str>>) {
+    /// Asks for Metadata; when it failed or did not help, the next time only after a while.
+    fn refresh(&mut self) {
+        let topics = self.shared.lock().core.accumulator.topics();
+        let wait = self.refresh_backoff.next_wait();
         let shared = Arc::clone(&self.shared);
         self.start(async move {
             let refreshed = shared.router.refresh(Topics::These(topics), true).await;
@@ -222,7 +229,7 @@ impl Sender {
                 shared.router.cluster(|cluster| shared.lock().core.learn(cluster));
                 shared.progress.notify_waiters();
             }
-            sleep(shared.config.retry_backoff).await;
+            sleep(wait).await;
             Event::Refreshed(refreshed)
         });
     }
