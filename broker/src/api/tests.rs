@@ -257,6 +257,37 @@ async fn what_is_produced_is_fetched_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn every_version_that_is_advertised_is_served() {
+    let mut world = World::new().await;
+    let id = world.broker.api().0.metadata.image().topic(TOPIC).unwrap().id;
+    for version in ApiKey::Produce.versions() {
+        for topic in [TOPIC, "nothing"] {
+            let mut request = produce(topic, plain(&["a"]).into_bytes(), -1);
+            request.topic_data[0].topic_id = if topic == TOPIC { id } else { TopicId([9; 16]) };
+            let mut response = world.ask(version, request).await;
+            let answer = response.responses.remove(0).partition_responses.remove(0);
+            assert_eq!(answer.error_code == 0, topic == TOPIC, "version {version}");
+        }
+    }
+    for version in ApiKey::Fetch.versions() {
+        for (isolation_level, offset) in [(0, 0), (1, 0), (0, 999)] {
+            let mut request = fetch(TOPIC, offset);
+            request.topics[0].topic_id = id;
+            request.isolation_level = isolation_level;
+            let mut response: FetchResponse = world.ask(version, request).await;
+            let data = response.responses.remove(0).partitions.remove(0);
+            assert_eq!(data.error_code == 0, offset == 0, "version {version}");
+            assert_eq!(data.aborted_transactions.is_some(), isolation_level == 1);
+        }
+    }
+    for version in ApiKey::ListOffsets.versions() {
+        for timestamp in [-1, -2, -3, 0, i64::MAX] {
+            assert_eq!(world.list_offset_in(version, timestamp).await.0, 0, "version {version}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn acknowledged_records_survive_a_power_cut() {
     let mut world = World::new().await;
     world.produce(plain(&["kept"])).await;
