@@ -387,15 +387,15 @@ async fn a_fetch_waits_for_records_and_not_longer() {
     let mut other = world.network.connect(&Endpoint::new("broker", 1)).await.unwrap();
     let frame = encode_request(&produce(TOPIC, plain(&["a"]).into_bytes(), -1).into(), 11, 1, None);
     other.write_all(&frame.unwrap().into_bytes()).await.unwrap();
-    let started = tokio::time::Instant::now();
+    let clock = client::time::virtual_clock(Timestamp(0));
     let mut response = world.receive::<FetchRequest>(12).await;
     assert_eq!(records(&response.responses.remove(0).partitions.remove(0)), named(&[(0, "a")]));
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(clock.now().monotonic < Duration::from_secs(1));
     // Too little for the next one: what there is comes when its time is over.
     waiting.min_bytes = 1 << 19;
     let mut response = world.ask(12, waiting).await;
     assert_eq!(records(&response.responses.remove(0).partitions.remove(0)), named(&[(0, "a")]));
-    assert!(started.elapsed() >= Duration::from_secs(10));
+    assert!(clock.now().monotonic >= Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -496,6 +496,20 @@ async fn deleted_records_are_gone_and_the_log_goes_on() {
     assert_eq!(world.produce(plain(&["c"])).await.base_offset, 2);
     let mut world = world.restart().await;
     assert_eq!(world.list_offset(-2).await, (0, 2, -1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_older_than_its_topic_keeps_goes() {
+    let mut world = World::new().await;
+    world.create("brief", &[("retention.ms", "1000")]).await;
+    let request = produce("brief", plain(&["a"]).into_bytes(), -1);
+    world.ask(11, request.clone()).await;
+    world.produce(plain(&["kept"])).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let mut response = world.ask(11, request).await;
+    let partition = response.responses.remove(0).partition_responses.remove(0);
+    assert_eq!((partition.base_offset, partition.log_start_offset), (1, 1));
+    assert_eq!(records(&world.fetch(0, 0).await), named(&[(0, "kept")]));
 }
 
 #[tokio::test]

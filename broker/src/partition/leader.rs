@@ -26,7 +26,9 @@ use crate::config::FlushMode;
 use crate::limits::{
     PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX, PARTITION_FETCHES_WAITING_MAX,
 };
-use crate::log::{Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed};
+use crate::log::{
+    Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed, RetentionPlan,
+};
 
 /// What an appender is told once its records are as safe as it asked for.
 #[derive(Clone, Copy, Debug)]
@@ -174,9 +176,7 @@ impl Leader {
                 let answer = result.map_err(|reason| ReadError::Storage { partition, reason });
                 told.push(Effect::Reply { token, answer: Answer::Deleted(answer) });
             }
-            Event::LogStartMoved { offset } => {
-                self.log.delete_before(offset.min(self.high_watermark));
-            }
+            Event::Retain(plan) => self.on_retain(&plan, effects),
             Event::EndOfEpoch { token, asked } => {
                 let answer = Answer::EndOfEpoch(self.end_of_epoch(asked));
                 told.push(Effect::Reply { token, answer });
@@ -503,8 +503,24 @@ impl Leader {
             told.push(Effect::Reply { token, answer: Answer::Deleted(Err(error)) });
             return;
         }
-        let log_start = self.log.delete_before(offset);
-        effects.push(Effect::DeleteBefore { token, offset: log_start });
+        let offset = self.log.delete_before(offset);
+        effects.push(Effect::DeleteBefore { token: Some(token), offset });
+    }
+
+    /// Lets old segments go, never one with records that are not committed.
+    fn on_retain(&mut self, plan: &RetentionPlan, effects: &mut Vec<Effect>) {
+        let Some(offset) = plan.delete_before.filter(|it| *it <= self.high_watermark) else {
+            return;
+        };
+        if self.recalling.is_some() || offset <= self.log.log_start() {
+            return;
+        }
+        // The segment being written must be complete to go, and goes only if nothing came since.
+        if plan.roll && offset == self.log.log_end() {
+            effects.extend(self.log.roll().map(Effect::Write));
+        }
+        let offset = self.log.delete_before(offset);
+        effects.push(Effect::DeleteBefore { token: None, offset });
     }
 
     fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
