@@ -375,7 +375,9 @@ impl Producer {
     /// If this future is dropped, the task still carries it to its end.
     ///
     /// # Errors
-    /// When there is nothing to commit, or the producer is of no more use.
+    /// When no transaction is open, or the producer is of no more use; and
+    /// [`TransactionError::Unknown`] when it had to be aborted and nobody answered in time: then
+    /// nothing will be visible, but [`init_transactions`](Self::init_transactions) is due.
     pub async fn commit(&mut self) -> Result<CommitOutcome, TransactionError> {
         self.ask(Verb::Commit).await
     }
