@@ -411,6 +411,8 @@ impl Clerk {
         for mail in mail {
             let event = self.event(mail);
             self.core.step(now, event, &mut self.effects);
+            #[cfg(any(test, feature = "check"))]
+            self.core.check();
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
                 self.carry_out(partition, effect);
