@@ -73,9 +73,7 @@ impl World {
     }
 
     async fn producer(&self, pairs: &[(&str, &str)]) -> Producer {
-        let config =
-            ProducerConfig::parse(pairs.iter().copied().chain([("enable.idempotence", "false")]))
-                .unwrap();
+        let config = ProducerConfig::parse(pairs.iter().copied()).unwrap();
         Producer::connect(self.bootstrap(), config).await.unwrap()
     }
 
@@ -161,7 +159,8 @@ async fn topics_are_created_described_altered_grown_and_deleted() {
 async fn records_are_where_their_acknowledgements_say_and_survive_a_restart() {
     let world = World::new().await;
     world.admin().await.create_topic(NewTopic::new("orders", 1)).await.unwrap();
-    let mut producer = world.producer(&[("compression.type", "zstd")]).await;
+    let mut producer =
+        world.producer(&[("compression.type", "zstd"), ("enable.idempotence", "false")]).await;
     for count in 0..20 {
         let record = ProducerRecord::new("orders", format!("value {count}")).key("key");
         let told = producer.send(record).await.unwrap();
@@ -180,8 +179,13 @@ async fn records_are_where_their_acknowledgements_say_and_survive_a_restart() {
 async fn many_appended_records_arrive_in_order_in_every_partition() {
     let world = World::new().await;
     world.admin().await.create_topic(NewTopic::new("orders", 3)).await.unwrap();
-    let mut producer =
-        world.producer(&[("batch.size", "1000"), ("buffer.memory", "1100000")]).await;
+    let mut producer = world
+        .producer(&[
+            ("batch.size", "1000"),
+            ("buffer.memory", "1100000"),
+            ("enable.idempotence", "false"),
+        ])
+        .await;
     for count in 0..3_000 {
         let value = format!("{count}");
         let value = Some(value.as_bytes());

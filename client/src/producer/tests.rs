@@ -439,3 +439,65 @@ async fn an_aborted_transaction_drops_what_was_not_sent() {
     assert_eq!(producer.buffered_bytes(), 0);
     assert_eq!(trace(&broker), "init(-1)", "nobody knew of it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_follow_their_partition_to_its_new_leader() {
+    let network = MemoryNetwork::new();
+    let leader = Arc::new(Mutex::new(1));
+    let serve = |own: i32, leader: &Arc<Mutex<i32>>| {
+        let leader = Arc::clone(leader);
+        move |_: i16, request: AnyRequest| -> Reply {
+            let leader = *leader.lock().unwrap();
+            match request {
+                AnyRequest::Metadata(_) => {
+                    let mut answer = metadata();
+                    answer.brokers.push(MetadataResponseBroker {
+                        node_id: 2,
+                        host: "two".to_owned(),
+                        port: 9092,
+                        ..MetadataResponseBroker::default()
+                    });
+                    for partition in &mut answer.topics[0].partitions {
+                        (partition.leader_id, partition.leader_epoch) = (leader, leader);
+                    }
+                    answer.into()
+                }
+                AnyRequest::InitProducerId(_) => {
+                    InitProducerIdResponse { producer_id: 7, ..InitProducerIdResponse::default() }
+                        .into()
+                }
+                AnyRequest::Produce(it) => {
+                    let refused = ErrorCode::NotLeaderOrFollower.to_wire();
+                    let error_code = if own == leader { 0 } else { refused };
+                    let topic = it.topic_data.into_iter().next().unwrap();
+                    let answer = PartitionProduceResponse {
+                        index: topic.partition_data[0].index,
+                        error_code,
+                        ..PartitionProduceResponse::default()
+                    };
+                    let topic = TopicProduceResponse {
+                        name: topic.name,
+                        partition_responses: vec![answer],
+                        ..TopicProduceResponse::default()
+                    };
+                    ProduceResponse { responses: vec![topic], ..ProduceResponse::default() }.into()
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let one = FakeBroker::start(&network, "one", all_versions(&[]), serve(1, &leader));
+    let two = FakeBroker::start(&network, "two", all_versions(&[]), serve(2, &leader));
+    let mut producer = connect(&network, &[]).await;
+    append(&mut producer, 0, b"value").await;
+    producer.flush().await.unwrap();
+    *leader.lock().unwrap() = 2;
+    append(&mut producer, 0, b"value").await;
+    producer.flush().await.unwrap();
+    let produced = |broker| {
+        let seen = trace(broker);
+        seen.split("; ").filter(|it| it.starts_with("produce")).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(produced(&one), "produce v12(0:0/0); produce v12(0:0/1)");
+    assert_eq!(produced(&two), "produce v12(0:0/1)");
+}
