@@ -154,8 +154,8 @@ impl Producer {
         };
         let transactional_id = config.transactional_id.as_deref();
         let is_idempotent = config.enable_idempotence;
-        let (backoff, rng) = (router.backoff(), router.rng());
-        let mut core = Core::new(limits, transactional_id, is_idempotent, backoff, rng);
+        let backoffs = (router.backoff(), router.soon());
+        let mut core = Core::new(limits, transactional_id, is_idempotent, backoffs, router.rng());
         if is_idempotent && transactional_id.is_none() {
             core.set_stamp(init_producer_id(&router, config.max_block).await?);
         }

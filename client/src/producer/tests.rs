@@ -501,3 +501,27 @@ async fn batches_follow_their_partition_to_its_new_leader() {
     assert_eq!(produced(&one), "produce v12(0:0/0); produce v12(0:0/1)");
     assert_eq!(produced(&two), "produce v12(0:0/1)");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doomed_transaction_lets_nobody_wait_and_its_flush_says_so() {
+    let network = MemoryNetwork::new();
+    let faults = Faults::default();
+    let _broker = broker(&network, VERSION_2, &faults);
+    let mut producer = transactional(&network).await;
+    *faults.produce.lock().unwrap() = vec![Fault::Code(ErrorCode::InvalidProducerEpoch)];
+    producer.begin().unwrap();
+    for count in 0..2_000 {
+        append(&mut producer, count % 3, &[0; 1_000]).await;
+        if producer.shared.lock().core.transaction.as_ref().unwrap().failure().is_some() {
+            break;
+        }
+    }
+    let before = producer.now().monotonic;
+    assert!(producer.flush().await.is_err());
+    assert!(producer.flush().await.is_err(), "until it is aborted");
+    assert!(producer.now().monotonic - before < Duration::from_secs(1));
+    assert_eq!(producer.buffered_bytes(), 0);
+    producer.abort().await.unwrap();
+    producer.begin().unwrap();
+    assert_eq!(producer.flush().await, Ok(()));
+}
