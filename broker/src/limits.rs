@@ -46,3 +46,25 @@ pub const PARTITION_BYTES_IN_FLIGHT_MAX: u64 = 256 << 20;
 
 /// Requests in one partition's mailbox. More are refused, retriable.
 pub const PARTITION_MAILBOX_MAX: usize = 64 << 10;
+
+/// Bytes that a coordinator reads at once while it loads a shard from its log; also the least room
+/// that a compressed batch of that log may unfold into.
+pub const LOAD_READ_BYTES: usize = 1 << 20;
+
+/// Requests that wait for one shard of a coordinator, also while it loads. More are refused as
+/// retriable: the coordinator is loading.
+pub const SHARD_MAILBOX_MAX: usize = 1024;
+
+/// Replies of one shard that wait for the high watermark. With as many waiting it takes no further
+/// request until some are released.
+pub const SHARD_PARKED_MAX: usize = 4096;
+
+/// Decided transactions whose markers are being sent at once by this broker. More wait their turn;
+/// their producers are told that the transaction is still completing.
+pub const TXN_MARKERS_IN_FLIGHT_MAX: usize = 256;
+
+/// Groups in one shard: 50 shards of 20 000 are a million groups. The next new one is refused.
+pub const SHARD_GROUPS_MAX: usize = 20_000;
+
+/// Transactional ids in one shard. The next new one is refused.
+pub const SHARD_TXNS_MAX: usize = 20_000;

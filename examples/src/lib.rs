@@ -1,1 +1,3 @@
-//! Examples live beside this file, one idea each.
+//! The examples stand beside this file, one idea each.
+//!
+//! Pure.

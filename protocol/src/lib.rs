@@ -22,6 +22,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod murmur;
+pub mod mutant;
 pub mod primitive;
 pub mod record;
 pub mod rng;

@@ -2,4 +2,6 @@
 //!
 //! Shell.
 
+pub mod check;
+pub mod process;
 pub mod sim;

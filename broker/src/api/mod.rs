@@ -9,15 +9,22 @@ mod cluster;
 mod configs;
 mod fetch;
 mod fetch_session;
+pub(crate) mod find_coordinator;
+mod group;
+mod group_offsets;
+mod lanes;
 mod metadata;
 mod offsets;
 mod produce;
+pub(crate) mod producer_id;
 pub(crate) mod serving;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod txn;
 mod versions;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::api::metadata::{MetadataRequest, MetadataResponse};
@@ -29,9 +36,15 @@ use protocol::rng::Rng;
 
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
-use crate::metadata::MetadataHandle;
+use crate::group::Groups;
+use crate::metadata::{Image, MetadataHandle};
 use crate::partition::Partitions;
+use crate::txn::Txns;
+use crate::txn::shell::MarkerSink;
 use fetch_session::FetchSessions;
+use find_coordinator::Ensure;
+use lanes::Lanes;
+use producer_id::ProducerIds;
 use serving::{Answer, Context, Request, Serve, Serving};
 
 /// Handles of all rooms that requests are about. Clones are the same.
@@ -44,8 +57,30 @@ struct Rooms {
     metadata: MetadataHandle,
     controller: ControllerHandle,
     partitions: Partitions,
+    coordination: Coordination,
+    lanes: Lanes,
     /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
     fetch_sessions: Mutex<FetchSessions>,
+}
+
+/// The coordinators, and what they need of other rooms.
+pub(crate) struct Coordination {
+    /// Of groups.
+    pub(crate) groups: Groups,
+    /// Of transactions.
+    pub(crate) txns: Txns,
+    /// Where producer ids come from.
+    pub(crate) ids: ProducerIds,
+    /// Creates an internal topic that is not there yet.
+    pub(crate) ensure: Ensure,
+    /// Where markers are written.
+    pub(crate) markers: MarkerSink,
+}
+
+impl fmt::Debug for Coordination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Coordination")
+    }
 }
 
 /// Routes each API to what serves it. One list makes the match and what is advertised.
@@ -120,25 +155,109 @@ routes! {
                 configs::incremental_alter_configs(&controller, body).await
             })
         },
+        OffsetCommit(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group_offsets::commit(&api.coordination().groups, &api.image(), &context, body).await
+            })
+        },
+        OffsetFetch(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group_offsets::fetch(&api.coordination().groups, &api.image(), context.version, body).await
+            })
+        },
+        TxnOffsetCommit(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                let Coordination { groups, txns, .. } = api.coordination();
+                group_offsets::txn_commit(groups, txns, &api.image(), &context, body).await
+            })
+        },
+        FindCoordinator(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                find_coordinator::find(&api.image(), &api.coordination().ensure, &context, body).await
+            })
+        },
+        JoinGroup(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::join(&api.coordination().groups, context, body).await
+            })
+        },
+        SyncGroup(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::sync(&api.coordination().groups, body).await
+            })
+        },
+        Heartbeat(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::heartbeat(&api.coordination().groups, body).await
+            })
+        },
+        LeaveGroup(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::leave(&api.coordination().groups, context.version, body).await
+            })
+        },
+        DescribeGroups(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::describe(&api.coordination().groups, context.version, body).await
+            })
+        },
+        ListGroups(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::list(&api.coordination().groups, body).await
+            })
+        },
+        DeleteGroups(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group::delete(&api.coordination().groups, body).await
+            })
+        },
+        InitProducerId(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                let Coordination { txns, ids, .. } = api.coordination();
+                producer_id::init(txns, ids, context.version, body).await
+            })
+        },
+        AddPartitionsToTxn(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                txn::add_partitions(&api.coordination().txns, &api.image(), context.version, body).await
+            })
+        },
+        AddOffsetsToTxn(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                let Coordination { groups, txns, .. } = api.coordination();
+                txn::add_offsets(txns, groups, context.version, body).await
+            })
+        },
+        EndTxn(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                let Coordination { txns, ids, .. } = api.coordination();
+                txn::end(txns, ids, context.version, body).await
+            })
+        },
+        WriteTxnMarkers(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                txn::write_markers(&api.coordination().markers, body).await
+            })
+        },
     }
     not served {
-        OffsetCommit,
-        OffsetFetch,
-        FindCoordinator,
-        JoinGroup,
-        Heartbeat,
-        LeaveGroup,
-        SyncGroup,
-        DescribeGroups,
-        ListGroups,
-        InitProducerId,
-        AddPartitionsToTxn,
-        AddOffsetsToTxn,
-        EndTxn,
-        WriteTxnMarkers,
-        TxnOffsetCommit,
         DescribeLogDirs,
-        DeleteGroups,
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,
@@ -152,12 +271,33 @@ impl Api {
         metadata: MetadataHandle,
         controller: ControllerHandle,
         partitions: Partitions,
+        coordination: Coordination,
         rng: Rng,
     ) -> Self {
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
         let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
-        Self(Arc::new(Rooms { config, metadata, controller, partitions, fetch_sessions }))
+        Self(Arc::new(Rooms {
+            config,
+            metadata,
+            controller,
+            partitions,
+            coordination,
+            lanes: Lanes::default(),
+            fetch_sessions,
+        }))
+    }
+
+    fn coordination(&self) -> &Coordination {
+        &self.0.coordination
+    }
+
+    fn lanes(&self) -> &Lanes {
+        &self.0.lanes
+    }
+
+    fn image(&self) -> Arc<Image> {
+        self.0.metadata.image()
     }
 
     fn partitions(&self) -> &Partitions {

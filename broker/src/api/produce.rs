@@ -5,6 +5,7 @@
 //! `acks=0` nothing is answered; what goes wrong ends the connection, as there is no other way to
 //! tell. Shell.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use protocol::api::produce::{
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use protocol::error_code::ErrorCode;
-use protocol::ids::{PartitionIndex, TopicId};
+use protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use protocol::record::{
     BatchBuilder, BatchError, BatchOptions, Codec, DECOMPRESSED_BYTES_MAX, InvalidBatch,
     RecordBatch,
@@ -25,14 +26,16 @@ use tracing::debug;
 
 use super::Api;
 use super::serving::{Answer, Context, Serving};
+use super::txn::join_transaction;
 use crate::config::{CompressionType, TimestampType, TopicConfig};
 use crate::metadata::is_internal;
 use crate::partition::{Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle};
+use crate::txn::{Producer, Version};
 
 /// The first version that names topics by id. KIP-516.
 const BY_TOPIC_ID: i16 = 13;
-/// The first version that tells who leads instead. KIP-951.
-const TELLS_LEADER: i16 = 10;
+/// The first version whose writes join a transaction by themselves. KIP-890.
+const IMPLIES_JOIN: i16 = 12;
 /// The first version that knows zstd. KIP-110.
 const KNOWS_ZSTD: i16 = 7;
 
@@ -57,6 +60,10 @@ enum ProduceError {
     Timestamp { got: Timestamp, now: Timestamp, before_max: Duration, after_max: Duration },
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error("a transactional batch without a transactional id")]
+    NoTransactionalId,
+    #[error("the transaction's coordinator refuses: {0}")]
+    Transaction(ErrorCode),
     #[error("not committed within {0:?}; the records are in the log")]
     TimedOut(Duration),
 }
@@ -72,6 +79,15 @@ impl ProduceError {
             Self::Zstd => ErrorCode::UnsupportedCompressionType,
             Self::Timestamp { .. } => ErrorCode::InvalidTimestamp,
             Self::Append(error) => error.code(),
+            Self::NoTransactionalId => ErrorCode::InvalidRequest,
+            // Coordinators that move are the partition's business, not the producer's: retry.
+            Self::Transaction(
+                ErrorCode::NotCoordinator
+                | ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::ConcurrentTransactions,
+            ) => ErrorCode::NotEnoughReplicas,
+            Self::Transaction(code) => *code,
             Self::TimedOut(_) => ErrorCode::RequestTimedOut,
         }
     }
@@ -95,6 +111,8 @@ type Outcome = Result<Appended, ProduceError>;
 /// One partition's part: refused already, or on its way.
 enum Part {
     Refused(ProduceError),
+    /// Found good; not yet handed to its partition.
+    Checked(PartitionHandle, Append),
     Appending(Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>),
 }
 
@@ -105,16 +123,42 @@ struct TopicParts {
 }
 
 pub(super) fn produce(api: &Api, context: &Context, request: ProduceRequest) -> Serving {
-    let ProduceRequest { acks, timeout_ms, topic_data, .. } = request;
+    let ProduceRequest { transactional_id, acks, timeout_ms, topic_data } = request;
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let begin = Begin { api, context, acks };
-    let topics: Vec<_> = topic_data.into_iter().map(|topic| begin.topic(topic)).collect();
+    let mut topics: Vec<_> = topic_data.into_iter().map(|topic| begin.topic(topic)).collect();
     let api = api.clone();
-    let version = context.version;
+    let context = context.clone();
+    if topics.iter().any(TopicParts::is_transactional) {
+        let lane = api.lanes().of(transactional_id.as_deref().unwrap_or_default());
+        return Serving::later(async move {
+            // Batches of one producer enter their partitions in order of arrival, also while the
+            // first of them waits for the coordinator.
+            let turn = lane.lock().await;
+            join_transactions(&api, &context, transactional_id.as_deref(), &mut topics).await;
+            post_all(&mut topics);
+            drop(turn);
+            if acks == 0 {
+                return unanswered(topics).await;
+            }
+            answered(&api, context.version, timeout, topics).await.into()
+        });
+    }
+    post_all(&mut topics);
     if acks == 0 {
         return Serving::later(unanswered(topics));
     }
-    Serving::later(async move { answered(&api, version, timeout, topics).await })
+    Serving::later(async move { answered(&api, context.version, timeout, topics).await })
+}
+
+impl TopicParts {
+    fn is_transactional(&self) -> bool {
+        let is = |part: &Part| match part {
+            Part::Checked(_, append) => append.batches[0].header().attributes.is_transactional(),
+            Part::Refused(_) | Part::Appending(_) => false,
+        };
+        self.parts.iter().any(|(_, part)| is(part))
+    }
 }
 
 /// What all partitions of a request have in common.
@@ -175,7 +219,69 @@ impl Begin<'_> {
         let batch = admit(self.context, &handle.config(), batch)?;
         let append =
             Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
-        Ok(Part::Appending(Box::pin(handle.append(append))))
+        Ok(Part::Checked(handle, append))
+    }
+}
+
+impl Part {
+    /// Hands it to its partition.
+    fn post(self) -> Self {
+        match self {
+            Self::Checked(handle, append) => Self::Appending(Box::pin(handle.append(append))),
+            Self::Refused(_) | Self::Appending(_) => self,
+        }
+    }
+}
+
+fn post_all(topics: &mut [TopicParts]) {
+    for (_, part) in topics.iter_mut().flat_map(|topic| &mut topic.parts) {
+        let taken = std::mem::replace(part, Part::Refused(ProduceError::Empty));
+        *part = taken.post();
+    }
+}
+
+/// The batches of a transactional producer: before the first one of a transaction is written to a
+/// partition, the coordinator must know that the partition is part of it, or it would never end
+/// there. KIP-890.
+async fn join_transactions(
+    api: &Api,
+    context: &Context,
+    transactional_id: Option<&str>,
+    topics: &mut [TopicParts],
+) {
+    let mut owed: BTreeMap<(ProducerId, ProducerEpoch), BTreeSet<TopicPartition>> = BTreeMap::new();
+    for (_, part) in topics.iter_mut().flat_map(|topic| &mut topic.parts) {
+        let Part::Checked(handle, append) = part else { continue };
+        let header = *append.batches[0].header();
+        if !header.attributes.is_transactional() {
+            continue;
+        }
+        if transactional_id.is_none() {
+            *part = Part::Refused(ProduceError::NoTransactionalId);
+            continue;
+        }
+        // One that is open here was joined before; its epoch is checked when the batch is.
+        let open = handle.open_transaction(header.producer_id).await;
+        if !open.is_ok_and(|it| it.is_some()) {
+            let producer = (header.producer_id, header.producer_epoch);
+            owed.entry(producer).or_default().insert(handle.partition().clone());
+        }
+    }
+    let Some(id) = transactional_id else { return };
+    let version = if IMPLIES_JOIN <= context.version { Version::V2 } else { Version::V1 };
+    for ((producer_id, epoch), partitions) in owed {
+        let producer = Producer { id: producer_id, epoch };
+        let txns = &api.coordination().txns;
+        let joined = join_transaction(txns, id, producer, version, partitions.clone()).await;
+        let Err(code) = joined else { continue };
+        for (_, part) in topics.iter_mut().flat_map(|topic| &mut topic.parts) {
+            let is_refused = matches!(part, Part::Checked(handle, append)
+                if partitions.contains(handle.partition())
+                    && append.batches[0].header().producer_id == producer_id);
+            if is_refused {
+                *part = Part::Refused(ProduceError::Transaction(code));
+            }
+        }
     }
 }
 
@@ -269,6 +375,7 @@ fn recompress(batch: &RecordBatch, codec: Codec) -> Result<RecordBatch, InvalidB
 async fn outcome(part: Part) -> Outcome {
     match part {
         Part::Refused(error) => Err(error),
+        Part::Checked(handle, append) => Ok(handle.append(append).await?),
         Part::Appending(appending) => Ok(appending.await?),
     }
 }
@@ -300,8 +407,8 @@ async fn answered(
                 () = &mut deadline => Err(ProduceError::TimedOut(timeout)),
             };
             let mut response = partition_response(index, outcome);
-            let is_stale = response.error_code == ErrorCode::NotLeaderOrFollower.to_wire();
-            if is_stale && version >= TELLS_LEADER {
+            if response.error_code == ErrorCode::NotLeaderOrFollower.to_wire() {
+                // Where to go instead. KIP-951.
                 let index = PartitionIndex(index);
                 let leader = if version >= BY_TOPIC_ID {
                     api.leader_by_id(topic_id, index)

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use protocol::ids::{BrokerId, LeaderEpoch, Offset, TopicPartition};
+use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition};
 use protocol::time::Now;
 
 use super::leader::Leader;
 use super::{Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks};
 use crate::config::FlushMode;
-use crate::log::{LogConfig, LogState, RetentionPlan, Write};
+use crate::log::{LogConfig, LogState, Write};
 
 /// Names who waits for an answer; the shell knows them.
 pub(super) type Token = u64;
@@ -88,8 +88,10 @@ pub(super) enum Event {
         token: Token,
         result: Result<Offset, Arc<str>>,
     },
-    /// Segments may go because of their age or size.
-    Retain(RetentionPlan),
+    /// Segments went because of their age or size.
+    LogStartMoved {
+        offset: Offset,
+    },
     EndOfEpoch {
         token: Token,
         asked: LeaderEpoch,
@@ -97,6 +99,10 @@ pub(super) enum Event {
     EpochAt {
         token: Token,
         offset: Offset,
+    },
+    OpenTransaction {
+        token: Token,
+        producer_id: ProducerId,
     },
     Wait(Wish),
     WaitNoMore(Wish),
@@ -115,9 +121,9 @@ pub(super) enum Effect {
     Write(Write),
     /// Ask for the log as it is on disk; answer by `Recalled`.
     Recall,
-    /// Make the log start durable; answer by `Deleted` if there is a token.
+    /// Make the log start durable; answer by `Deleted`.
     DeleteBefore {
-        token: Option<Token>,
+        token: Token,
         offset: Offset,
     },
     Publish(Watermarks),
@@ -143,6 +149,7 @@ pub(super) enum Answer {
     Deleted(Result<Offset, ReadError>),
     EndOfEpoch(Option<(LeaderEpoch, Offset)>),
     EpochAt(LeaderEpoch),
+    OpenTransaction(Option<Offset>),
 }
 
 /// Why a partition takes no more requests. It never leaves this state: it is opened anew.
@@ -266,6 +273,7 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         }
         Event::EndOfEpoch { token, .. } => (token, Answer::EndOfEpoch(None)),
         Event::EpochAt { token, .. } => (token, Answer::EpochAt(LeaderEpoch::NONE)),
+        Event::OpenTransaction { token, .. } => (token, Answer::OpenTransaction(None)),
         Event::Wait(wish) => {
             effects.push(Effect::Ring { number: wish.number });
             return;
@@ -273,7 +281,7 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         Event::Progress(_)
         | Event::Recalled { .. }
         | Event::Failed { .. }
-        | Event::Retain(_)
+        | Event::LogStartMoved { .. }
         | Event::WaitNoMore(_)
         | Event::NewLeadership(_)
         | Event::Tick { .. }

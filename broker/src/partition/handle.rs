@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use protocol::ids::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
 use protocol::time::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -216,6 +216,18 @@ impl PartitionHandle {
             bell.notify_one();
         }
         Waiting { partition: self.0.clone(), wish }
+    }
+
+    /// Where the transaction that `producer_id` has open in this partition begins; `None`: it has
+    /// none. All that was put in the mailbox before counts.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn open_transaction(
+        &self,
+        producer_id: ProducerId,
+    ) -> Result<Option<Offset>, ReadError> {
+        self.ask(|reply| Mail::OpenTransaction(producer_id, reply)).await
     }
 
     async fn epoch_at(&self, offset: Offset) -> Result<LeaderEpoch, ReadError> {

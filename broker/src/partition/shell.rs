@@ -14,11 +14,11 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use protocol::ids::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
 use protocol::time::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
@@ -27,8 +27,7 @@ use super::{Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
 use crate::config::TopicConfig;
 use crate::limits::PARTITION_MAILBOX_MAX;
 use crate::log::{
-    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader,
-    Retention, RetentionPlan, Write,
+    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader, Write,
 };
 
 /// What can lie in the mailbox.
@@ -38,6 +37,7 @@ pub(super) enum Mail {
     DeleteBefore(Offset, oneshot::Sender<Result<Offset, ReadError>>),
     EndOfEpoch(LeaderEpoch, oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(Offset, oneshot::Sender<LeaderEpoch>),
+    OpenTransaction(ProducerId, oneshot::Sender<Option<Offset>>),
     Wait(Wish, Arc<Notify>),
     /// Take no more requests and leave the log; answered when that is done.
     Leave(Leaving, oneshot::Sender<()>),
@@ -65,6 +65,7 @@ enum ReplyTo {
     Deleted(oneshot::Sender<Result<Offset, ReadError>>),
     EndOfEpoch(oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(oneshot::Sender<LeaderEpoch>),
+    OpenTransaction(oneshot::Sender<Option<Offset>>),
 }
 
 /// Everything about a partition that its one attendant at a time may touch.
@@ -188,18 +189,6 @@ impl Partition {
             (Some(Some(reader)), _) => Ok(reader),
             (_, Some(closed)) => Err(closed.read_error(self.partition())),
             (_, None) => Err(ReadError::NotLeader { partition: self.partition().clone() }),
-        }
-    }
-
-    /// Lets segments go that are too old, or too many, by the settings of the topic.
-    pub(super) fn retain(self: &Arc<Self>) {
-        let config = self.config();
-        let Some(Some(reader)) = self.reader.get().filter(|_| config.is_deleted()) else { return };
-        let retention = Retention { time: config.retention, bytes: config.retention_bytes };
-        let bound = self.watermarks.borrow().high_watermark;
-        let plan = retention.plan(&reader.segments(), self.clock.now().wall, bound);
-        if plan != RetentionPlan::default() {
-            self.tell(Event::Retain(plan));
         }
     }
 
@@ -411,8 +400,6 @@ impl Clerk {
         for mail in mail {
             let event = self.event(mail);
             self.core.step(now, event, &mut self.effects);
-            #[cfg(any(test, feature = "check"))]
-            self.core.check();
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
                 self.carry_out(partition, effect);
@@ -442,6 +429,10 @@ impl Clerk {
             }
             Mail::EpochAt(offset, reply) => {
                 Event::EpochAt { token: self.note(ReplyTo::EpochAt(reply)), offset }
+            }
+            Mail::OpenTransaction(producer_id, reply) => {
+                let token = self.note(ReplyTo::OpenTransaction(reply));
+                Event::OpenTransaction { token, producer_id }
             }
             Mail::Wait(wish, bell) => {
                 self.bells.insert(wish.number, bell);
@@ -491,11 +482,7 @@ impl Clerk {
                 partition.runtime.spawn(async move {
                     let deleted = dir.delete_before(log, offset).await;
                     let result = deleted.map_err(|error| words(&error));
-                    if let Some(token) = token {
-                        this.tell(Event::Deleted { token, result });
-                    } else if let Err(error) = result {
-                        warn!(partition = %this.partition(), %error, "old segments stay");
-                    }
+                    this.tell(Event::Deleted { token, result });
                 });
             }
             Effect::Publish(watermarks) => {
@@ -544,6 +531,9 @@ impl Clerk {
             (ReplyTo::Deleted(reply), Answer::Deleted(answer)) => drop(reply.send(answer)),
             (ReplyTo::EndOfEpoch(reply), Answer::EndOfEpoch(answer)) => drop(reply.send(answer)),
             (ReplyTo::EpochAt(reply), Answer::EpochAt(answer)) => drop(reply.send(answer)),
+            (ReplyTo::OpenTransaction(reply), Answer::OpenTransaction(answer)) => {
+                let _ = reply.send(answer);
+            }
             (_, answer) => unreachable!("the core answers what was asked, not {answer:?}"),
         }
     }

@@ -4,3 +4,4 @@
 //! Shell.
 
 pub mod net;
+pub mod world;

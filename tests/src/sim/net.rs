@@ -57,6 +57,8 @@ struct State {
     listeners: BTreeMap<Endpoint, mpsc::Sender<(SimStream, Endpoint)>>,
     links: BTreeMap<u64, Link>,
     links_opened: u64,
+    /// A digest of all that was ever written, when and on which connection: the run's trace.
+    trace: u64,
 }
 
 struct Link {
@@ -103,6 +105,7 @@ impl SimNet {
             listeners: BTreeMap::new(),
             links: BTreeMap::new(),
             links_opened: 0,
+            trace: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), clock }
     }
@@ -113,6 +116,13 @@ impl SimNet {
         let (sender, incoming) = mpsc::channel(BACKLOG_MAX);
         locked(&self.state).listeners.insert(endpoint.clone(), sender);
         SimListener { endpoint, incoming }
+    }
+
+    /// A digest of all that was ever written, when and on which connection. Two runs that differ in
+    /// anything that a broker or client says differ in it.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        locked(&self.state).trace
     }
 
     /// Cuts one connection, drawn from the network's seed; false when there is none.
@@ -177,6 +187,16 @@ impl Connector for SimNet {
 }
 
 impl State {
+    fn note(&mut self, link: u64, now: Duration, bytes: &[u8]) {
+        let mut digest = self.trace ^ link.rotate_left(32);
+        digest ^= u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        // FNV-1a: any change of any byte changes all that follows.
+        for byte in bytes {
+            digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.trace = digest.wrapping_mul(0x0100_0000_01b3);
+    }
+
     fn delay(&mut self) -> Duration {
         let spread = u64::try_from(self.weather.delay_spread.as_micros()).unwrap_or(u64::MAX);
         self.weather.delay_min + Duration::from_micros(self.rng.below(spread))
@@ -276,8 +296,12 @@ impl AsyncWrite for SimStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let delay = locked(&self.net.state).delay();
         let now = self.net.clock.now().monotonic;
+        let delay = {
+            let mut state = locked(&self.net.state);
+            state.note(self.id, now, buf);
+            state.delay()
+        };
         let mut pipe = locked(&self.outgoing);
         if pipe.cut || pipe.finished {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));

@@ -1,2 +1,7 @@
 //! Logs to lake.
+//!
+//! Shell.
+
+mod parse;
+
 fn main() {}

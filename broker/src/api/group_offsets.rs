@@ -1,0 +1,319 @@
+//! OffsetCommit, OffsetFetch and TxnOffsetCommit: how far a group has come. Shell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::api::group_offsets::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use protocol::api::txn::{
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{
+    GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition,
+};
+use protocol::time::Timestamp;
+
+use super::serving::Context;
+use super::txn::join_transaction;
+use crate::group::{self, Commit, Committed, Fetch, Groups, Membership, Reply, Request};
+use crate::metadata::Image;
+use crate::txn::{Producer, Txns, Version};
+
+/// The first version that names topics by id. KIP-848.
+const BY_ID: i16 = 10;
+/// The first OffsetFetch that asks for several groups. KIP-709.
+const SEVERAL_GROUPS: i16 = 8;
+/// The first TxnOffsetCommit whose sender's transactions end by version 2. KIP-890.
+const TXN_COMMIT_V2: i16 = 5;
+
+/// One topic's answers while they are gathered.
+struct Gathered {
+    name: Option<Arc<str>>,
+    id: TopicId,
+    partitions: Vec<(i32, ErrorCode)>,
+}
+
+/// OffsetCommit.
+pub(crate) async fn commit(
+    groups: &Groups,
+    image: &Image,
+    context: &Context,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
+    let group: Arc<str> = request.group_id.into();
+    let mut offsets = Vec::new();
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let by_id = || image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name));
+        let by_name = || Some(Arc::from(topic.name.as_str()));
+        let name = if BY_ID <= context.version { by_id() } else { by_name() };
+        let mut gathered = Gathered { name: name.clone(), id: topic.topic_id, partitions: vec![] };
+        for partition in topic.partitions {
+            let code = exists(image, name.as_deref(), partition.partition_index);
+            gathered.partitions.push((partition.partition_index, code));
+            if let (Some(name), ErrorCode::None) = (&name, code) {
+                let at = TopicPartition::new(Arc::clone(name), partition.partition_index);
+                let committed = Committed {
+                    offset: Offset(partition.committed_offset),
+                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+                    metadata: partition.committed_metadata.unwrap_or_default().into(),
+                    at: context.now.wall,
+                };
+                offsets.push((at, committed));
+            }
+        }
+        topics.push(gathered);
+    }
+    let member = Membership {
+        group,
+        generation: GenerationId(request.generation_id_or_member_epoch),
+        member_id: request.member_id.into(),
+        instance_id: request.group_instance_id.map(Into::into),
+    };
+    settle(groups, Commit { member, producer: None, offsets }, &mut topics).await;
+    let answer = |it: Gathered| OffsetCommitResponseTopic {
+        name: it.name.as_deref().unwrap_or_default().to_owned(),
+        topic_id: it.id,
+        partitions: it
+            .partitions
+            .into_iter()
+            .map(|(partition_index, code)| OffsetCommitResponsePartition {
+                partition_index,
+                error_code: code.to_wire(),
+            })
+            .collect(),
+    };
+    let topics = topics.into_iter().map(answer).collect();
+    OffsetCommitResponse { throttle_time_ms: 0, topics }
+}
+
+fn exists(image: &Image, name: Option<&str>, index: i32) -> ErrorCode {
+    let Some(name) = name else { return ErrorCode::UnknownTopicId };
+    match image.partition(name, index.into()) {
+        Some(_) => ErrorCode::None,
+        None => ErrorCode::UnknownTopicOrPartition,
+    }
+}
+
+/// Commits what is lawful and fills the codes in.
+async fn settle(groups: &Groups, commit: Commit, topics: &mut [Gathered]) {
+    let count = commit.offsets.len();
+    let group = Arc::clone(&commit.member.group);
+    let codes = match groups.call(&group, Request::Commit(commit)).await {
+        Ok(Reply::Committed(codes)) => codes,
+        Ok(other) => unreachable!("a commit is answered as one: {other:?}"),
+        Err(error) => vec![error.code(); count],
+    };
+    let open = topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok());
+    open.zip(codes).for_each(|(partition, code)| partition.1 = code);
+}
+
+/// TxnOffsetCommit: the offsets count from the transaction's commit on. KIP-98, KIP-447.
+pub(crate) async fn txn_commit(
+    groups: &Groups,
+    txns: &Txns,
+    image: &Image,
+    context: &Context,
+    request: TxnOffsetCommitRequest,
+) -> TxnOffsetCommitResponse {
+    let group: Arc<str> = request.group_id.into();
+    let producer = Producer {
+        id: ProducerId(request.producer_id),
+        epoch: ProducerEpoch(request.producer_epoch),
+    };
+    let mut offsets = Vec::new();
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let name: Arc<str> = topic.name.into();
+        let mut gathered =
+            Gathered { name: Some(Arc::clone(&name)), id: TopicId::ZERO, partitions: vec![] };
+        for partition in topic.partitions {
+            let code = exists(image, Some(&name), partition.partition_index);
+            gathered.partitions.push((partition.partition_index, code));
+            if code.is_ok() {
+                let at = TopicPartition::new(Arc::clone(&name), partition.partition_index);
+                let committed = Committed {
+                    offset: Offset(partition.committed_offset),
+                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+                    metadata: partition.committed_metadata.unwrap_or_default().into(),
+                    at: context.now.wall,
+                };
+                offsets.push((at, committed));
+            }
+        }
+        topics.push(gathered);
+    }
+    let version = if TXN_COMMIT_V2 <= context.version { Version::V2 } else { Version::V1 };
+    let joined = match groups.partition_of(&group) {
+        Err(error) => Err(error.code()),
+        Ok(index) => {
+            let home = TopicPartition { topic: group::TOPIC.into(), partition: index };
+            join_transaction(txns, &request.transactional_id, producer, version, [home]).await
+        }
+    };
+    if let Err(code) = joined {
+        let open = topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok());
+        open.for_each(|partition| partition.1 = code);
+    } else {
+        let member = Membership {
+            group,
+            generation: GenerationId(request.generation_id),
+            member_id: request.member_id.into(),
+            instance_id: request.group_instance_id.map(Into::into),
+        };
+        let producer = Some((producer.id, producer.epoch));
+        settle(groups, Commit { member, producer, offsets }, &mut topics).await;
+    }
+    let answer = |it: Gathered| TxnOffsetCommitResponseTopic {
+        name: it.name.as_deref().unwrap_or_default().to_owned(),
+        partitions: it
+            .partitions
+            .into_iter()
+            .map(|(partition_index, code)| TxnOffsetCommitResponsePartition {
+                partition_index,
+                error_code: code.to_wire(),
+            })
+            .collect(),
+    };
+    let topics = topics.into_iter().map(answer).collect();
+    TxnOffsetCommitResponse { throttle_time_ms: 0, topics }
+}
+
+/// OffsetFetch.
+pub(crate) async fn fetch(
+    groups: &Groups,
+    image: &Image,
+    version: i16,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
+    let require_stable = request.require_stable;
+    if SEVERAL_GROUPS <= version {
+        let mut answers = Vec::new();
+        for asked in request.groups {
+            answers.push(fetch_group(groups, image, version, asked, require_stable).await);
+        }
+        return OffsetFetchResponse { groups: answers, ..OffsetFetchResponse::default() };
+    }
+    let topic =
+        |it: protocol::api::group_offsets::OffsetFetchRequestTopic| OffsetFetchRequestTopics {
+            name: it.name,
+            topic_id: TopicId::ZERO,
+            partition_indexes: it.partition_indexes,
+        };
+    let asked = OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics: request.topics.map(|topics| topics.into_iter().map(topic).collect()),
+        ..OffsetFetchRequestGroup::default()
+    };
+    let answer = fetch_group(groups, image, version, asked, require_stable).await;
+    let partition = |it: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
+        partition_index: it.partition_index,
+        committed_offset: it.committed_offset,
+        committed_leader_epoch: it.committed_leader_epoch,
+        metadata: it.metadata,
+        error_code: it.error_code,
+    };
+    let topic = |it: OffsetFetchResponseTopics| OffsetFetchResponseTopic {
+        name: it.name,
+        partitions: it.partitions.into_iter().map(partition).collect(),
+    };
+    OffsetFetchResponse {
+        throttle_time_ms: 0,
+        topics: answer.topics.into_iter().map(topic).collect(),
+        error_code: answer.error_code,
+        groups: Vec::new(),
+    }
+}
+
+async fn fetch_group(
+    groups: &Groups,
+    image: &Image,
+    version: i16,
+    asked: OffsetFetchRequestGroup,
+    require_stable: bool,
+) -> OffsetFetchResponseGroup {
+    let group: Arc<str> = asked.group_id.as_str().into();
+    let mut unknown = Vec::new();
+    let partitions = asked.topics.map(|topics| {
+        let mut partitions = Vec::new();
+        for topic in topics {
+            let by_id = || image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name));
+            let by_name = || Some(Arc::from(topic.name.as_str()));
+            match if BY_ID <= version { by_id() } else { by_name() } {
+                Some(name) => partitions.extend(
+                    topic
+                        .partition_indexes
+                        .iter()
+                        .map(|it| TopicPartition::new(Arc::clone(&name), *it)),
+                ),
+                None => unknown.push(topic),
+            }
+        }
+        partitions
+    });
+    let fetch = Fetch { group: Arc::clone(&group), partitions, require_stable };
+    let fetched = match groups.call(&group, Request::Fetch(fetch)).await {
+        Ok(Reply::Fetched(fetched)) => fetched,
+        Ok(other) => unreachable!("a fetch is answered as one: {other:?}"),
+        Err(error) => Err(error.code()),
+    };
+    let found = match fetched {
+        Ok(found) => found,
+        Err(code) => {
+            let (group_id, error_code) = (asked.group_id, code.to_wire());
+            return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
+        }
+    };
+    let mut topics: BTreeMap<Arc<str>, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
+    for (at, committed) in found {
+        topics.entry(at.topic).or_default().push(answer(at.partition.0, committed));
+    }
+    let topic = |(name, partitions): (Arc<str>, _)| OffsetFetchResponseTopics {
+        topic_id: image.topic(&name).map(|it| it.id).unwrap_or_default(),
+        name: name.to_string(),
+        partitions,
+    };
+    let nobody = |topic: OffsetFetchRequestTopics| OffsetFetchResponseTopics {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partition_indexes
+            .into_iter()
+            .map(|index| answer(index, Err(ErrorCode::UnknownTopicId)))
+            .collect(),
+    };
+    let known = topics.into_iter().map(topic);
+    let topics = known.chain(unknown.into_iter().map(nobody)).collect();
+    OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 }
+}
+
+fn answer(
+    partition_index: i32,
+    committed: Result<Option<Committed>, ErrorCode>,
+) -> OffsetFetchResponsePartitions {
+    let (committed, code) = match committed {
+        Ok(committed) => (committed, ErrorCode::None),
+        Err(code) => (None, code),
+    };
+    let nothing = Committed {
+        offset: Offset::NONE,
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: "".into(),
+        at: Timestamp::NONE,
+    };
+    let committed = committed.unwrap_or(nothing);
+    OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: committed.offset.0,
+        committed_leader_epoch: committed.leader_epoch.0,
+        metadata: Some(committed.metadata.to_string()),
+        error_code: code.to_wire(),
+    }
+}

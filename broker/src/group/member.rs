@@ -1,0 +1,126 @@
+//! A member of a classic group, where its group stands, and what a step says.
+//!
+//! Deadlines are on the monotonic clock.
+//!
+//! Pure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::error_code::ErrorCode;
+use protocol::ids::GenerationId;
+use protocol::time::Now;
+
+use super::{Join, Joined, Reply, Synced};
+use crate::coordinator::Token;
+
+/// How long a member that joined for the first time may wait for its first round: longer than any
+/// sensible rebalance timeout, so that only a vanished client is removed by it.
+const NEW_MEMBER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What a step wants done.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Answers.
+    pub replies: Vec<(Token, Reply)>,
+    /// Membership changed in a way that the next coordinator must know.
+    pub write: bool,
+}
+
+impl Out {
+    pub(super) fn joined(&mut self, token: Token, joined: Joined) {
+        self.replies.push((token, Reply::Joined(Box::new(joined))));
+    }
+
+    pub(super) fn join_refused(&mut self, token: Token, error: ErrorCode, member_id: Arc<str>) {
+        let generation = GenerationId(-1);
+        self.joined(token, Joined { error, generation, member_id, ..Joined::default() });
+    }
+
+    pub(super) fn synced(&mut self, token: Token, synced: Synced) {
+        self.replies.push((token, Reply::Synced(synced)));
+    }
+
+    pub(super) fn sync_refused(&mut self, token: Token, error: ErrorCode) {
+        self.synced(token, Synced { error, ..Synced::default() });
+    }
+}
+
+/// Where a group stands in its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Empty,
+    /// A round is open until `deadline`. A first round stays open for its delay even when all have
+    /// joined, so that members that start together share it; `first` says until when at most.
+    Preparing {
+        deadline: Duration,
+        first: Option<Duration>,
+    },
+    /// The round is closed; members that have not synced by `deadline` are removed.
+    Completing {
+        deadline: Duration,
+    },
+    Stable,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) instance_id: Option<Arc<str>>,
+    pub(super) client_id: Arc<str>,
+    pub(super) client_host: Arc<str>,
+    pub(super) session_timeout: Duration,
+    pub(super) rebalance_timeout: Duration,
+    pub(super) protocols: Vec<(Arc<str>, Bytes)>,
+    pub(super) assignment: Bytes,
+    /// It waits for the round to close.
+    pub(super) joining: Option<Token>,
+    /// It waits for the leader's assignment.
+    pub(super) syncing: Option<Token>,
+    /// It has synced in this generation: silence in `Completing` is not held against it.
+    pub(super) has_synced: bool,
+    /// Removed then, unless it waits for us.
+    pub(super) expires: Duration,
+}
+
+impl Member {
+    pub(super) fn of(join: &Join, now: Now) -> Self {
+        Self {
+            instance_id: join.instance_id.clone(),
+            client_id: Arc::clone(&join.client_id),
+            client_host: Arc::clone(&join.client_host),
+            session_timeout: join.session_timeout,
+            rebalance_timeout: join.rebalance_timeout,
+            protocols: join.protocols.clone(),
+            assignment: Bytes::new(),
+            joining: None,
+            syncing: None,
+            has_synced: false,
+            expires: now.monotonic + NEW_MEMBER_TIMEOUT,
+        }
+    }
+
+    pub(super) fn is_alive(&mut self, now: Now) {
+        self.expires = now.monotonic + self.session_timeout;
+    }
+
+    pub(super) fn subscription(&self, protocol: Option<&Arc<str>>) -> Bytes {
+        let chosen = self.protocols.iter().find(|(name, _)| Some(name) == protocol);
+        chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    }
+}
+
+/// What bounds a join.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinSettings {
+    /// `group.max.size`: the next member is refused.
+    pub members_max: usize,
+    /// `group.initial.rebalance.delay.ms`: how long a first round waits for more members.
+    pub initial_delay: Duration,
+}
+
+/// What `join` tells for `protocol`.
+pub(super) fn subscription_in(join: &Join, protocol: Option<&Arc<str>>) -> Bytes {
+    let chosen = join.protocols.iter().find(|(name, _)| Some(name) == protocol);
+    chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+}

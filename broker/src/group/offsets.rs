@@ -1,0 +1,159 @@
+//! The offsets that groups committed, and those that wait for the end of a transaction.
+//!
+//! Offsets of an open transaction are kept aside per producer until its marker: a commit makes
+//! them count, in the order of markers; an abort forgets them. Meanwhile a reader that asks for
+//! stable offsets is told to wait (KIP-447).
+//!
+//! Invariant: a group without any offset, committed or pending, has no entry.
+//!
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::ids::{ProducerId, TopicPartition};
+use protocol::time::Timestamp;
+
+use super::record::Committed;
+
+type ByPartition = BTreeMap<TopicPartition, Committed>;
+
+/// All offsets of one shard.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    committed: BTreeMap<Arc<str>, ByPartition>,
+    pending: BTreeMap<ProducerId, BTreeMap<Arc<str>, ByPartition>>,
+}
+
+impl Offsets {
+    /// Takes in a plain commit; `None` deletes.
+    pub fn commit(&mut self, group: &Arc<str>, at: TopicPartition, committed: Option<Committed>) {
+        match committed {
+            Some(committed) => {
+                self.committed.entry(Arc::clone(group)).or_default().insert(at, committed);
+            }
+            None => {
+                if let Some(offsets) = self.committed.get_mut(group) {
+                    offsets.remove(&at);
+                    if offsets.is_empty() {
+                        self.committed.remove(group);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in a commit of `producer`'s open transaction.
+    pub fn stage(
+        &mut self,
+        producer: ProducerId,
+        group: &Arc<str>,
+        at: TopicPartition,
+        committed: Committed,
+    ) {
+        let groups = self.pending.entry(producer).or_default();
+        groups.entry(Arc::clone(group)).or_default().insert(at, committed);
+    }
+
+    /// `producer`'s transaction ended.
+    pub fn end(&mut self, producer: ProducerId, commit: bool) {
+        let Some(groups) = self.pending.remove(&producer) else { return };
+        if !commit {
+            return;
+        }
+        for (group, offsets) in groups {
+            self.committed.entry(group).or_default().extend(offsets);
+        }
+    }
+
+    /// What `group` committed for `at`.
+    #[must_use]
+    pub fn committed(&self, group: &str, at: &TopicPartition) -> Option<&Committed> {
+        self.committed.get(group)?.get(at)
+    }
+
+    /// All that `group` committed, by partition.
+    pub fn all(&self, group: &str) -> impl Iterator<Item = (&TopicPartition, &Committed)> {
+        self.committed.get(group).into_iter().flatten()
+    }
+
+    /// True while an open transaction holds an offset of `group` for `at`. KIP-447.
+    #[must_use]
+    pub fn is_unstable(&self, group: &str, at: &TopicPartition) -> bool {
+        self.pending
+            .values()
+            .any(|groups| groups.get(group).is_some_and(|offsets| offsets.contains_key(at)))
+    }
+
+    /// True when `group` has offsets, committed or pending.
+    #[must_use]
+    pub fn has(&self, group: &str) -> bool {
+        self.committed.contains_key(group)
+            || self.pending.values().any(|groups| groups.contains_key(group))
+    }
+
+    /// The groups that have committed offsets.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.committed.keys()
+    }
+
+    /// Those of `group`'s offsets that were committed before `before` and are not about to change:
+    /// what may expire once the group is empty. KIP-211.
+    #[must_use]
+    pub fn older_than(&self, group: &str, before: Timestamp) -> Vec<TopicPartition> {
+        let old = self.all(group).filter(|(_, it)| it.at < before);
+        old.map(|(at, _)| at.clone()).filter(|at| !self.is_unstable(group, at)).collect()
+    }
+
+    /// Asserts the invariants.
+    #[cfg(any(test, feature = "check"))]
+    pub fn check(&self) {
+        assert!(self.committed.values().all(|it| !it.is_empty()));
+        assert!(self.pending.values().flat_map(BTreeMap::values).all(|it| !it.is_empty()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::ids::{LeaderEpoch, Offset};
+
+    use super::*;
+
+    fn committed(offset: i64) -> Committed {
+        Committed {
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch::NONE,
+            metadata: "".into(),
+            at: Timestamp(offset),
+        }
+    }
+
+    #[test]
+    fn an_offset_of_a_transaction_counts_from_its_commit_on_and_never_after_an_abort() {
+        let group: Arc<str> = "g".into();
+        let at = TopicPartition::new("t", 0);
+        let mut offsets = Offsets::default();
+        offsets.commit(&group, at.clone(), Some(committed(1)));
+        offsets.stage(ProducerId(7), &group, at.clone(), committed(5));
+        assert!(offsets.is_unstable("g", &at));
+        assert_eq!(offsets.committed("g", &at), Some(&committed(1)));
+        offsets.end(ProducerId(7), false);
+        assert!(!offsets.is_unstable("g", &at));
+        assert_eq!(offsets.committed("g", &at), Some(&committed(1)));
+        offsets.stage(ProducerId(7), &group, at.clone(), committed(6));
+        offsets.end(ProducerId(7), true);
+        assert_eq!(offsets.committed("g", &at), Some(&committed(6)));
+        offsets.check();
+    }
+
+    #[test]
+    fn a_pending_offset_does_not_expire() {
+        let group: Arc<str> = "g".into();
+        let at = TopicPartition::new("t", 0);
+        let mut offsets = Offsets::default();
+        offsets.commit(&group, at.clone(), Some(committed(1)));
+        assert_eq!(offsets.older_than("g", Timestamp(2)), [at.clone()]);
+        offsets.stage(ProducerId(7), &group, at, committed(5));
+        assert_eq!(offsets.older_than("g", Timestamp(2)), []);
+    }
+}

@@ -1,0 +1,519 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use protocol::error_code::ErrorCode;
+use protocol::ids::{
+    CoordinatorEpoch, GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition,
+};
+use protocol::time::{Now, Timestamp};
+
+use super::member::JoinSettings;
+use super::*;
+use crate::coordinator::{KeyValue, Logged, Outcome, Release, Shard, Token};
+use crate::partition::EndTxnMarker;
+
+const SESSION: Duration = Duration::from_secs(10);
+const REBALANCE: Duration = Duration::from_secs(60);
+
+/// A shard with its log: outcomes are appended, replayed and answered at once.
+struct World {
+    shard: GroupShard,
+    now: Now,
+    tokens: u64,
+    log: Vec<Logged>,
+    answers: BTreeMap<Token, Reply>,
+    refusing: bool,
+}
+
+impl World {
+    fn new(initial_delay: Duration) -> Self {
+        let limits = Limits {
+            join: JoinSettings { members_max: 100, initial_delay },
+            session_timeout_min: Duration::from_secs(6),
+            session_timeout_max: Duration::from_secs(1800),
+            metadata_bytes_max: 16,
+            retention: Duration::from_secs(3600),
+            groups_max: 10,
+        };
+        let now = Now { monotonic: Duration::ZERO, wall: Timestamp(1_000_000) };
+        let mut world = Self {
+            shard: GroupShard::new(limits, 7),
+            now,
+            tokens: 0,
+            log: Vec::new(),
+            answers: BTreeMap::new(),
+            refusing: false,
+        };
+        world.load();
+        world
+    }
+
+    fn load(&mut self) {
+        let mut outcomes = Vec::new();
+        for record in &self.log {
+            self.shard.replay(self.now, record);
+        }
+        self.shard.loaded(self.now, &mut outcomes);
+        self.settle(outcomes);
+    }
+
+    fn settle(&mut self, outcomes: Vec<Outcome<GroupShard>>) {
+        for Outcome { records, releases } in outcomes {
+            let mut releases = releases;
+            if let Some(records) = records {
+                if self.refusing {
+                    let code = ErrorCode::CoordinatorNotAvailable;
+                    releases = self.shard.refused(self.now, code, releases);
+                } else {
+                    for entry in records.entries {
+                        self.append(entry, records.producer);
+                    }
+                }
+            }
+            for release in releases {
+                let Release::Reply(token, reply) = release;
+                assert!(self.answers.insert(token, reply).is_none(), "answered once");
+            }
+        }
+        self.shard.check();
+    }
+
+    fn append(&mut self, entry: KeyValue, producer: Option<(ProducerId, ProducerEpoch)>) {
+        let offset = Offset(i64::try_from(self.log.len()).unwrap());
+        let record = Logged { offset, timestamp: self.now.wall, entry, producer };
+        self.shard.replay(self.now, &record);
+        self.log.push(record);
+    }
+
+    fn ask(&mut self, request: Request) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        let mut outcomes = Vec::new();
+        self.shard.handle(self.now, token, request, &mut outcomes);
+        self.settle(outcomes);
+        token
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.monotonic + time;
+        while let Some(due) = self.shard.wake_at().filter(|due| *due <= until) {
+            self.advance(due.saturating_sub(self.now.monotonic));
+            let mut outcomes = Vec::new();
+            self.shard.tick(self.now, &mut outcomes);
+            self.settle(outcomes);
+        }
+        self.advance(until - self.now.monotonic);
+    }
+
+    fn advance(&mut self, time: Duration) {
+        self.now.monotonic += time;
+        self.now.wall = self.now.wall.plus(time);
+    }
+
+    fn join(&mut self, member_id: &str) -> Token {
+        self.ask(Request::Join(join(member_id, None)))
+    }
+
+    fn joined(&self, token: Token) -> Joined {
+        match self.answers.get(&token) {
+            Some(Reply::Joined(joined)) => (**joined).clone(),
+            other => panic!("{token:?} should be joined, is {other:?}"),
+        }
+    }
+
+    /// A new member, through the dance for its id.
+    fn enter(&mut self) -> (Arc<str>, Token) {
+        let first = self.join("");
+        let id = self.joined(first).member_id;
+        let token = self.join(&id);
+        (id, token)
+    }
+
+    fn sync(&mut self, joined: &Joined) -> Token {
+        let assign = |(id, _, _): &(Arc<str>, Option<Arc<str>>, Bytes)| {
+            (Arc::clone(id), Bytes::from(format!("{id}@{}", joined.generation)))
+        };
+        self.ask(Request::Sync(Sync {
+            member: member(&joined.member_id, joined.generation.0),
+            protocol_type: None,
+            protocol: None,
+            assignments: joined.members.iter().map(assign).collect(),
+        }))
+    }
+
+    fn synced(&self, token: Token) -> Result<String, ErrorCode> {
+        match &self.answers[&token] {
+            Reply::Synced(synced) if synced.error.is_ok() => {
+                Ok(String::from_utf8(synced.assignment.to_vec()).unwrap())
+            }
+            Reply::Synced(synced) => Err(synced.error),
+            other => panic!("{token:?} should be synced, is {other:?}"),
+        }
+    }
+
+    fn heartbeat(&mut self, id: &str, generation: GenerationId) -> ErrorCode {
+        let token = self.ask(Request::Heartbeat(member(id, generation.0)));
+        match self.answers[&token] {
+            Reply::Heartbeat(code) => code,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn commit(&mut self, from: Membership, producer: Option<i64>, offset: i64) -> ErrorCode {
+        let committed = Committed {
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch::NONE,
+            metadata: "".into(),
+            at: self.now.wall,
+        };
+        let producer = producer.map(|id| (ProducerId(id), ProducerEpoch(0)));
+        let offsets = vec![(TopicPartition::new("t", 0), committed)];
+        let token = self.ask(Request::Commit(Commit { member: from, producer, offsets }));
+        match &self.answers[&token] {
+            Reply::Committed(codes) => codes[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn committed(&mut self, require_stable: bool) -> Result<Option<i64>, ErrorCode> {
+        let partitions = Some(vec![TopicPartition::new("t", 0)]);
+        let fetch = Fetch { group: "g".into(), partitions, require_stable };
+        let token = self.ask(Request::Fetch(fetch));
+        match &self.answers[&token] {
+            Reply::Fetched(Ok(found)) => {
+                found[0].1.clone().map(|it| it.map(|committed| committed.offset.0))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A group of `count` members, stable.
+    fn stable(&mut self, count: usize) -> Vec<Joined> {
+        let entered: Vec<_> = (0..count).map(|_| self.enter()).collect();
+        let mut tokens: BTreeMap<Arc<str>, Token> = entered.into_iter().collect();
+        for _ in 0..count {
+            for (id, token) in &mut tokens {
+                if self.answers.contains_key(token) {
+                    *token = self.tokens_of(id);
+                }
+            }
+        }
+        let joined: Vec<_> = tokens.values().map(|token| self.joined(*token)).collect();
+        let leader = joined.iter().position(|it| !it.members.is_empty()).unwrap();
+        self.sync(&joined[leader]);
+        for it in joined.iter().filter(|it| it.members.is_empty()) {
+            let token = self.sync(it);
+            assert!(self.synced(token).is_ok());
+        }
+        joined
+    }
+
+    /// Rejoins, so that a round with everybody can close.
+    fn tokens_of(&mut self, id: &str) -> Token {
+        self.join(id)
+    }
+}
+
+fn join(member_id: &str, instance_id: Option<&str>) -> Join {
+    Join {
+        group: "g".into(),
+        member_id: member_id.into(),
+        instance_id: instance_id.map(Into::into),
+        client_id: "c".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout: SESSION,
+        rebalance_timeout: REBALANCE,
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::from_static(b"topics"))],
+        requires_member_id: true,
+        can_skip_assignment: false,
+    }
+}
+
+fn member(id: &str, generation: i32) -> Membership {
+    Membership {
+        group: "g".into(),
+        generation: GenerationId(generation),
+        member_id: id.into(),
+        instance_id: None,
+    }
+}
+
+fn anonymous() -> Membership {
+    member("", -1)
+}
+
+#[test]
+fn a_new_member_is_given_an_id_and_comes_again() {
+    let mut world = World::new(Duration::ZERO);
+    let token = world.join("");
+    let refused = world.joined(token);
+    assert_eq!(refused.error, ErrorCode::MemberIdRequired);
+    let token = world.join(&refused.member_id);
+    let joined = world.joined(token);
+    assert_eq!((joined.error, joined.generation), (ErrorCode::None, GenerationId(1)));
+    assert_eq!(joined.leader, joined.member_id);
+    let token = world.join("an id that nobody gave");
+    assert_eq!(world.joined(token).error, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn the_leader_s_assignment_reaches_everybody_and_nobody_before() {
+    let mut world = World::new(Duration::from_secs(3));
+    let (_, first) = world.enter();
+    let (_, second) = world.enter();
+    world.pass(Duration::from_secs(4));
+    let (first, second) = (world.joined(first), world.joined(second));
+    assert_eq!(first.generation, second.generation);
+    let (leader, follower) =
+        if first.members.is_empty() { (second, first) } else { (first, second) };
+    assert_eq!(leader.members.len(), 2);
+    let waiting = world.sync(&follower);
+    assert!(!world.answers.contains_key(&waiting));
+    let own = world.sync(&leader);
+    assert_eq!(world.synced(own).unwrap(), format!("{}@1", leader.member_id));
+    assert_eq!(world.synced(waiting).unwrap(), format!("{}@1", follower.member_id));
+}
+
+#[test]
+fn a_third_member_makes_the_others_rejoin_and_the_silent_one_is_left_behind() {
+    let mut world = World::new(Duration::ZERO);
+    let stable = world.stable(1).remove(0);
+    let (newcomer, waiting) = world.enter();
+    assert_eq!(
+        world.heartbeat(&stable.member_id, stable.generation),
+        ErrorCode::RebalanceInProgress
+    );
+    assert!(!world.answers.contains_key(&waiting));
+    // It never rejoins: its session ends, and the round closes without it.
+    world.pass(SESSION + Duration::from_secs(1));
+    let joined = world.joined(waiting);
+    assert_eq!(joined.generation.0, stable.generation.0 + 1);
+    assert_eq!(joined.members.len(), 1);
+    assert_eq!(joined.leader, newcomer);
+    assert_eq!(world.heartbeat(&stable.member_id, stable.generation), ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn a_member_that_never_syncs_is_removed_when_the_round_s_time_is_up() {
+    let mut world = World::new(Duration::from_secs(3));
+    let (_, first) = world.enter();
+    let (_, second) = world.enter();
+    world.pass(Duration::from_secs(4));
+    let (first, second) = (world.joined(first), world.joined(second));
+    let (leader, follower) =
+        if first.members.is_empty() { (second, first) } else { (first, second) };
+    let waiting = world.sync(&follower);
+    for _ in 0..7 {
+        // The leader lives, and never assigns.
+        world.heartbeat(&leader.member_id, leader.generation);
+        world.pass(SESSION - Duration::from_secs(1));
+    }
+    assert_eq!(world.synced(waiting), Err(ErrorCode::RebalanceInProgress));
+    assert_eq!(world.heartbeat(&leader.member_id, leader.generation), ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn a_static_member_that_restarts_keeps_its_assignment_and_fences_its_old_self() {
+    let mut world = World::new(Duration::ZERO);
+    let first = world.stable(1).remove(0);
+    let token = world.ask(Request::Join(join("", Some("i-1"))));
+    let again = world.join(&first.member_id);
+    let (leader, old) = (world.joined(again), world.joined(token));
+    world.sync(&leader);
+    let held = world.sync(&old);
+    let assignment = world.synced(held).unwrap();
+    let token = world.ask(Request::Join(join("", Some("i-1"))));
+    let new = world.joined(token);
+    assert_eq!((new.error, new.generation), (ErrorCode::None, old.generation));
+    assert_ne!(new.member_id, old.member_id);
+    let mut fenced = member(&old.member_id, old.generation.0);
+    fenced.instance_id = Some("i-1".into());
+    let token = world.ask(Request::Heartbeat(fenced));
+    assert_eq!(world.answers[&token], Reply::Heartbeat(ErrorCode::FencedInstanceId));
+    let held = world.sync(&new);
+    assert_eq!(world.synced(held).unwrap(), assignment);
+}
+
+#[test]
+fn members_that_share_no_protocol_cannot_be_in_one_group() {
+    let mut world = World::new(Duration::ZERO);
+    world.stable(1);
+    let other = Join { protocols: vec![("sticky".into(), Bytes::new())], ..join("", None) };
+    let token = world.ask(Request::Join(other));
+    assert_eq!(world.joined(token).error, ErrorCode::InconsistentGroupProtocol);
+    let other = Join { protocol_type: "connect".into(), ..join("", None) };
+    let token = world.ask(Request::Join(other));
+    assert_eq!(world.joined(token).error, ErrorCode::InconsistentGroupProtocol);
+}
+
+#[test]
+fn who_may_commit_follows_from_the_generation() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(anonymous(), None, 1), ErrorCode::None);
+    assert_eq!(world.commit(member("ghost", 3), None, 2), ErrorCode::IllegalGeneration);
+    let stable = world.stable(1).remove(0);
+    assert_eq!(world.commit(anonymous(), None, 3), ErrorCode::UnknownMemberId);
+    let id = &stable.member_id;
+    let stale = member(id, stable.generation.0 - 1);
+    assert_eq!(world.commit(stale, None, 4), ErrorCode::IllegalGeneration);
+    assert_eq!(world.commit(member(id, stable.generation.0), None, 5), ErrorCode::None);
+    world.enter();
+    // The generation is raised when the round closes: until then the old one may commit.
+    assert_eq!(world.commit(member(id, stable.generation.0), None, 6), ErrorCode::None);
+    let again = world.join(id);
+    let joined = world.joined(again);
+    let early = world.commit(member(id, joined.generation.0), None, 7);
+    assert_eq!(early, ErrorCode::RebalanceInProgress);
+    assert_eq!(world.committed(false), Ok(Some(6)));
+}
+
+#[test]
+fn an_offset_in_a_transaction_is_unstable_until_its_marker() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(anonymous(), None, 1), ErrorCode::None);
+    assert_eq!(world.commit(anonymous(), Some(9), 5), ErrorCode::None);
+    assert_eq!(world.committed(false), Ok(Some(1)));
+    assert_eq!(world.committed(true), Err(ErrorCode::UnstableOffsetCommit));
+    let marker = EndTxnMarker {
+        producer_id: ProducerId(9),
+        producer_epoch: ProducerEpoch(1),
+        coordinator_epoch: CoordinatorEpoch(0),
+        commit: true,
+        transaction_version: 2,
+    };
+    world.shard.replay_marker(world.now, marker, Offset(99));
+    assert_eq!(world.committed(true), Ok(Some(5)));
+}
+
+#[test]
+fn the_next_coordinator_knows_the_group_and_its_offsets() {
+    let mut world = World::new(Duration::ZERO);
+    let stable = world.stable(1).remove(0);
+    let id = Arc::clone(&stable.member_id);
+    assert_eq!(world.commit(member(&id, stable.generation.0), None, 5), ErrorCode::None);
+    let mut next = World::new(Duration::ZERO);
+    next.shard = GroupShard::new(next_limits(&world), 8);
+    next.log = world.log;
+    next.load();
+    assert_eq!(next.heartbeat(&id, stable.generation), ErrorCode::None);
+    assert_eq!(next.committed(true), Ok(Some(5)));
+    // Who does not show up is given up after its session.
+    next.pass(SESSION + Duration::from_secs(1));
+    assert_eq!(next.heartbeat(&id, stable.generation), ErrorCode::UnknownMemberId);
+}
+
+fn next_limits(_: &World) -> Limits {
+    Limits {
+        join: JoinSettings { members_max: 100, initial_delay: Duration::ZERO },
+        session_timeout_min: Duration::from_secs(6),
+        session_timeout_max: Duration::from_secs(1800),
+        metadata_bytes_max: 16,
+        retention: Duration::from_secs(3600),
+        groups_max: 10,
+    }
+}
+
+#[test]
+fn an_assignment_that_could_not_be_written_is_not_handed_out() {
+    let mut world = World::new(Duration::ZERO);
+    let (_, token) = world.enter();
+    let joined = world.joined(token);
+    world.refusing = true;
+    let token = world.sync(&joined);
+    assert_eq!(world.synced(token), Err(ErrorCode::CoordinatorNotAvailable));
+    world.refusing = false;
+    let generation = joined.generation;
+    let told = world.heartbeat(&joined.member_id, generation);
+    assert_eq!(told, ErrorCode::RebalanceInProgress);
+}
+
+#[test]
+fn offsets_of_an_empty_group_expire_after_the_retention_and_not_before() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(anonymous(), None, 5), ErrorCode::None);
+    world.pass(Duration::from_secs(3000));
+    assert_eq!(world.committed(true), Ok(Some(5)));
+    world.pass(Duration::from_secs(2000));
+    assert_eq!(world.committed(true), Ok(None));
+}
+
+#[test]
+fn a_group_with_members_cannot_be_deleted_and_an_empty_one_can() {
+    let mut world = World::new(Duration::ZERO);
+    let stable = world.stable(1).remove(0);
+    let token = world.ask(Request::Delete("g".into()));
+    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::NonEmptyGroup));
+    let members = vec![(Arc::clone(&stable.member_id), None)];
+    let token = world.ask(Request::Leave(Leave { group: "g".into(), members }));
+    assert_eq!(world.answers[&token], Reply::Left(vec![ErrorCode::None]));
+    let token = world.ask(Request::Delete("g".into()));
+    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::None));
+    let token = world.ask(Request::Delete("g".into()));
+    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::GroupIdNotFound));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever members do, everybody who asks is answered in the end, and those of one generation
+    /// agree on its leader.
+    #[test]
+    fn every_question_is_answered_and_a_generation_has_one_leader(
+        steps in proptest::collection::vec((0_u8..8, 0_usize..5, 0_u64..20), 1..80),
+    ) {
+        let mut world = World::new(Duration::from_secs(1));
+        let mut ids: Vec<Arc<str>> = Vec::new();
+        let mut asked: BTreeSet<Token> = BTreeSet::new();
+        let mut generations: BTreeMap<Arc<str>, GenerationId> = BTreeMap::new();
+        for (what, who, time) in steps {
+            let id = ids.get(who).cloned().unwrap_or_default();
+            let generation = generations.get(&id).copied().unwrap_or(GenerationId(-1));
+            let token = match what {
+                0 | 1 => world.join(&id),
+                2 => world.ask(Request::Join(join("", Some(["i", "j"][who % 2])))),
+                3 | 4 => {
+                    let joined = Joined { member_id: id, generation, ..Joined::default() };
+                    world.sync(&joined)
+                }
+                5 => world.ask(Request::Heartbeat(member(&id, generation.0))),
+                6 => {
+                    let members = vec![(id, None)];
+                    world.ask(Request::Leave(Leave { group: "g".into(), members }))
+                }
+                _ => {
+                    world.pass(Duration::from_secs(time));
+                    continue;
+                }
+            };
+            asked.insert(token);
+            for reply in world.answers.values() {
+                if let Reply::Joined(joined) = reply {
+                    if !joined.member_id.is_empty() && !ids.contains(&joined.member_id) {
+                        ids.push(Arc::clone(&joined.member_id));
+                    }
+                    if joined.error.is_ok() {
+                        generations.insert(Arc::clone(&joined.member_id), joined.generation);
+                    }
+                }
+            }
+        }
+        world.pass(Duration::from_secs(600));
+        let silent: Vec<_> = asked.iter().filter(|it| !world.answers.contains_key(it)).collect();
+        prop_assert!(silent.is_empty(), "not answered: {silent:?}");
+        let mut leaders: BTreeMap<GenerationId, BTreeSet<Arc<str>>> = BTreeMap::new();
+        for reply in world.answers.values() {
+            if let Reply::Joined(joined) = reply
+                && joined.error.is_ok()
+                && !joined.members.is_empty()
+            {
+                leaders.entry(joined.generation).or_default().insert(Arc::clone(&joined.leader));
+            }
+        }
+        // A static leader that was replaced within its generation is known by both its ids.
+        prop_assert!(leaders.values().all(|it| it.len() <= 2), "{leaders:?}");
+    }
+}

@@ -1,0 +1,333 @@
+//! Starting and stopping a broker: the only place where rooms are wired together.
+//!
+//! A broker starts from the disk upward and listens last, so that whoever reaches it finds it
+//! whole; it stops in the reverse order, and leaves the mark of a clean shutdown only when every
+//! log is closed. All that comes from outside (disk, network, time, chance) is handed in: the same
+//! code runs in production, embedded without a socket, and in a simulation. Shell.
+
+mod coordinators;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::net::Endpoint;
+use protocol::ids::{BrokerEpoch, BrokerId, Offset, TopicId};
+use protocol::rng::Rng;
+use protocol::time::Clock;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::api::Api;
+use crate::config::{self, BrokerConfig};
+use crate::controller::{self, ControllerError, ControllerHandle, Registration};
+use crate::disk::{Disk, RealDisk, read_file};
+use crate::limits::QUORUM_FEED_MAX;
+use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
+use crate::metadata::{self, Image, MetadataHandle};
+use crate::net::Listener;
+use crate::net::server::{Limits, Server};
+use crate::net::tcp::TcpListener;
+use crate::partition::Partitions;
+use crate::quorum::{self, QuorumConfig, QuorumHandle};
+use coordinators::Coordinators;
+
+/// The directory of the quorum's files, in the directory of all data.
+const QUORUM_DIR: &str = "quorum";
+
+/// The file that says whose the directory of all data is.
+const META_FILE: &str = "meta.properties";
+/// 64 KiB: more than it ever holds.
+const META_BYTES_MAX: u64 = 64 << 10;
+
+/// How long connections may take to finish what they have begun when the broker stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long requests may go on waiting for records when the broker stops.
+const WAITING_MAX: Duration = Duration::from_millis(200);
+
+/// What a broker is given of the world.
+pub struct Outside {
+    /// Where data is kept.
+    pub disk: Arc<dyn Disk>,
+    /// Where connections come from; `None`: TCP, as the settings say.
+    pub listeners: Option<Vec<Box<dyn Listener>>>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// Where the log's writer runs.
+    pub writer: Mode,
+    /// What this machine is called: told to clients where a listener has no host of its own.
+    pub hostname: String,
+}
+
+impl Outside {
+    /// The real world: files, TCP, the machine's clock, a seed that no one knows.
+    #[must_use]
+    pub fn real() -> Self {
+        Self {
+            disk: Arc::new(RealDisk),
+            listeners: None,
+            clock: client::time::real_clock(),
+            seed: RandomState::new().hash_one(std::process::id()),
+            writer: Mode::Thread,
+            hostname: hostname(),
+        }
+    }
+
+    /// The real world but for the network: connections come from `listeners` alone.
+    #[must_use]
+    pub fn embedded(listeners: Vec<Box<dyn Listener>>) -> Self {
+        Self { listeners: Some(listeners), ..Self::real() }
+    }
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").field("disk", &self.disk).field("seed", &self.seed).finish()
+    }
+}
+
+fn hostname() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = read.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// Why a broker does not start. Nothing is running then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen where it should.
+    #[error("cannot listen on {endpoint}")]
+    Listen {
+        /// Where.
+        endpoint: config::Endpoint,
+        /// What the network said.
+        source: io::Error,
+    },
+    /// The directory of data cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file that says whose the directory is cannot be read.
+    #[error("{}: cannot be read", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// The metadata cannot be had.
+    #[error(transparent)]
+    Quorum(#[from] quorum::StartError),
+    /// The broker could not be registered.
+    #[error("the broker could not be registered")]
+    Register(#[from] ControllerError),
+}
+
+/// A broker of the log.
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// Starts a broker; clients can connect when this returns. To be called within a runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: BrokerConfig, outside: Outside) -> Result<BrokerHandle, StartError> {
+        let Outside { disk, listeners, clock, seed, writer, hostname } = outside;
+        let config = Arc::new(config);
+        let mut rng = Rng::new(seed);
+        // Bound before anything else, so that a port that is taken costs nothing; not accepted
+        // from before everything else is there.
+        let listeners = match listeners {
+            Some(listeners) => listeners,
+            None => bind(&config).await?,
+        };
+        let bound: Vec<_> = listeners.iter().map(|listener| bound(&**listener)).collect();
+        let path = config.data_dir();
+        let cluster_id = match &config.cluster_id {
+            Some(id) => id.clone(),
+            None => stored_cluster_id(&*disk, &path)?
+                .unwrap_or_else(|| TopicId(rng.next_id()).to_string()),
+        };
+        let identity = Identity {
+            cluster_id: cluster_id.clone(),
+            node_id: BrokerId(config.node_id),
+            directory_id: rng.next_id(),
+        };
+        let dir_config = DirConfig { path, identity, mode: writer };
+        let Started { handle: dir, found } = DirHandle::start(disk.clone(), dir_config)?;
+        if found.shutdown == Shutdown::Unclean && !found.partitions.is_empty() {
+            info!("the last shutdown was not clean: logs are recovered as they are opened");
+        }
+        let rooms = Rooms::start(&config, disk, &cluster_id, &mut rng).await?;
+        // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
+        let is_new = rooms.metadata.image().end == Offset::ZERO;
+        let registration = Registration {
+            id: BrokerId(config.node_id),
+            incarnation_id: TopicId(rng.next_id()),
+            endpoints: config.advertised(&bound, &hostname),
+            rack: None,
+        };
+        let epoch = rooms.controller.register_broker(registration).await?;
+        let metadata = rooms.metadata.clone();
+        let partitions = Partitions::start(config.clone(), metadata, dir.clone(), clock.clone());
+        let partitions = partitions.await;
+        if !is_new {
+            partitions.delete_strays(found.partitions).await;
+        }
+        let (coordination, coordinators) =
+            coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
+        let api = Api::new(
+            config.clone(),
+            rooms.metadata.clone(),
+            rooms.controller.clone(),
+            partitions.clone(),
+            coordination,
+            rng.fork(),
+        );
+        let endpoints = listeners.iter().map(|listener| listener.endpoint()).collect();
+        let server = Server::start(listeners, limits(&config), &api, &clock);
+        info!(node_id = config.node_id, "broker started");
+        Ok(BrokerHandle {
+            endpoints,
+            epoch,
+            server,
+            #[cfg(test)]
+            api,
+            _coordinators: coordinators,
+            partitions,
+            rooms,
+            dir,
+        })
+    }
+}
+
+/// The rooms of metadata, wired together.
+#[derive(Debug)]
+struct Rooms {
+    metadata: MetadataHandle,
+    quorum: QuorumHandle,
+    controller: ControllerHandle,
+}
+
+impl Rooms {
+    async fn start(
+        config: &Arc<BrokerConfig>,
+        disk: Arc<dyn Disk>,
+        cluster_id: &str,
+        rng: &mut Rng,
+    ) -> Result<Self, StartError> {
+        let (feed, fed) = mpsc::channel(QUORUM_FEED_MAX);
+        let metadata = metadata::start(Image::empty(cluster_id), fed);
+        let quorum = QuorumConfig {
+            node_id: BrokerId(config.node_id),
+            dir: config.data_dir().join(QUORUM_DIR),
+            seed: rng.next_u64(),
+        };
+        let quorum = quorum::start(quorum, disk, feed).await?;
+        let controller =
+            controller::start(config.clone(), rng.next_u64(), quorum.clone(), metadata.clone());
+        Ok(Self { metadata, quorum, controller })
+    }
+}
+
+/// A broker that runs. Dropping it ends it as a crash would; see [`BrokerHandle::shutdown`].
+#[derive(Debug)]
+pub struct BrokerHandle {
+    endpoints: Vec<Endpoint>,
+    epoch: BrokerEpoch,
+    server: Server,
+    #[cfg(test)]
+    api: Api,
+    _coordinators: Coordinators,
+    partitions: Partitions,
+    rooms: Rooms,
+    dir: DirHandle,
+}
+
+impl BrokerHandle {
+    /// Where it listens, with the ports that it really has, in the order of its listeners.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The APIs, for tests of what connections cannot see.
+    #[cfg(test)]
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The controller, for tests that need topics.
+    #[cfg(test)]
+    pub(crate) fn controller(&self) -> &ControllerHandle {
+        &self.rooms.controller
+    }
+
+    /// Resolves when the broker cannot go on: its disk has failed. Shut it down then.
+    pub async fn closed(&self) {
+        let mut health = self.dir.health();
+        // The directory's writer may also have ended.
+        let _ = health.wait_for(Option::is_some).await;
+    }
+
+    /// Ends the broker in good order: connections finish what they have begun, logs are closed,
+    /// and what was written is marked as complete.
+    ///
+    /// # Errors
+    /// When not all could be made durable. The broker has ended nevertheless.
+    pub async fn shutdown(self) -> Result<(), LogError> {
+        let Self { server, partitions, rooms, dir, epoch, .. } = self;
+        let stop = async {
+            // Requests that wait for records are answered when their partitions stop.
+            tokio::time::sleep(WAITING_MAX).await;
+            partitions.stop().await;
+        };
+        tokio::join!(server.drain(DRAIN_MAX), stop);
+        rooms.quorum.shutdown().await;
+        dir.shutdown(Some(epoch)).await?;
+        info!("broker stopped");
+        Ok(())
+    }
+}
+
+async fn bind(config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartError> {
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+    for endpoint in config.listen_on() {
+        let bound = TcpListener::bind(&endpoint.listener, &endpoint.host, endpoint.port).await;
+        listeners.push(Box::new(bound.map_err(|source| StartError::Listen { endpoint, source })?));
+    }
+    Ok(listeners)
+}
+
+/// A listener as the settings name it, with the port that it really has.
+fn bound(listener: &dyn Listener) -> config::Endpoint {
+    let Endpoint { host, port } = listener.endpoint();
+    config::Endpoint { listener: listener.name().to_owned(), host: host.to_string(), port }
+}
+
+fn limits(config: &BrokerConfig) -> Limits {
+    let count = |setting: u32| usize::try_from(setting).unwrap_or(usize::MAX);
+    Limits {
+        connections_max: count(config.max_connections),
+        request_bytes_max: count(config.socket_request_max_bytes),
+        idle_max: config.connections_max_idle,
+    }
+}
+
+/// The id of the cluster that the directory at `path` belongs to. `None`: it is new.
+fn stored_cluster_id(disk: &dyn Disk, path: &Path) -> Result<Option<String>, StartError> {
+    let path = path.join(META_FILE);
+    let text = match read_file(disk, &path, META_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StartError::File { path, source }),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let id = text.lines().find_map(|line| line.strip_prefix("cluster.id="));
+    Ok(id.map(|id| id.trim().to_owned()))
+}

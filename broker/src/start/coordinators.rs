@@ -1,0 +1,167 @@
+//! Wires the coordinators to the rooms that they need: partitions for their logs and for markers,
+//! the controller for topics and producer ids. Shell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use protocol::error_code::ErrorCode;
+use protocol::ids::{BrokerEpoch, BrokerId, TopicPartition};
+use protocol::rng::Rng;
+use protocol::time::Clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Rooms;
+use crate::api::Coordination;
+use crate::api::find_coordinator::Ensure;
+use crate::api::producer_id::{Allocate, ProducerIds};
+use crate::config::BrokerConfig;
+use crate::controller::ControllerHandle;
+use crate::coordinator::Coordinator;
+use crate::group::member::JoinSettings;
+use crate::group::{self, GroupShard, Groups};
+use crate::limits::{SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX};
+use crate::partition::{EndTxnMarker, Partitions};
+use crate::txn::shell::{MarkerSink, send_markers};
+use crate::txn::{self, TxnShard};
+
+/// How long a request waits for an internal topic to be created.
+const ENSURE_MAX: Duration = Duration::from_secs(10);
+
+/// What runs for the coordinators. Ends with this.
+#[derive(Debug)]
+pub(super) struct Coordinators {
+    markers: JoinHandle<()>,
+}
+
+impl Drop for Coordinators {
+    fn drop(&mut self) {
+        self.markers.abort();
+    }
+}
+
+pub(super) fn start(
+    config: &Arc<BrokerConfig>,
+    rooms: &Rooms,
+    partitions: &Partitions,
+    clock: &Clock,
+    epoch: BrokerEpoch,
+    rng: &mut Rng,
+) -> (Coordination, Coordinators) {
+    let me = BrokerId(config.node_id);
+    let groups = groups(config, rooms, partitions, clock, rng);
+    // Decisions wait here for a slot; as many again wait in their shards.
+    let (decisions, decided) = mpsc::channel(TXN_MARKERS_IN_FLIGHT_MAX);
+    let limits = txn::Limits {
+        timeout_max: config.transaction_max_timeout,
+        expiration: config.transactional_id_expiration,
+        ids_max: SHARD_TXNS_MAX,
+    };
+    let txns = Coordinator::new(
+        txn::TOPIC,
+        me,
+        rooms.metadata.clone(),
+        partitions.clone(),
+        clock.clone(),
+        decisions,
+        move |_, coordinator_epoch| TxnShard::new(limits, coordinator_epoch),
+    );
+    let markers = marker_sink(groups.clone(), partitions.clone());
+    let sending = tokio::spawn(send_markers(decided, markers.clone(), txns.clone()));
+    // What the last run of this broker left decided or open must not wait for a client to ask.
+    txns.load_all();
+    let coordination = Coordination {
+        groups,
+        txns,
+        ids: ProducerIds::new(allocate(rooms.controller.clone(), me, epoch)),
+        ensure: ensure(rooms),
+        markers,
+    };
+    (coordination, Coordinators { markers: sending })
+}
+
+fn groups(
+    config: &Arc<BrokerConfig>,
+    rooms: &Rooms,
+    partitions: &Partitions,
+    clock: &Clock,
+    rng: &mut Rng,
+) -> Groups {
+    let bound = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let limits = group::Limits {
+        join: JoinSettings {
+            members_max: bound(config.group_max_size),
+            initial_delay: config.group_initial_rebalance_delay,
+        },
+        session_timeout_min: config.group_min_session_timeout,
+        session_timeout_max: config.group_max_session_timeout,
+        metadata_bytes_max: bound(config.offset_metadata_max_bytes),
+        retention: config.offsets_retention,
+        groups_max: SHARD_GROUPS_MAX,
+    };
+    // Groups have no effects: nothing is ever sent there.
+    let (effects, _) = mpsc::channel(1);
+    let seed = rng.next_u64();
+    Coordinator::new(
+        group::TOPIC,
+        BrokerId(config.node_id),
+        rooms.metadata.clone(),
+        partitions.clone(),
+        clock.clone(),
+        effects,
+        move |index, epoch| {
+            // Another leadership must not give the same member ids again.
+            let of_shard =
+                u64::from(index.0.unsigned_abs()) << 32 | u64::from(epoch.0.unsigned_abs());
+            GroupShard::new(limits, seed ^ of_shard)
+        },
+    )
+}
+
+/// Markers for offsets go through their group's shard, the others straight to their partition.
+fn marker_sink(groups: Groups, partitions: Partitions) -> MarkerSink {
+    Arc::new(move |at: TopicPartition, marker: EndTxnMarker| {
+        let (groups, partitions) = (groups.clone(), partitions.clone());
+        async move {
+            if &*at.topic == group::TOPIC {
+                return groups.write_marker(at.partition, marker).await;
+            }
+            let handle = partitions.get(&at.topic, at.partition).map_err(|error| error.code())?;
+            handle.write_marker(marker).await.map(|_| ()).map_err(|error| error.code())
+        }
+        .boxed()
+    })
+}
+
+fn allocate(controller: ControllerHandle, me: BrokerId, epoch: BrokerEpoch) -> Allocate {
+    Arc::new(move || {
+        let controller = controller.clone();
+        async move {
+            let block = controller.allocate_producer_ids(me, epoch).await;
+            let block = block.map_err(|error| error.code())?;
+            let block = block.map_err(|error| error.code())?;
+            Ok(block.start.0..block.end.0)
+        }
+        .boxed()
+    })
+}
+
+fn ensure(rooms: &Rooms) -> Ensure {
+    let (controller, metadata) = (rooms.controller.clone(), rooms.metadata.clone());
+    Arc::new(move |topic: &'static str| {
+        let (controller, metadata) = (controller.clone(), metadata.clone());
+        async move {
+            let ensured = controller.ensure_topics(vec![topic.to_owned()], ENSURE_MAX).await;
+            let ensured = ensured.map_err(|error| error.code())?;
+            for result in ensured {
+                result.map_err(|error| {
+                    tracing::warn!(topic, %error, "internal topic not created");
+                    ErrorCode::CoordinatorNotAvailable
+                })?;
+            }
+            Ok(metadata.image())
+        }
+        .boxed()
+    })
+}

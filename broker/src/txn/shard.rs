@@ -1,0 +1,274 @@
+//! The transactional ids of one partition of `__transaction_state`.
+//!
+//! Every decision of [`super::state`] becomes a record; the map changes by replay alone. A decision
+//! whose record is committed releases the effect that sends its markers; so does loading, for
+//! decisions that the last coordinator left without them. Open transactions that outlive their
+//! timeout are aborted. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{CoordinatorEpoch, Offset};
+use protocol::time::{Now, Timestamp};
+
+use super::state::{self, Decision, Status, Txn};
+use super::{Decided, Init, Producer, Reply, Request, record};
+use crate::coordinator::{Logged, Outcome, Records, Release, Shard, Token};
+use crate::partition::EndTxnMarker;
+
+/// How often ids that nobody used for long are looked for: Kafka's
+/// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What bounds transactions, from the broker's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `transaction.max.timeout.ms`.
+    pub timeout_max: Duration,
+    /// `transactional.id.expiration.ms`.
+    pub expiration: Duration,
+    /// Transactional ids in one shard; the next new one is refused as retriable.
+    pub ids_max: usize,
+}
+
+/// The transactional ids of one partition.
+#[derive(Debug)]
+pub struct TxnShard {
+    limits: Limits,
+    coordinator_epoch: CoordinatorEpoch,
+    txns: BTreeMap<Arc<str>, Txn>,
+    /// When open transactions time out, on the monotonic clock.
+    deadlines: BTreeMap<Arc<str>, Duration>,
+    expiry_at: Duration,
+}
+
+impl TxnShard {
+    /// An empty shard, about to be loaded.
+    #[must_use]
+    pub fn new(limits: Limits, coordinator_epoch: CoordinatorEpoch) -> Self {
+        Self {
+            limits,
+            coordinator_epoch,
+            txns: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            expiry_at: Duration::ZERO,
+        }
+    }
+
+    fn init(&self, now: Now, token: Token, init: &Init) -> Outcome<Self> {
+        let refuse = |code| Outcome::reply(token, Reply::Initialised(Err(code)));
+        if init.id.is_empty() {
+            return refuse(ErrorCode::InvalidRequest);
+        }
+        if init.timeout.is_zero() || self.limits.timeout_max < init.timeout {
+            return refuse(ErrorCode::InvalidTransactionTimeout);
+        }
+        let known = self.txns.get(&init.id);
+        if known.is_none() && self.limits.ids_max <= self.txns.len() {
+            return refuse(ErrorCode::CoordinatorNotAvailable);
+        }
+        match state::init(known, init, now.wall) {
+            Ok(decision) => self.carry_out(&init.id, decision, token, Reply::Initialised),
+            Err(code) => refuse(code),
+        }
+    }
+
+    /// The records and replies of a decision.
+    fn carry_out(
+        &self,
+        id: &Arc<str>,
+        decision: Decision,
+        token: Token,
+        reply: impl Fn(Result<Producer, ErrorCode>) -> Reply,
+    ) -> Outcome<Self> {
+        match decision {
+            Decision::Stands(producer) => Outcome::reply(token, reply(Ok(producer))),
+            Decision::Becomes(txn, producer) => {
+                let mut outcome = self.becomes(id, &txn);
+                outcome.releases.insert(0, Release::Reply(token, reply(Ok(producer))));
+                outcome
+            }
+            Decision::EndsFirst(txn) => {
+                let mut outcome = self.becomes(id, &txn);
+                let come_again = reply(Err(ErrorCode::ConcurrentTransactions));
+                outcome.releases.insert(0, Release::Reply(token, come_again));
+                outcome
+            }
+        }
+    }
+
+    /// The record of a state, and the markers that it owes once committed.
+    fn becomes(&self, id: &Arc<str>, txn: &Txn) -> Outcome<Self> {
+        let entries = vec![record::write(id, Some(txn))];
+        let owed = self.owed(id, txn).map(Release::Effect);
+        Outcome {
+            records: Some(Records { entries, producer: None }),
+            releases: owed.into_iter().collect(),
+        }
+    }
+
+    fn owed(&self, id: &Arc<str>, txn: &Txn) -> Option<Decided> {
+        txn.status.is_prepared().then(|| Decided {
+            id: Arc::clone(id),
+            producer: txn.producer,
+            commit: txn.status == Status::PrepareCommit,
+            version: txn.version,
+            coordinator_epoch: self.coordinator_epoch,
+            partitions: txn.partitions.clone(),
+        })
+    }
+
+    fn markers_written(&self, now: Now, token: Token, decided: &Decided) -> Outcome<Self> {
+        let txn = self.txns.get(&decided.id);
+        let is_this = txn.is_some_and(|it| self.owed(&decided.id, it).as_ref() == Some(decided));
+        let next = txn.filter(|_| is_this).and_then(|it| it.completed(now.wall));
+        // A decision that is not owed any more was completed already: nothing to note.
+        let Some(next) = next else { return Outcome::reply(token, Reply::Noted(Ok(()))) };
+        let mut outcome = self.becomes(&decided.id, &next);
+        outcome.releases.push(Release::Reply(token, Reply::Noted(Ok(()))));
+        outcome
+    }
+
+    fn take_in(&mut self, now: Now, id: Arc<str>, txn: Option<Txn>) {
+        let Some(txn) = txn else {
+            self.txns.remove(&id);
+            self.deadlines.remove(&id);
+            return;
+        };
+        if txn.status == Status::Ongoing {
+            let deadline = || now.monotonic + remaining(&txn, now.wall);
+            self.deadlines.entry(Arc::clone(&id)).or_insert_with(deadline);
+        } else {
+            self.deadlines.remove(&id);
+        }
+        self.txns.insert(id, txn);
+    }
+
+    fn expire(&self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
+        let expiration = i64::try_from(self.limits.expiration.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp(now.wall.0.saturating_sub(expiration));
+        let rests = |txn: &Txn| {
+            txn.status != Status::Ongoing && !txn.status.is_prepared() && txn.updated < before
+        };
+        let old = self.txns.iter().filter(|(_, txn)| rests(txn));
+        let entries: Vec<_> = old.map(|(id, _)| record::write(id, None)).collect();
+        if !entries.is_empty() {
+            let records = Some(Records { entries, producer: None });
+            outcomes.push(Outcome { records, releases: Vec::new() });
+        }
+    }
+}
+
+/// How much of its time an open transaction has left.
+fn remaining(txn: &Txn, now: Timestamp) -> Duration {
+    let passed = u64::try_from(now.0.saturating_sub(txn.started.0)).unwrap_or(0);
+    txn.timeout.saturating_sub(Duration::from_millis(passed))
+}
+
+impl Shard for TxnShard {
+    type Request = Request;
+    type Reply = Reply;
+    type Effect = Decided;
+
+    fn handle(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: Request,
+        outcomes: &mut Vec<Outcome<Self>>,
+    ) {
+        let outcome = match request {
+            Request::Init(init) => self.init(now, token, &init),
+            Request::Add(add) => match state::add(self.txns.get(&add.id), &add, now.wall) {
+                Ok(decision) => {
+                    let added = |it: Result<Producer, ErrorCode>| Reply::Added(it.map(|_| ()));
+                    self.carry_out(&add.id, decision, token, added)
+                }
+                Err(code) => Outcome::reply(token, Reply::Added(Err(code))),
+            },
+            Request::Verify(asked) => {
+                let verified = state::verify(self.txns.get(&asked.id), &asked);
+                let all = |code| vec![code; asked.partitions.len()];
+                Outcome::reply(token, Reply::Verified(verified.unwrap_or_else(all)))
+            }
+            Request::End(end) => match state::end(self.txns.get(&end.id), &end, now.wall) {
+                Ok(decision) => self.carry_out(&end.id, decision, token, Reply::Ended),
+                Err(code) => Outcome::reply(token, Reply::Ended(Err(code))),
+            },
+            Request::MarkersWritten(decided) => self.markers_written(now, token, &decided),
+        };
+        outcomes.push(outcome);
+    }
+
+    fn replay(&mut self, now: Now, logged: &Logged) {
+        match record::read(&logged.entry) {
+            Ok((id, txn)) => self.take_in(now, id, txn),
+            Err(reason) => {
+                tracing::warn!(offset = logged.offset.0, reason, "transaction record skipped");
+            }
+        }
+    }
+
+    fn replay_marker(&mut self, _: Now, _: EndTxnMarker, _: Offset) {
+        // Nobody writes to this log inside a transaction.
+    }
+
+    fn loaded(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
+        self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+        let owed = self.txns.iter().filter_map(|(id, txn)| self.owed(id, txn));
+        let releases: Vec<_> = owed.map(Release::Effect).collect();
+        outcomes.push(Outcome { records: None, releases });
+    }
+
+    fn tick(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
+        let due = self.deadlines.iter().filter(|(_, at)| **at <= now.monotonic);
+        for (id, _) in due {
+            let txn = self.txns.get(id).expect("a deadline is that of an open transaction");
+            tracing::info!(transactional_id = %id, "transaction timed out");
+            outcomes.push(self.becomes(id, &txn.fenced(now.wall)));
+        }
+        if self.expiry_at <= now.monotonic {
+            self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+            self.expire(now, outcomes);
+        }
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        self.deadlines.values().copied().chain([self.expiry_at]).min()
+    }
+
+    fn refused(
+        &mut self,
+        now: Now,
+        error: ErrorCode,
+        releases: Vec<Release<Self>>,
+    ) -> Vec<Release<Self>> {
+        // The timeouts that were due are tried again, but not at once: the log is not well.
+        for at in self.deadlines.values_mut().filter(|at| **at <= now.monotonic) {
+            *at = now.monotonic + Duration::from_secs(1);
+        }
+        let refuse = |reply| match reply {
+            Reply::Initialised(_) => Reply::Initialised(Err(error)),
+            Reply::Added(_) => Reply::Added(Err(error)),
+            Reply::Verified(codes) => Reply::Verified(vec![error; codes.len()]),
+            Reply::Ended(_) => Reply::Ended(Err(error)),
+            Reply::Noted(_) => Reply::Noted(Err(error)),
+        };
+        let keep = |release| match release {
+            Release::Reply(token, reply) => Some(Release::Reply(token, refuse(reply))),
+            // The decision is not in the log: its markers must not go out.
+            Release::Effect(_) => None,
+        };
+        releases.into_iter().filter_map(keep).collect()
+    }
+
+    #[cfg(any(test, feature = "check"))]
+    fn check(&self) {
+        self.txns.values().for_each(Txn::check);
+        for (id, txn) in &self.txns {
+            assert_eq!(txn.status == Status::Ongoing, self.deadlines.contains_key(id));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Sends the markers of decided transactions, for as long as it takes.
+//!
+//! Each decision is a task: it writes the marker to every partition, again and again where a
+//! partition is not led or not well, and then tells the coordinator. A deleted topic needs no
+//! marker; a coordinator that was fenced stops, as its successor has loaded the decision. Bounded:
+//! further decisions wait. Shell.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use protocol::error_code::ErrorCode;
+use protocol::ids::TopicPartition;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Decided, Reply, Request, TxnShard};
+use crate::coordinator::{Coordinator, Unavailable};
+use crate::limits::TXN_MARKERS_IN_FLIGHT_MAX;
+use crate::partition::EndTxnMarker;
+
+/// How long to wait before a partition is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Writes one marker into one partition, wherever it is led; answers once it is committed.
+pub type MarkerSink = Arc<
+    dyn Fn(TopicPartition, EndTxnMarker) -> BoxFuture<'static, Result<(), ErrorCode>> + Send + Sync,
+>;
+
+/// Carries out decisions until no coordinator is left to make any.
+pub async fn send_markers(
+    mut decisions: mpsc::Receiver<Decided>,
+    sink: MarkerSink,
+    coordinator: Coordinator<TxnShard>,
+) {
+    // They end with this future: a broker that stopped writes no more.
+    let mut tasks = JoinSet::new();
+    while let Some(decided) = decisions.recv().await {
+        while TXN_MARKERS_IN_FLIGHT_MAX <= tasks.len() {
+            tasks.join_next().await;
+        }
+        while tasks.try_join_next().is_some() {}
+        let (sink, coordinator) = (Arc::clone(&sink), coordinator.clone());
+        tasks.spawn(async move {
+            if write_everywhere(&sink, &decided).await {
+                tell(&coordinator, decided).await;
+            }
+        });
+    }
+}
+
+/// True once every partition has its marker; false when we are no longer the one to decide.
+async fn write_everywhere(sink: &MarkerSink, decided: &Decided) -> bool {
+    let marker = EndTxnMarker {
+        producer_id: decided.producer.id,
+        producer_epoch: decided.producer.epoch,
+        coordinator_epoch: decided.coordinator_epoch,
+        commit: decided.commit,
+        transaction_version: decided.version.to_wire(),
+    };
+    let mut owed = decided.partitions.clone();
+    loop {
+        let tries = owed.iter().map(|at| async { (at.clone(), sink(at.clone(), marker).await) });
+        let mut left = BTreeSet::new();
+        for (at, written) in join_all(tries).await {
+            match written {
+                // Also where the topic is gone: nobody will read there again.
+                Ok(()) | Err(ErrorCode::UnknownTopicOrPartition) => {}
+                Err(
+                    code @ (ErrorCode::TransactionCoordinatorFenced
+                    | ErrorCode::InvalidProducerEpoch),
+                ) => {
+                    tracing::info!(transactional_id = %decided.id, partition = %at, %code,
+                        "a newer coordinator has decided");
+                    return false;
+                }
+                Err(code) => {
+                    tracing::debug!(partition = %at, %code, "marker not written; trying again");
+                    left.insert(at);
+                }
+            }
+        }
+        if left.is_empty() {
+            return true;
+        }
+        owed = left;
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn tell(coordinator: &Coordinator<TxnShard>, decided: Decided) {
+    let id = Arc::clone(&decided.id);
+    loop {
+        let told = coordinator.call(&id, Request::MarkersWritten(decided.clone())).await;
+        match told {
+            Ok(Reply::Noted(Ok(()))) | Err(Unavailable::NotCoordinator { .. }) => return,
+            Ok(_) | Err(Unavailable::Loading { .. } | Unavailable::NotAvailable { .. }) => {
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}

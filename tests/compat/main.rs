@@ -1,0 +1,82 @@
+//! Foreign clients against our broker: what they send is what the world sends.
+//!
+//! kcat of Debian 12 (librdkafka 2.0.2, an old client), confluent-kafka (a new librdkafka),
+//! kafka-python and aiokafka. Each test has a broker of its own, in a process of its own.
+//!
+//! Shell.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use harness::process::{BrokerProcess, output, python};
+
+/// Rounds of groups that start with one member should not wait for more.
+const SETTINGS: [&str; 1] = ["group.initial.rebalance.delay.ms=0"];
+
+fn with_broker(run: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broker = BrokerProcess::start(dir.path(), &SETTINGS)?;
+    run(broker.endpoint())?;
+    broker.stop()
+}
+
+fn script(name: &str) -> anyhow::Result<()> {
+    with_broker(|endpoint| {
+        let path = format!("{}/python/{name}", env!("CARGO_MANIFEST_DIR"));
+        let said = output(Command::new(python()?).args([&path, endpoint]))?;
+        anyhow::ensure!(said.lines().last() == Some("ok"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn confluent_kafka_produces_consumes_in_groups_and_runs_transactions() -> anyhow::Result<()> {
+    script("confluent_client.py")
+}
+
+#[test]
+fn kafka_python_produces_consumes_in_groups_and_runs_transactions() -> anyhow::Result<()> {
+    script("kafka_python_client.py")
+}
+
+#[test]
+fn aiokafka_produces_consumes_in_groups_and_runs_transactions() -> anyhow::Result<()> {
+    script("aiokafka_client.py")
+}
+
+/// kcat with `input` on its standard input.
+fn kcat(endpoint: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+    use std::io::Write;
+    let mut command = Command::new("kcat");
+    command.args(["-b", endpoint, "-q"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("kcat")?;
+    child.stdin.take().context("its input is piped")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let complained = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "kcat {arguments:?}: {complained}");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[test]
+fn kcat_lists_produces_and_consumes_with_keys_headers_and_all_codecs() -> anyhow::Result<()> {
+    with_broker(|endpoint| {
+        let mut want = String::new();
+        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let lines: String = (0..100).map(|n| format!("{codec}-{n}:value {n}\n")).collect();
+            let header = format!("codec={codec}");
+            kcat(endpoint, &["-P", "-t", "kcat", "-K:", "-z", codec, "-H", &header], &lines)?;
+            want.extend((0..100).map(|n| format!("{codec}-{n}|value {n}|codec={codec}\n")));
+        }
+        let got =
+            kcat(endpoint, &["-C", "-t", "kcat", "-o", "beginning", "-e", "-f", "%k|%s|%h\n"], "")?;
+        anyhow::ensure!(got == want, "consumed {} of {} bytes", got.len(), want.len());
+        let listed = kcat(endpoint, &["-L", "-J"], "")?;
+        let listed: serde_json::Value = serde_json::from_str(&listed)?;
+        let topics = listed["topics"].as_array().context("topics")?;
+        let topic = topics.iter().find(|it| it["topic"] == "kcat").context("the topic")?;
+        anyhow::ensure!(topic["partitions"].as_array().is_some_and(|it| it.len() == 1), "{topic}");
+        anyhow::ensure!(topic["partitions"][0]["leader"] == listed["brokers"][0]["id"], "{topic}");
+        Ok(())
+    })
+}

@@ -1,5 +1,0 @@
-//! Promises across crates, kept in one process: one module per promise.
-//!
-//! Shell.
-
-mod client;
