@@ -1,6 +1,7 @@
 """kafka-python against a broker: usage: kafka_python_client.py HOST:PORT. Prints "ok" at the end."""
 
 import sys
+import threading
 import time
 import uuid
 
@@ -63,22 +64,39 @@ def group_of_two():
     settings = dict(group_id=group, session_timeout_ms=6000, heartbeat_interval_ms=500)
     seen = set()
 
-    def until(condition, *members):
+    class Member(threading.Thread):
+        """Polls in a thread of its own, as members of a group do."""
+
+        def __init__(self):
+            super().__init__(daemon=True)
+            self.client, self.owned, self.ends = consumer(name, **settings), 0, False
+            self.start()
+
+        def run(self):
+            while not self.ends:
+                for records in self.client.poll(timeout_ms=1000).values():
+                    seen.update(int(record.value) for record in records)
+                self.owned = len(self.client.assignment())
+            self.client.close()
+
+        def leave(self):
+            self.ends = True
+            self.join(DEADLINE)
+
+    def until(condition):
         end = time.monotonic() + DEADLINE
         while not condition():
-            assert time.monotonic() < end, ([m.assignment() for m in members], len(seen))
-            for member in members:
-                for records in member.poll(timeout_ms=100).values():
-                    seen.update(int(record.value) for record in records)
+            assert time.monotonic() < end, (first.owned, second and second.owned, len(seen))
+            time.sleep(0.05)
 
-    first = consumer(name, **settings)
-    until(lambda: len(first.assignment()) == 4, first)
-    second = consumer(name, **settings)
-    until(lambda: len(first.assignment()) == 2 and len(second.assignment()) == 2, first, second)
-    until(lambda: seen == set(range(200)), first, second)
-    first.close()
-    until(lambda: len(second.assignment()) == 4, second)
-    second.close()
+    first, second = Member(), None
+    until(lambda: first.owned == 4)
+    second = Member()
+    until(lambda: first.owned == 2 and second.owned == 2)
+    until(lambda: seen == set(range(200)))
+    first.leave()
+    until(lambda: second.owned == 4)
+    second.leave()
 
 
 def transactions():
