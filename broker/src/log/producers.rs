@@ -477,3 +477,226 @@ impl Producer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::ids::LeaderEpoch;
+    use protocol::record::Attributes;
+
+    const PRODUCER: ProducerId = ProducerId(7);
+
+    /// Epoch, first sequence, count of records; appended at `offset`.
+    fn batch(offset: i64, epoch: i16, sequence: i32, count: i32) -> BatchHeader {
+        BatchHeader {
+            base_offset: Offset(offset),
+            batch_length: 100,
+            leader_epoch: LeaderEpoch(0),
+            crc: 0,
+            attributes: Attributes::default(),
+            last_offset_delta: count - 1,
+            base_timestamp: Timestamp(offset),
+            max_timestamp: Timestamp(1000 + offset),
+            producer_id: PRODUCER,
+            producer_epoch: ProducerEpoch(epoch),
+            base_sequence: Sequence(sequence),
+            record_count: count,
+        }
+    }
+
+    fn transactional(header: BatchHeader) -> BatchHeader {
+        BatchHeader { attributes: header.attributes.with_transactional(true), ..header }
+    }
+
+    fn with(headers: &[BatchHeader]) -> Producers {
+        let mut producers = Producers::default();
+        for header in headers {
+            producers.apply(header);
+            producers.check_invariants();
+        }
+        producers
+    }
+
+    fn end(
+        producers: &mut Producers,
+        offset: i64,
+        epoch: i16,
+        is_abort: bool,
+    ) -> Option<AbortedTxn> {
+        let coordinator_epoch = CoordinatorEpoch(3);
+        let marker = if is_abort {
+            ControlRecord::Abort { coordinator_epoch }
+        } else {
+            ControlRecord::Commit { coordinator_epoch }
+        };
+        let aborted = producers.complete(&batch(offset, epoch, -1, 1), marker);
+        producers.check_invariants();
+        aborted
+    }
+
+    /// What a client is told that sends `sent` after `before` was appended.
+    fn check(before: &[BatchHeader], sent: BatchHeader, want: Result<Checked, ErrorCode>) {
+        let got = with(before).check(&sent, Origin::Client).map_err(|error| error.code());
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_batch_follows_the_last_sequence_of_its_epoch() {
+        let before = [batch(0, 1, 0, 5), batch(5, 1, 5, 2)];
+        check(&before, batch(9, 1, 7, 1), Ok(Checked::New));
+        check(&before, batch(9, 1, 8, 1), Err(ErrorCode::OutOfOrderSequenceNumber));
+        check(&before, batch(9, 1, 6, 1), Err(ErrorCode::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let before = [batch(0, 1, i32::MAX - 1, 2)];
+        check(&before, batch(2, 1, 0, 4), Ok(Checked::New));
+        let across = [batch(0, 1, i32::MAX, 3)];
+        check(&across, batch(3, 1, 2, 1), Ok(Checked::New));
+        let again = Checked::Duplicate { base_offset: Offset(0), timestamp: Timestamp(1000) };
+        check(&across, batch(3, 1, i32::MAX, 3), Ok(again));
+    }
+
+    #[test]
+    fn a_duplicate_of_the_last_five_is_answered_as_it_was_the_first_time() {
+        let before: Vec<BatchHeader> = (0..6).map(|n| batch(10 * i64::from(n), 1, n, 1)).collect();
+        let sent = |n: i32| batch(99, 1, n, 1);
+        for n in 1..6 {
+            let (base_offset, timestamp) =
+                (Offset(10 * i64::from(n)), Timestamp(1000 + 10 * i64::from(n)));
+            check(&before, sent(n), Ok(Checked::Duplicate { base_offset, timestamp }));
+        }
+        check(&before, sent(0), Err(ErrorCode::OutOfOrderSequenceNumber));
+        // The same beginning with another end is another batch.
+        check(&before, batch(99, 1, 5, 2), Err(ErrorCode::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn a_producer_that_nothing_is_known_of_may_begin_anywhere() {
+        check(&[], batch(0, 3, 1234, 1), Ok(Checked::New));
+    }
+
+    #[test]
+    fn a_new_epoch_begins_at_zero_and_fences_the_old() {
+        let before = [batch(0, 1, 0, 5)];
+        check(&before, batch(5, 2, 0, 1), Ok(Checked::New));
+        check(&before, batch(5, 2, 5, 1), Err(ErrorCode::OutOfOrderSequenceNumber));
+        check(&before, batch(5, 0, 5, 1), Err(ErrorCode::InvalidProducerEpoch));
+        let after = [batch(0, 1, 0, 5), batch(5, 2, 0, 1)];
+        // Not even a duplicate is one any more: the old incarnation must learn that it is fenced.
+        check(&after, batch(9, 1, 0, 5), Err(ErrorCode::InvalidProducerEpoch));
+    }
+
+    #[test]
+    fn coordinators_are_fenced_by_epoch_but_have_no_sequences_and_replicas_are_not_asked() {
+        let known = with(&[batch(0, 4, 0, 5)]);
+        let code = |header, origin| known.check(&header, origin).map_err(|error| error.code());
+        assert_eq!(code(batch(9, 4, -1, 1), Origin::Coordinator), Ok(Checked::New));
+        let fenced = Err(ErrorCode::InvalidProducerEpoch);
+        assert_eq!(code(batch(9, 3, -1, 1), Origin::Coordinator), fenced);
+        assert_eq!(code(batch(9, 3, 77, 1), Origin::Replication), Ok(Checked::New));
+    }
+
+    #[test]
+    fn within_an_open_transaction_only_transactional_batches_are_accepted() {
+        let before = [transactional(batch(0, 1, 0, 5))];
+        check(&before, transactional(batch(5, 1, 5, 1)), Ok(Checked::New));
+        check(&before, batch(5, 1, 5, 1), Err(ErrorCode::InvalidTxnState));
+    }
+
+    #[test]
+    fn the_oldest_undecided_or_unreplicated_transaction_bounds_what_is_stable() {
+        let other = |header| BatchHeader { producer_id: ProducerId(8), ..header };
+        let mut producers = with(&[
+            transactional(batch(10, 1, 0, 5)),
+            transactional(other(batch(15, 1, 0, 5))),
+            transactional(batch(20, 1, 5, 5)),
+        ]);
+        let stable = |producers: &Producers, high_watermark| {
+            producers.first_unstable(Offset(high_watermark)).map(|first| first.0)
+        };
+        assert_eq!(stable(&producers, 25), Some(10));
+        assert_eq!(end(&mut producers, 25, 2, false), None);
+        assert_eq!(stable(&producers, 25), Some(10), "the marker is not replicated");
+        assert_eq!(stable(&producers, 26), Some(15));
+        let marker = ControlRecord::Abort { coordinator_epoch: CoordinatorEpoch(1) };
+        let aborted = producers.complete(&other(batch(26, 2, -1, 1)), marker).unwrap();
+        assert_eq!((aborted.first_offset, aborted.last_offset), (Offset(15), Offset(26)));
+        assert_eq!(aborted.last_stable_offset, Offset(27));
+        assert_eq!(stable(&producers, 26), Some(15));
+        producers.settle(Offset(27));
+        assert_eq!(stable(&producers, 0), None);
+    }
+
+    #[test]
+    fn an_abort_tells_where_the_next_oldest_open_transaction_began() {
+        let other = |header| BatchHeader { producer_id: ProducerId(8), ..header };
+        let mut producers =
+            with(&[transactional(batch(10, 1, 0, 5)), transactional(other(batch(15, 1, 0, 5)))]);
+        let aborted = end(&mut producers, 20, 2, true).unwrap();
+        assert_eq!(aborted.last_stable_offset, Offset(15));
+        assert_eq!(end(&mut producers, 21, 3, true), None, "it has no records");
+    }
+
+    #[test]
+    fn a_marker_raises_the_epoch_and_the_producer_begins_anew_at_zero() {
+        let mut producers = with(&[transactional(batch(0, 1, 0, 5))]);
+        end(&mut producers, 5, 2, false);
+        let code = |header| producers.check(&header, Origin::Client).map_err(|error| error.code());
+        assert_eq!(code(transactional(batch(6, 2, 0, 1))), Ok(Checked::New));
+        assert_eq!(
+            code(transactional(batch(6, 2, 5, 1))),
+            Err(ErrorCode::OutOfOrderSequenceNumber)
+        );
+        assert_eq!(code(transactional(batch(6, 1, 5, 1))), Err(ErrorCode::InvalidProducerEpoch));
+    }
+
+    #[test]
+    fn a_delayed_marker_never_decides_a_later_transaction() {
+        let marker = |epoch, coordinator, transaction_version| EndTxn {
+            producer_id: PRODUCER,
+            producer_epoch: ProducerEpoch(epoch),
+            coordinator_epoch: CoordinatorEpoch(coordinator),
+            transaction_version,
+        };
+        let check = |producers: &Producers, marker| {
+            producers.check_marker(&marker).map_err(|error| error.code())
+        };
+        let mut producers = with(&[transactional(batch(0, 1, 0, 5))]);
+        assert_eq!(check(&producers, marker(2, 3, 2)), Ok(MarkerChecked::New));
+        end(&mut producers, 5, 2, false);
+        assert_eq!(check(&producers, marker(2, 3, 2)), Ok(MarkerChecked::Repeated));
+        producers.apply(&transactional(batch(6, 2, 0, 1)));
+        assert_eq!(check(&producers, marker(2, 3, 2)), Err(ErrorCode::InvalidProducerEpoch));
+        assert_eq!(check(&producers, marker(1, 3, 2)), Err(ErrorCode::InvalidProducerEpoch));
+        // The old protocol ends a transaction in its own epoch.
+        assert_eq!(check(&producers, marker(2, 3, 1)), Ok(MarkerChecked::New));
+        let fenced = Err(ErrorCode::TransactionCoordinatorFenced);
+        assert_eq!(check(&producers, marker(3, 2, 2)), fenced);
+    }
+
+    #[test]
+    fn the_silent_are_forgotten_but_never_an_open_transaction() {
+        let mut producers = with(&[transactional(batch(0, 1, 0, 5))]);
+        producers.apply(&BatchHeader { producer_id: ProducerId(8), ..batch(5, 1, 0, 5) });
+        let day = Duration::from_secs(86_400);
+        assert_eq!(producers.expire(Timestamp(1004).plus(day), day), 0);
+        assert_eq!(producers.expire(Timestamp(1005).plus(day), day), 1);
+        assert!(producers.known(PRODUCER).is_some());
+    }
+
+    #[test]
+    fn beyond_the_bound_those_go_that_wrote_longest_ago() {
+        let mut producers = with(&[transactional(batch(0, 1, 0, 1))]);
+        let count = i64::try_from(PRODUCERS_MAX).unwrap();
+        for n in 0..count {
+            let producer_id = ProducerId(100 + n);
+            producers.apply(&BatchHeader { producer_id, ..batch(1 + n, 1, 0, 1) });
+        }
+        assert!(producers.len() <= PRODUCERS_MAX);
+        assert!(producers.known(PRODUCER).is_some(), "its transaction is open");
+        assert!(producers.known(ProducerId(100)).is_none());
+        assert!(producers.known(ProducerId(99 + count)).is_some());
+    }
+}

@@ -285,17 +285,15 @@ impl Recovered {
     fn begin_at(&mut self, place: &Place, log_start: Offset) -> Result<(), LogError> {
         let is_bare = self.active.as_ref().is_some_and(|active| active.is_bare());
         if self.state.log_end < log_start {
-            for segment in self.segments.drain(..) {
-                remove_segment(place, segment.base())?;
-            }
-            place.sync_dir()?;
+            let bases: Vec<Offset> = self.segments.drain(..).map(|gone| gone.base()).collect();
+            remove_segments(place, &bases)?;
             self.active = None;
             self.state.log_end = log_start;
             self.state.active = ActiveSegment::empty(log_start);
         } else if is_bare {
             // Begun when the crash came: the next append begins it anew, where it then belongs.
             let bare = self.segments.pop().expect("the active segment is the last");
-            remove_segment(place, bare.base())?;
+            remove_segments(place, &[bare.base()])?;
             self.active = None;
             self.state.active = ActiveSegment::empty(self.state.log_end);
         }
@@ -318,10 +316,19 @@ pub(super) fn active_segment(segment: &Segment) -> ActiveSegment {
     ActiveSegment { base: segment.base(), bytes, first_timestamp }
 }
 
-/// Removes the files of the segment that begins at `base`, the batches first: what is left behind
-/// without them is recognised.
-pub(super) fn remove_segment(place: &Place, base: Offset) -> Result<(), LogError> {
-    [LOG, INDEX, TXN_INDEX].iter().try_for_each(|kind| place.remove(&file_name(base, kind)))
+/// Removes the files of the segments that begin at `bases`: the batches first, durably. What is
+/// left behind without them is recognised; batches without what belongs to them would not be.
+pub(super) fn remove_segments(place: &Place, bases: &[Offset]) -> Result<(), LogError> {
+    if bases.is_empty() {
+        return Ok(());
+    }
+    bases.iter().try_for_each(|&base| place.remove(&file_name(base, LOG)))?;
+    place.sync_dir()?;
+    for &base in bases {
+        place.remove(&file_name(base, INDEX))?;
+        place.remove(&file_name(base, TXN_INDEX))?;
+    }
+    Ok(())
 }
 
 /// The names in the log's directory; `None` when there is no directory.
@@ -396,10 +403,8 @@ fn drop_leftovers(
     // A segment ends where the next begins, or before.
     let stale = bases.iter().skip(1).take_while(|&&next| next <= log_start).count();
     let kept = bases[stale..].to_vec();
-    for &base in &bases[..stale] {
-        remove_segment(place, base)?;
-        *tidied = true;
-    }
+    remove_segments(place, &bases[..stale])?;
+    *tidied |= stale > 0;
     for kind in [INDEX, TXN_INDEX] {
         for base in of_kind(names, kind).iter().filter(|base| !bases.contains(base)) {
             place.remove(&file_name(*base, kind))?;

@@ -14,7 +14,7 @@ use super::checkpoint::{Checkpoints, Point};
 use super::error::LogError;
 use super::index::{self, Index, Seal, Summary};
 use super::reader::{Reader, Shared};
-use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segment};
+use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segments};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
 use super::state::{ActiveSegment, LogState, Mark, Write};
@@ -165,11 +165,16 @@ impl Log {
             Some(last) => Some((Arc::clone(last), summary_below(last, offset)?)),
             None => None,
         };
+        if let Some((_, summary)) = &cut
+            && summary.next_offset < self.shared.log_start()
+        {
+            // The batch that holds the log start goes, too; it will be fetched again, whole.
+            return self.restart_at(summary.next_offset, checkpoints);
+        }
         self.promise_less(cut.as_ref(), checkpoints)?;
         for segment in segments[kept..].iter().rev() {
-            remove_segment(&self.place, segment.base())?;
-            // In this order on disk, too: never a gap.
-            self.place.sync_dir()?;
+            // One after the other on disk, too: never a gap.
+            remove_segments(&self.place, &[segment.base()])?;
         }
         self.active = self.active.take().filter(|_| kept == segments.len());
         let mut end = offset;
@@ -227,20 +232,22 @@ impl Log {
         if log_start <= self.shared.log_start() {
             return Ok(self.shared.log_start());
         }
-        checkpoints.update(&self.place.partition, |entry| entry.log_start = log_start);
-        checkpoints.store()?;
-        self.shared.set_log_start(log_start);
         let mut segments = self.shared.segments();
         let complete = segments.len() - usize::from(self.active.is_some());
         let stale = segments[..complete]
             .partition_point(|segment| segment.summary().next_offset <= log_start);
-        let gone: Vec<Arc<Segment>> = segments.drain(..stale).collect();
+        let gone: Vec<Offset> = segments.drain(..stale).map(|gone| gone.base()).collect();
         let first = segments.first().map_or(self.end, |first| first.base());
+        checkpoints.update(&self.place.partition, |entry| {
+            entry.log_start = log_start;
+            // Of a segment that goes, a crash may leave any file; none of them is promised.
+            entry.point = entry.point.filter(|point| point.segment >= first);
+        });
+        checkpoints.store()?;
+        self.shared.set_log_start(log_start);
         self.shared.set_segments(segments);
-        for segment in gone {
-            remove_segment(&self.place, segment.base())?;
-            self.has_dirty_names = true;
-        }
+        remove_segments(&self.place, &gone)?;
+        self.has_dirty_names = true;
         // The newest snapshot at or below what remains is where a walk over it begins.
         let snapshots = self.place.snapshots()?;
         let useful = snapshots.partition_point(|&at| at <= first).saturating_sub(1);
@@ -328,7 +335,7 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.retain(|segment| segment.base() != active.segment.base());
         self.shared.set_segments(segments);
-        remove_segment(&self.place, active.segment.base())?;
+        remove_segments(&self.place, &[active.segment.base()])?;
         self.has_dirty_bytes = false;
         self.has_dirty_names = true;
         Ok(())

@@ -17,11 +17,16 @@ use protocol::time::Timestamp;
 
 use super::checkpoint::Checkpoints;
 use super::error::LogError;
+use super::producers::{AbortedTxn, Checked, Origin};
+use super::reader::Located;
 use super::reader::Reader;
 use super::recovery::{Place, Recovery};
+use super::snapshot;
 use super::state::{LogConfig, LogState, Placed, Write};
 use super::store::Log;
-use crate::disk::{Disk, SimDisk};
+use crate::disk::{Disk, Fault, Op, SimDisk};
+use proptest::prelude::*;
+use protocol::error_code::ErrorCode;
 
 const TOPIC_ID: TopicId = TopicId([7; 16]);
 
@@ -128,6 +133,399 @@ impl Rig {
     }
 }
 
+/// What may happen to a log.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Plain(usize),
+    Idempotent(i64),
+    Transactional(i64),
+    End {
+        producer: i64,
+        commit: bool,
+    },
+    NewLeader,
+    Sync,
+    Checkpoint,
+    /// Cut off so many offsets from the end.
+    Truncate(i64),
+    /// Delete so many offsets from the start, as far as they are durable.
+    Delete(i64),
+    Roll,
+    /// Delete everything and begin so far beyond the end.
+    Restart(i64),
+    Reopen,
+}
+
+/// What must be found after a crash.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    /// Every batch since the log began, deleted ones too.
+    history: Vec<RecordBatch>,
+    base: Offset,
+    log_start: Offset,
+    /// Where the log start would be had the last step succeeded.
+    log_start_next: Offset,
+    /// Below this nothing may be missing.
+    synced: Offset,
+    /// A restart was under way.
+    restart: bool,
+    leader_epoch: i32,
+    clock: i64,
+}
+
+impl Model {
+    fn end(&self) -> Offset {
+        self.history.last().map_or(self.base, |last| last.header().next_offset())
+    }
+
+    fn replay(&self) -> (LogState, Vec<AbortedTxn>) {
+        let mut state = LogState::empty(self.base);
+        let mut aborted = Vec::new();
+        for batch in &self.history {
+            let placed = Placed::in_place(batch).unwrap();
+            aborted.extend(state.apply(&placed.header, placed.control));
+        }
+        state.delete_before(self.log_start);
+        (state, aborted)
+    }
+
+    /// Compares a log that was opened after a crash with what may be; it is the truth from now on.
+    fn verify(&mut self, rig: &Rig) {
+        let (log_start, end) = (rig.reader.log_start(), rig.reader.log_end());
+        assert_eq!((rig.state.log_start(), rig.state.log_end()), (log_start, end));
+        assert!([self.log_start, self.log_start_next].contains(&log_start), "{self:?} {log_start}");
+        let found = rig.batches();
+        // The log may have been empty before, too; what it knows of its past tells.
+        let is_new = rig.state.producers().is_empty() && rig.state.epochs().entries().is_empty();
+        if self.restart && log_start == end && is_new {
+            *self = Self {
+                base: end,
+                log_start: end,
+                log_start_next: end,
+                synced: end,
+                leader_epoch: self.leader_epoch,
+                clock: self.clock,
+                ..Self::default()
+            };
+        }
+        assert!(end >= self.synced, "lost {end}..{} of what was durable", self.synced);
+        let kept = self.history.iter().take_while(|batch| batch.header().next_offset() <= end);
+        let kept = kept.count();
+        self.history.truncate(kept);
+        assert_eq!(self.end(), end, "ends within a batch");
+        let visible: Vec<&RecordBatch> =
+            self.history.iter().filter(|batch| batch.header().next_offset() > log_start).collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), visible);
+        self.log_start = log_start;
+        self.log_start_next = log_start;
+        self.synced = end;
+        self.restart = false;
+        self.compare(rig);
+    }
+
+    /// Compares an open log with the model in all that can be asked of it.
+    fn compare(&self, rig: &Rig) {
+        let (state, aborted) = self.replay();
+        assert_eq!(rig.state.producers(), state.producers());
+        assert_eq!(rig.state.epochs(), state.epochs());
+        let end = self.end();
+        for offset in self.log_start.0..end.0 {
+            let slice = rig.reader.read(Offset(offset), end, 1, true).unwrap();
+            let first = slice.first.expect("every offset has a batch");
+            assert!(first.base_offset.0 <= offset && offset < slice.next_offset.0);
+        }
+        let records: Vec<Located> = self
+            .history
+            .iter()
+            .flat_map(|batch| {
+                let leader_epoch = batch.header().leader_epoch;
+                let located =
+                    move |(offset, timestamp)| Located { offset, timestamp, leader_epoch };
+                let records = batch.records().map(Result::unwrap);
+                records.map(move |record| located((record.offset, record.timestamp)))
+            })
+            .filter(|record| record.offset >= self.log_start)
+            .collect();
+        for at in 0..self.clock + 2 {
+            let want = records.iter().find(|record| record.timestamp.0 >= at).copied();
+            assert_eq!(rig.reader.offset_for_timestamp(Timestamp(at), end).unwrap(), want, "{at}");
+        }
+        for upto in [end.0, end.0 - 3].map(Offset) {
+            let below = records.iter().filter(|record| record.offset < upto);
+            let want = below.copied().min_by_key(|record| (-record.timestamp.0, record.offset));
+            if upto == end {
+                assert_eq!(rig.reader.max_timestamp(upto).unwrap(), want);
+            }
+        }
+        for from in (self.log_start.0..=end.0).step_by(5).map(Offset) {
+            for upto in (from.0..=end.0).step_by(7).map(Offset) {
+                let overlaps =
+                    |txn: &&AbortedTxn| txn.last_offset >= from && txn.first_offset < upto;
+                let mut want: Vec<AbortedTxn> = aborted.iter().filter(overlaps).copied().collect();
+                want.sort_by_key(|txn| txn.first_offset);
+                assert_eq!(rig.reader.aborted(from, upto), want, "{from}..{upto}");
+            }
+        }
+    }
+
+    /// Does `step` to the log; whatever it could leave behind if it failed is noted before.
+    fn step(&mut self, rig: &mut Rig, step: Step) -> Result<(), LogError> {
+        self.clock += 3;
+        let at = self.clock;
+        let next = |rig: &Rig, producer| {
+            let known = rig.state.producers().known(ProducerId(producer));
+            let epoch = known.map_or(0, |known| known.epoch().0);
+            let sequence = known.map_or(0, |known| known.last_sequence().plus(1).0);
+            (producer, epoch, sequence)
+        };
+        match step {
+            Step::Plain(count) => self.append(rig, &data(count, at, None, false)),
+            Step::Idempotent(p) => {
+                let batch = data(2, at, Some(next(rig, p)), false);
+                self.append(rig, &batch)
+            }
+            Step::Transactional(p) => {
+                let batch = data(2, at, Some(next(rig, p)), true);
+                self.append(rig, &batch)
+            }
+            Step::End { producer, commit } => {
+                let epoch = next(rig, producer).1 + 1;
+                self.append(rig, &marker(producer, epoch, commit, at))
+            }
+            Step::NewLeader => {
+                self.leader_epoch += 1;
+                Ok(())
+            }
+            Step::Sync => {
+                rig.log.sync()?;
+                self.synced = self.end();
+                Ok(())
+            }
+            Step::Checkpoint => {
+                rig.log.checkpoint(&mut rig.checkpoints)?;
+                self.synced = self.end();
+                rig.checkpoints.store()
+            }
+            Step::Truncate(back) => self.truncate(rig, Offset(self.end().0 - back)),
+            Step::Delete(count) => {
+                let to = Offset(self.log_start.0 + count).min(self.synced).max(self.log_start);
+                self.log_start_next = to;
+                assert_eq!(rig.log.delete_before(to, &mut rig.checkpoints)?, to);
+                assert_eq!(rig.state.delete_before(to), to);
+                self.log_start = to;
+                Ok(())
+            }
+            Step::Roll => {
+                let writes: Vec<Write> = rig.state.roll().into_iter().collect();
+                rig.log.append(&writes)
+            }
+            Step::Restart(ahead) => {
+                let to = self.end().plus(ahead);
+                (self.log_start_next, self.restart) = (to, true);
+                rig.state = rig.log.restart_at(to, &mut rig.checkpoints)?;
+                *self = Self {
+                    base: to,
+                    log_start: to,
+                    log_start_next: to,
+                    synced: to,
+                    leader_epoch: self.leader_epoch,
+                    clock: self.clock,
+                    ..Self::default()
+                };
+                Ok(())
+            }
+            Step::Reopen => {
+                let state = rig.state.clone();
+                rig.log.close(Some(&state), &mut rig.checkpoints)?;
+                rig.checkpoints.store()?;
+                self.synced = self.end();
+                *rig = Rig::open(&rig.disk)?;
+                assert_eq!(rig.recovery, Recovery::default());
+                self.compare(rig);
+                Ok(())
+            }
+        }
+    }
+
+    fn append(&mut self, rig: &mut Rig, batch: &RecordBatch) -> Result<(), LogError> {
+        let writes = rig.admit(batch, self.leader_epoch);
+        let placed = writes.iter().flat_map(|write| &write.batches);
+        self.history.extend(placed.map(|placed| placed.bytes.clone().into_batch()));
+        rig.log.append(&writes)
+    }
+
+    fn truncate(&mut self, rig: &mut Rig, to: Offset) -> Result<(), LogError> {
+        if to <= self.log_start {
+            return Ok(());
+        }
+        let kept = self.history.iter().take_while(|batch| batch.header().next_offset() <= to);
+        let kept = kept.count();
+        let end = self.history[..kept].last().map_or(self.base, |last| last.header().next_offset());
+        if end < self.log_start {
+            return Ok(());
+        }
+        self.synced = self.synced.min(end);
+        rig.state = rig.log.truncate_to(to, &mut rig.checkpoints)?;
+        rig.state.check();
+        self.history.truncate(kept);
+        self.synced = end;
+        assert_eq!(rig.state.log_end(), end);
+        self.compare(rig);
+        Ok(())
+    }
+}
+
+/// Runs `steps` on a new disk until its power is cut at operation `crash_at`, if ever.
+fn run(seed: u64, steps: &[Step], crash_at: Option<u64>) -> (SimDisk, Model) {
+    let disk = SimDisk::new(seed);
+    if let Some(op) = crash_at {
+        disk.crash_at(op);
+    }
+    let mut model = Model::default();
+    let Ok(mut rig) = Rig::open(&disk) else { return (disk, model) };
+    for &step in steps {
+        if let Err(error) = model.step(&mut rig, step) {
+            assert!(disk.is_dead(), "{step:?}: {error}");
+            break;
+        }
+    }
+    if !disk.is_dead() {
+        model.compare(&rig);
+    }
+    (disk, model)
+}
+
+/// Opens what a crash left, perhaps crashing again on the way, and goes on writing.
+fn survive(disk: &SimDisk, model: &mut Model, second_crash: Option<u64>) {
+    disk.crash();
+    if let Some(op) = second_crash {
+        disk.crash_at(op);
+        drop(Rig::open(disk));
+        disk.crash();
+    }
+    model.verify(&Rig::open(disk).unwrap());
+    // What was found once is durable.
+    disk.crash();
+    let mut rig = Rig::open(disk).unwrap();
+    model.verify(&rig);
+    let last = if second_crash.is_some() { Step::Sync } else { Step::Checkpoint };
+    let more = [Step::Idempotent(1), Step::Plain(2), Step::Transactional(2), Step::Plain(4)];
+    for step in more.into_iter().chain([last]) {
+        model.step(&mut rig, step).unwrap();
+    }
+    disk.crash();
+    model.verify(&Rig::open(disk).unwrap());
+}
+
+/// Cuts the power at every operation of `steps`, with several ends each.
+fn exhaust(steps: &[Step]) {
+    let (disk, _) = run(0, steps, None);
+    let ops = disk.ops();
+    assert!(ops > 10);
+    for crash_at in 1..=ops + 1 {
+        for seed in 0..4 {
+            let (disk, mut model) = run(seed, steps, Some(crash_at));
+            survive(&disk, &mut model, (seed == 3).then_some(crash_at % 7 + 1));
+        }
+    }
+}
+
+#[test]
+fn plain_appends_survive_a_crash_at_any_operation() {
+    use Step::{Checkpoint, NewLeader, Plain, Reopen, Roll, Sync};
+    let mut steps = Vec::new();
+    for n in 0..4 {
+        steps.extend([Plain(3), Sync, Plain(1), Plain(2), NewLeader, Sync, Plain(4)]);
+        steps.push(if n % 2 == 0 { Checkpoint } else { Reopen });
+        steps.extend([Roll, Plain(1), Roll, Plain(1), Roll, Plain(2), Sync]);
+    }
+    exhaust(&steps);
+}
+
+#[test]
+fn producers_and_transactions_survive_a_crash_at_any_operation() {
+    use Step::{Checkpoint, End, Idempotent, Plain, Sync, Transactional};
+    let mut steps = Vec::new();
+    for n in 0..3 {
+        steps.extend([Transactional(5), Idempotent(1), Sync, Transactional(6), Transactional(5)]);
+        steps.extend([End { producer: 5, commit: n % 2 == 0 }, Plain(3), Checkpoint]);
+        steps.extend([Transactional(5), End { producer: 6, commit: false }, Sync]);
+    }
+    exhaust(&steps);
+}
+
+#[test]
+fn truncation_survives_a_crash_at_any_operation() {
+    use Step::{Checkpoint, End, NewLeader, Plain, Reopen, Sync, Transactional, Truncate};
+    let mut steps = Vec::new();
+    for back in [1, 5, 14] {
+        steps.extend([Transactional(5), Plain(4), Plain(3), NewLeader, Plain(3), Checkpoint]);
+        steps.extend([End { producer: 5, commit: false }, Plain(3), Truncate(back), NewLeader]);
+        steps.extend([Plain(1), Sync, Truncate(2), Plain(2), Sync, Reopen]);
+    }
+    exhaust(&steps);
+}
+
+#[test]
+fn deletion_survives_a_crash_at_any_operation() {
+    use Step::{Checkpoint, Delete, Idempotent, Plain, Restart, Roll, Sync};
+    let mut steps = Vec::new();
+    for _ in 0..2 {
+        steps.extend([
+            Idempotent(3),
+            Plain(6),
+            Plain(6),
+            Plain(6),
+            Checkpoint,
+            Delete(9),
+            Plain(5),
+        ]);
+        steps.extend([
+            Sync,
+            Roll,
+            Delete(100),
+            Plain(3),
+            Sync,
+            Delete(1),
+            Restart(10),
+            Plain(2),
+            Sync,
+        ]);
+    }
+    exhaust(&steps);
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_usize..6).prop_map(Step::Plain),
+        3 => (1_i64..4).prop_map(Step::Idempotent),
+        4 => (4_i64..7).prop_map(Step::Transactional),
+        3 => (4_i64..7, any::<bool>()).prop_map(|(producer, commit)| Step::End { producer, commit }),
+        1 => Just(Step::NewLeader),
+        3 => Just(Step::Sync),
+        2 => Just(Step::Checkpoint),
+        1 => (1_i64..25).prop_map(Step::Truncate),
+        1 => (1_i64..25).prop_map(Step::Delete),
+        1 => Just(Step::Roll),
+        1 => (0_i64..5).prop_map(Step::Restart),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_history_survives_a_crash_anywhere(
+        seed: u64,
+        steps in prop::collection::vec(any_step(), 1..60),
+        crash_at in 1_u64..400,
+        second_crash in prop::option::of(1_u64..12),
+    ) {
+        let (disk, mut model) = run(seed, &steps, Some(crash_at));
+        survive(&disk, &mut model, second_crash);
+    }
+}
+
 #[test]
 fn what_is_appended_is_read_and_found_again_after_a_clean_close() {
     let disk = SimDisk::new(1);
@@ -148,4 +546,346 @@ fn what_is_appended_is_read_and_found_again_after_a_clean_close() {
     assert_eq!(again.batches(), batches);
     assert_eq!(again.state.epochs(), state.epochs());
     assert_eq!(again.state.active(), state.active());
+}
+
+#[test]
+fn what_a_deleted_segment_said_of_producers_survives_a_crash_during_its_deletion() {
+    use Step::{Delete, End, Plain, Reopen, Roll, Sync, Transactional};
+    let end = End { producer: 4, commit: false };
+    let steps = [Transactional(4), Reopen, end, Roll, Sync, Plain(1), Delete(3)];
+    let (disk, mut model) = run(9_897_796_696_143_688_265, &steps, Some(47));
+    survive(&disk, &mut model, None);
+}
+
+#[test]
+fn recovery_reads_only_what_was_written_after_the_checkpoint() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    for n in 0..20 {
+        rig.append(&data(2, n, None, false), 0).unwrap();
+    }
+    rig.log.checkpoint(&mut rig.checkpoints).unwrap();
+    rig.checkpoints.store().unwrap();
+    let (before, segments) = (rig.reader.size_bytes(), rig.reader.segments().len());
+    assert!(segments > 3);
+    rig.append(&data(1, 20, None, false), 0).unwrap();
+    assert_eq!(rig.reader.segments().len(), segments, "the tail lies in the same segment");
+    let tail = rig.reader.size_bytes() - before;
+    disk.kill();
+    let rig = Rig::open(&disk).unwrap();
+    assert_eq!(rig.recovery.scanned_bytes, tail);
+    assert_eq!(rig.recovery.truncated_bytes, 0);
+    assert!(rig.recovery.walked_bytes < 700, "{:?}", rig.recovery);
+    assert_eq!(rig.reader.log_end(), Offset(41));
+}
+
+#[test]
+fn duplicates_and_open_transactions_are_known_after_a_crash() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    let sent: Vec<RecordBatch> =
+        (0..4).map(|n| data(2, i64::from(n), Some((9, 1, 2 * n)), true)).collect();
+    for batch in &sent {
+        rig.append(batch, 0).unwrap();
+    }
+    rig.log.sync().unwrap();
+    disk.crash();
+    let rig = Rig::open(&disk).unwrap();
+    for (n, batch) in (0..).zip(&sent) {
+        let base_offset = Offset(2 * n);
+        let timestamp = Timestamp(n + 1);
+        let again = rig.state.check_append(batch.header(), Origin::Client).unwrap();
+        assert_eq!(again, Checked::Duplicate { base_offset, timestamp });
+    }
+    assert_eq!(rig.state.open_transaction(ProducerId(9)), Some(Offset(0)));
+    assert_eq!(rig.state.last_stable_offset(Offset(8)), Offset(0));
+}
+
+#[test]
+fn a_full_disk_refuses_a_write_whole_and_takes_it_once_there_is_room() {
+    let more = [Step::Plain(1), Step::Plain(1), Step::Plain(3), Step::Idempotent(1)];
+    let start = [Step::Transactional(5), Step::Plain(2), Step::Sync];
+    let used = |steps: &[Step]| run(0, steps, None).0.used_bytes();
+    let need = used(&[&start[..], &more[..]].concat()) - used(&start);
+    for spare in 0..need + 10 {
+        let disk = SimDisk::new(spare);
+        let mut rig = Rig::open(&disk).unwrap();
+        let mut model = Model::default();
+        for step in start {
+            model.step(&mut rig, step).unwrap();
+        }
+        disk.set_capacity(Some(disk.used_bytes() + spare));
+        let mut is_full = false;
+        for step in more {
+            let before = model.history.len();
+            let Err(error) = model.step(&mut rig, step) else { continue };
+            assert!(matches!(error, LogError::Full { .. }), "{error}");
+            assert!(!error.takes_dir_offline());
+            is_full = true;
+            model.history.truncate(before);
+            assert_eq!(rig.log.end(), model.end());
+            // What was decided on top of it is refused, until its owner has looked again.
+            let later = rig.admit(&data(1, 0, None, false), 0);
+            assert!(matches!(rig.log.append(&later), Err(LogError::OutOfStep { .. })));
+            rig.state = rig.log.restate().unwrap();
+            model.compare(&rig);
+        }
+        assert_eq!(is_full, spare < need, "{spare}");
+        disk.set_capacity(None);
+        for step in [Step::End { producer: 5, commit: false }, Step::Plain(1), Step::Sync] {
+            model.step(&mut rig, step).unwrap();
+        }
+        model.compare(&rig);
+        disk.crash();
+        model.verify(&Rig::open(&disk).unwrap());
+    }
+}
+
+/// Fails one operation of a kind for want of space, each in turn, and tries again.
+fn fill(steps: &[Step], on: Op) {
+    for after in 0.. {
+        let disk = SimDisk::new(after);
+        let mut rig = Rig::open(&disk).unwrap();
+        let mut model = Model::default();
+        disk.inject(Fault { on: Some(on), after, times: 1, one_in: 1, errno: 28 });
+        let mut was_full = false;
+        for &step in steps {
+            let before = model.history.len();
+            let Err(error) = model.step(&mut rig, step) else { continue };
+            assert!(matches!(error, LogError::Full { .. }), "{step:?}: {error}");
+            was_full = true;
+            if !matches!(step, Step::Truncate(_) | Step::Restart(_)) {
+                let kept =
+                    model.history.iter().filter(|b| b.header().next_offset() <= rig.log.end());
+                let kept = kept.count();
+                assert!(kept >= before);
+                model.history.truncate(kept);
+                rig.state = rig.log.restate().unwrap();
+            }
+            match step {
+                Step::Reopen => return,
+                Step::Plain(_)
+                | Step::Transactional(_)
+                | Step::End { .. }
+                | Step::Idempotent(_) => {}
+                Step::NewLeader
+                | Step::Sync
+                | Step::Checkpoint
+                | Step::Truncate(_)
+                | Step::Delete(_)
+                | Step::Roll
+                | Step::Restart(_) => {
+                    model.step(&mut rig, step).unwrap();
+                }
+            }
+            model.compare(&rig);
+        }
+        model.compare(&rig);
+        rig.log.sync().unwrap();
+        model.synced = model.end();
+        disk.crash();
+        model.verify(&Rig::open(&disk).unwrap());
+        if !was_full {
+            assert!(after > 5);
+            return;
+        }
+    }
+}
+
+#[test]
+fn every_operation_may_fail_for_want_of_space_and_be_tried_again() {
+    use Step::{Checkpoint, Delete, End, NewLeader, Plain, Restart, Roll, Transactional, Truncate};
+    let steps = [
+        Plain(3),
+        Transactional(5),
+        Plain(3),
+        Plain(4),
+        Checkpoint,
+        Plain(2),
+        NewLeader,
+        Plain(5),
+        End { producer: 5, commit: false },
+        Truncate(3),
+        Plain(1),
+        Checkpoint,
+        Delete(4),
+        Roll,
+        Plain(2),
+        Truncate(12),
+        Plain(1),
+        Restart(3),
+        Plain(2),
+        Transactional(6),
+        Plain(6),
+        Plain(5),
+    ];
+    for on in [Op::Write, Op::Create, Op::Rename] {
+        fill(&steps, on);
+    }
+}
+
+#[test]
+fn a_log_whose_end_was_lost_below_its_start_begins_anew_there() {
+    let mut wiped = 0;
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let mut rig = Rig::open(&disk).unwrap();
+        rig.append(&data(3, 0, Some((1, 0, 0)), false), 0).unwrap();
+        rig.log.sync().unwrap();
+        rig.append(&data(3, 0, None, false), 0).unwrap();
+        rig.log.delete_before(Offset(6), &mut rig.checkpoints).unwrap();
+        disk.crash();
+        let mut rig = Rig::open(&disk).unwrap();
+        assert_eq!((rig.state.log_start(), rig.state.log_end()), (Offset(6), Offset(6)));
+        wiped += usize::from(rig.reader.segments().is_empty());
+        rig.append(&data(2, 9, None, false), 1).unwrap();
+        rig.log.sync().unwrap();
+        disk.crash();
+        let rig = Rig::open(&disk).unwrap();
+        assert_eq!(rig.batches().len(), 1);
+        assert_eq!(rig.state.log_end(), Offset(8));
+    }
+    assert!(wiped > 0);
+}
+
+#[test]
+fn damage_to_what_was_durable_is_not_cut_off_but_refused() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    let first = data(2, 0, None, false);
+    rig.append(&first, 0).unwrap();
+    rig.append(&data(2, 1, None, false), 0).unwrap();
+    rig.log.checkpoint(&mut rig.checkpoints).unwrap();
+    rig.checkpoints.store().unwrap();
+    let second = u64::try_from(first.bytes().len()).unwrap();
+    rig.append(&data(2, 2, None, false), 0).unwrap();
+    let third = rig.reader.size_bytes() - second;
+    let log = Path::new("/data/t-0/00000000000000000000.log");
+    disk.kill();
+    // Above the checkpoint it may be what a crash left.
+    disk.flip(log, third + 70).unwrap();
+    let rig = Rig::open(&disk).unwrap();
+    assert_eq!(rig.state.log_end(), Offset(4));
+    assert_eq!(rig.recovery.truncated_bytes, second);
+    disk.kill();
+    // The magic byte of the second batch.
+    disk.flip(log, second + 16).unwrap();
+    let error = Rig::open(&disk).err().expect("it is damaged");
+    assert!(matches!(error, LogError::Corrupt { position, .. } if position == second), "{error}");
+    disk.flip(log, second + 16).unwrap();
+    Rig::open(&disk).unwrap();
+    disk.remove_file(log).unwrap();
+    assert!(matches!(Rig::open(&disk), Err(LogError::Corrupt { .. })));
+}
+
+#[test]
+fn truncation_below_the_log_start_empties_the_log_where_the_batch_began() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    rig.append(&data(5, 0, None, false), 0).unwrap();
+    rig.append(&data(5, 0, None, false), 0).unwrap();
+    for (log_start, to, want) in [(7, 9, 5), (5, 3, 3)] {
+        rig.log.delete_before(Offset(log_start), &mut rig.checkpoints).unwrap();
+        rig.state = rig.log.truncate_to(Offset(to), &mut rig.checkpoints).unwrap();
+        assert_eq!((rig.state.log_start(), rig.state.log_end()), (Offset(want), Offset(want)));
+        assert_eq!((rig.reader.log_start(), rig.reader.log_end()), (Offset(want), Offset(want)));
+        rig.append(&data(2, 0, None, false), 0).unwrap();
+    }
+    assert_eq!(rig.batches().len(), 1);
+}
+
+#[test]
+fn files_of_another_topic_of_the_same_name_are_refused() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    rig.append(&data(1, 0, None, false), 0).unwrap();
+    let other = Place { topic_id: TopicId([8; 16]), ..place(&disk) };
+    let error = Log::open(other, &rig.checkpoints).err().expect("another topic");
+    assert_eq!(error.code(), ErrorCode::InconsistentTopicId);
+}
+
+#[test]
+fn a_log_without_records_has_no_files() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    rig.log.checkpoint(&mut rig.checkpoints).unwrap();
+    rig.log.sync().unwrap();
+    assert!(disk.list(Path::new("/data")).unwrap().is_empty());
+}
+
+#[test]
+fn a_read_yields_whole_batches_within_its_bounds() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    for n in 0..4 {
+        rig.append(&data(2, n, None, false), 0).unwrap();
+    }
+    let size = usize::try_from(rig.reader.size_bytes() / 4).unwrap();
+    let read = |from, upto, max_bytes, at_least_one| {
+        let slice = rig.reader.read(Offset(from), Offset(upto), max_bytes, at_least_one).unwrap();
+        let first = slice.first.map_or(-1, |first| first.base_offset.0);
+        (first, slice.bytes.len() / size, slice.next_offset.0)
+    };
+    assert_eq!(read(3, 8, 10_000, true), (2, 3, 8));
+    assert_eq!(read(2, 8, 2 * size, false), (2, 2, 6));
+    assert_eq!(read(2, 8, 2 * size - 1, false), (2, 1, 4));
+    assert_eq!(read(2, 8, 1, true), (2, 1, 4));
+    assert_eq!(read(2, 8, 1, false), (-1, 0, 2));
+    assert_eq!(read(0, 4, 10_000, true), (0, 2, 4));
+    assert_eq!(read(4, 4, 10_000, true), (-1, 0, 4));
+    assert_eq!(read(8, 9, 10_000, true), (-1, 0, 8));
+    let error = rig.reader.read(Offset(9), Offset(9), 1, true).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::OffsetOutOfRange);
+    rig.log.delete_before(Offset(3), &mut rig.checkpoints).unwrap();
+    assert!(rig.reader.read(Offset(2), Offset(8), 1, true).is_err());
+    let slice = rig.reader.read(Offset(3), Offset(8), 1, true).unwrap();
+    assert_eq!(slice.first.unwrap().base_offset, Offset(2), "the batch that contains it");
+}
+
+#[test]
+fn a_follower_keeps_gaps_and_refuses_what_cannot_follow() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    let sent = |offset: i64, epoch| {
+        data(2, offset, None, false).stamped(Offset(offset), LeaderEpoch(epoch)).into_batch()
+    };
+    let follow = |rig: &mut Rig, batch: RecordBatch| {
+        rig.state.check_place(batch.header()).map_err(|error| error.code())?;
+        let mut writes = Vec::new();
+        let placed = Placed::in_place(&batch).unwrap();
+        rig.state.admit([placed], &config(), false, &mut writes);
+        rig.log.append(&writes).unwrap();
+        Ok(())
+    };
+    let far = 5_000_000_000;
+    assert_eq!(follow(&mut rig, sent(far, 4)), Ok(()));
+    assert_eq!(follow(&mut rig, sent(far + 9, 4)), Ok(()));
+    assert_eq!(follow(&mut rig, sent(far + 10, 4)), Err(ErrorCode::CorruptMessage));
+    assert_eq!(follow(&mut rig, sent(far + 11, 3)), Err(ErrorCode::CorruptMessage));
+    assert_eq!(follow(&mut rig, sent(i64::MAX - 1, 4)), Err(ErrorCode::CorruptMessage));
+    assert_eq!(follow(&mut rig, sent(3 * far, 5)), Ok(()));
+    rig.log.sync().unwrap();
+    disk.crash();
+    let rig = Rig::open(&disk).unwrap();
+    assert_eq!(rig.batches().len(), 3);
+    let slice = rig.reader.read(Offset(far + 5), Offset(far + 50), 1, true).unwrap();
+    assert_eq!(slice.first.unwrap().base_offset, Offset(far + 9));
+    assert_eq!(rig.reader.read(Offset(1), Offset(far), 1, true).unwrap().first, None);
+}
+
+#[test]
+fn garbage_is_no_snapshot_index_or_checkpoint() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    for n in 0..8 {
+        rig.append(&data(2, n, Some((n, 0, 0)), true), 0).unwrap();
+    }
+    let whole = rig.state.snapshot();
+    assert_eq!(snapshot::decode(&whole).unwrap().producers(), rig.state.producers());
+    for at in 0..whole.len() {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 1;
+        assert!(snapshot::decode(&damaged).is_err());
+        assert!(snapshot::decode(&whole[..at]).is_err());
+    }
 }
