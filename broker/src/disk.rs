@@ -123,6 +123,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// success says nothing about it, so no one may try again and believe.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Makes everything durable that was done on the filesystem of this file, names and other
+    /// files included. One of these is cheaper than many `sync_data`. Failures since this file was
+    /// opened, or since the last call, are reported.
+    ///
+    /// # Errors
+    /// As `sync_data`.
+    fn sync_filesystem(&self) -> io::Result<()>;
+
     /// The length in bytes.
     ///
     /// # Errors
@@ -303,6 +311,10 @@ impl File for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn sync_filesystem(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -9,6 +9,9 @@ pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 /// Then partitions wait.
 pub const LOG_REQUESTS_MAX: usize = 1024;
 
+/// 16: files of a log directory that wait to be written back. More are not asked for.
+pub const WRITE_BACKS_MAX: usize = 16;
+
 /// Changes of metadata that wait for one subscriber. When it is that far behind, the metadata log
 /// waits for it.
 pub const METADATA_UPDATES_MAX: usize = 64;

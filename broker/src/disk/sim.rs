@@ -96,6 +96,23 @@ enum Node {
     Dir(DirNode),
 }
 
+impl Node {
+    fn sync(&mut self) {
+        match self {
+            Self::File(file) => file.sync(),
+            Self::Dir(dir) => dir.sync(),
+        }
+    }
+
+    /// A sync failed: the pages are marked clean though nothing was written, and will not be
+    /// tried again.
+    fn forget(&mut self) {
+        if let Self::File(file) = self {
+            file.pending.clear();
+        }
+    }
+}
+
 #[derive(Default)]
 struct FileNode {
     current: Vec<u8>,
@@ -681,14 +698,32 @@ impl File for SimFile {
         let fate = match world.begin(Op::Sync) {
             Ok(fate) => fate,
             Err(error) => {
-                // The pages are marked clean though nothing was written: they will not be tried
-                // again.
-                world.file(self.node)?.pending.clear();
+                world.nodes[self.node].forget();
                 return Err(error);
             }
         };
         if world.happens(&fate) {
             world.file(self.node)?.sync();
+        }
+        if matches!(fate, Fate::Torn) { power_failed() } else { Ok(()) }
+    }
+
+    fn sync_filesystem(&self) -> io::Result<()> {
+        let mut world = self.world()?;
+        let world = &mut *world;
+        world.syncs += 1;
+        let fate = match world.begin(Op::Sync) {
+            Ok(fate) => fate,
+            Err(error) => {
+                world.nodes.iter_mut().for_each(Node::forget);
+                return Err(error);
+            }
+        };
+        for node in &mut world.nodes {
+            // When the power fails meanwhile, some are done and some are not.
+            if matches!(fate, Fate::Done) || world.rng.chance(2) {
+                node.sync();
+            }
         }
         if matches!(fate, Fate::Torn) { power_failed() } else { Ok(()) }
     }

@@ -15,7 +15,7 @@ use protocol::ids::{BrokerEpoch, BrokerId, TopicId, TopicPartition};
 use super::checkpoint::{self, Checkpoints};
 use super::error::LogError;
 use super::recovery::{METADATA, parse_metadata};
-use crate::disk::{Disk, read_file, replace_file};
+use crate::disk::{Disk, File, Open, read_file, replace_file};
 
 const LOCK: &str = ".lock";
 const META: &str = "meta.properties";
@@ -66,6 +66,8 @@ pub(super) struct LogDir {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) path: PathBuf,
     pub(super) checkpoints: Checkpoints,
+    /// Open from the start, so that no failure to write anything is missed.
+    anchor: Arc<dyn File>,
     /// Held until the directory is left.
     _lock: Box<dyn Send>,
 }
@@ -82,17 +84,28 @@ impl LogDir {
             io::ErrorKind::WouldBlock => LogError::Locked { dir: path.clone() },
             _ => LogError::of(&path, "lock", error),
         })?;
+        let anchor = disk
+            .open(&path.join(LOCK), Open::Create)
+            .map_err(|error| LogError::of(&path, "open", error))?;
         let directory_id = claim(&*disk, &path, identity)?;
         let shutdown = take_clean_mark(&*disk, &path)?;
         let partitions = tidy(&*disk, &path)?;
         let checkpoints = Checkpoints::open(Arc::clone(&disk), path.join(checkpoint::FILE))?;
         let found = Found { directory_id, shutdown, partitions };
-        Ok((Self { disk, path, checkpoints, _lock: lock }, found))
+        Ok((Self { disk, path, checkpoints, anchor, _lock: lock }, found))
     }
 
     /// Where the log of `partition` lives.
     pub(super) fn log_path(&self, partition: &TopicPartition) -> Arc<Path> {
         self.path.join(partition.to_string()).into()
+    }
+
+    /// Makes everything in the directory durable that was written, at one go.
+    pub(super) fn sync(&self) -> Result<(), LogError> {
+        self.anchor.sync_filesystem().map_err(|error| {
+            let (path, source) = (self.path.clone(), Arc::new(error));
+            LogError::Io { path, doing: "sync the filesystem", source }
+        })
     }
 
     /// Leaves the mark of a clean shutdown, after all logs were closed.

@@ -10,8 +10,10 @@
 //! are refused until the partition has fetched the state as it is on disk. A disk that fails stops
 //! the directory (KIP-112). Shell.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use protocol::ids::{BrokerEpoch, Offset, TopicId, TopicPartition};
@@ -23,8 +25,8 @@ use super::reader::Reader;
 use super::recovery::Recovery;
 use super::state::{LogConfig, LogState, Write};
 use super::writer::Writer;
-use crate::disk::Disk;
-use crate::limits::LOG_REQUESTS_MAX;
+use crate::disk::{Disk, Open};
+use crate::limits::{LOG_REQUESTS_MAX, WRITE_BACKS_MAX};
 
 /// Where the writer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,13 +132,16 @@ impl DirHandle {
         let (dir, found) = LogDir::open(disk, path.clone(), &identity)?;
         let (requests, inbox) = mpsc::channel(LOG_REQUESTS_MAX);
         let (health_sender, health) = watch::channel(None);
-        let writer = Writer::new(dir, health_sender);
+        let fail = |error| LogError::of(&path, "start the writer", error);
         match mode {
             Mode::Inline => {
-                tokio::spawn(writer.run(inbox));
+                tokio::spawn(Writer::new(dir, health_sender, None).run(inbox));
             }
-            Mode::Thread => run_on_thread(writer, inbox)
-                .map_err(|error| LogError::of(&path, "start the writer", error))?,
+            Mode::Thread => {
+                let write_back = write_back_on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
+                let writer = Writer::new(dir, health_sender, Some(write_back));
+                run_on_thread(writer, inbox).map_err(fail)?;
+            }
         }
         Ok(Started { handle: Self { requests, health }, found })
     }
@@ -270,10 +275,27 @@ impl DirHandle {
 }
 
 /// Runs the writer's loop on a thread, in a runtime that knows nothing but time.
-fn run_on_thread(writer: Writer, inbox: mpsc::Receiver<Request>) -> std::io::Result<()> {
+fn run_on_thread(writer: Writer, inbox: mpsc::Receiver<Request>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new()
         .name("log-writer".to_owned())
         .spawn(move || runtime.block_on(writer.run(inbox)))?;
     Ok(())
+}
+
+/// Starts a thread that writes files back, by paths sent to it; it ends with the sender.
+///
+/// It opens each file for itself: a failure is reported once to everyone who has the file open, and
+/// must not be taken from the writer, who would then believe its own sync. So the writer will learn
+/// of it, and nothing need be said here.
+fn write_back_on_thread(disk: Arc<dyn Disk>) -> io::Result<SyncSender<PathBuf>> {
+    let (sender, paths) = std::sync::mpsc::sync_channel::<PathBuf>(WRITE_BACKS_MAX);
+    thread::Builder::new().name("log-write-back".to_owned()).spawn(move || {
+        for path in paths {
+            if let Ok(file) = disk.open(&path, Open::Existing) {
+                let _ = file.sync_data();
+            }
+        }
+    })?;
+    Ok(sender)
 }

@@ -6,6 +6,7 @@
 //! for want of space leaves everything as it was; after any other the log must not be used again.
 //! Disk.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::ids::Offset;
@@ -108,13 +109,23 @@ impl Log {
         if let Some(active) = self.active.as_ref().filter(|_| self.has_dirty_bytes) {
             sync_file(&*active.file, &active.segment, LOG)?;
         }
-        self.has_dirty_bytes = false;
         if self.has_dirty_names {
             self.place.sync_dir()?;
-            self.has_dirty_names = false;
         }
-        self.synced = self.end;
+        self.was_synced();
         Ok(())
+    }
+
+    /// The whole filesystem was synced since the last append.
+    pub(super) fn was_synced(&mut self) {
+        self.has_dirty_bytes = false;
+        self.has_dirty_names = false;
+        self.synced = self.end;
+    }
+
+    /// The path of the file that is being written.
+    pub(super) fn active_path(&self) -> Option<PathBuf> {
+        self.active.as_ref().map(|active| active.segment.path(LOG))
     }
 
     /// Makes all that was appended durable, with its index, and notes how far that is: recovery
@@ -558,12 +569,7 @@ fn summary_below(segment: &Segment, offset: Offset) -> Result<Summary, LogError>
 }
 
 /// Puts `bytes` at `at`, the end of the file at `path` from now on, durably.
-fn extend_file(
-    place: &Place,
-    path: &std::path::Path,
-    bytes: &[u8],
-    at: u64,
-) -> Result<(), LogError> {
+fn extend_file(place: &Place, path: &Path, bytes: &[u8], at: u64) -> Result<(), LogError> {
     place
         .disk
         .open(path, Open::Create)
@@ -582,6 +588,6 @@ fn sync_file(file: &dyn File, segment: &Segment, kind: &str) -> Result<(), LogEr
 }
 
 /// The error after which nothing is known of the file, whatever the reason.
-fn broken(path: &std::path::Path, doing: &'static str, error: std::io::Error) -> LogError {
+fn broken(path: &Path, doing: &'static str, error: std::io::Error) -> LogError {
     LogError::Io { path: path.to_owned(), doing, source: Arc::new(error) }
 }

@@ -4,6 +4,8 @@
 //! each end the log is opened anew and compared: with what was acknowledged, with a replay from
 //! scratch, and its indexes with a full scan.
 
+mod shell;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use super::producers::{AbortedTxn, Checked, Origin};
 use super::reader::Located;
 use super::reader::Reader;
 use super::recovery::{Place, Recovery};
+use super::shell::Progress;
 use super::snapshot;
 use super::state::{LogConfig, LogState, Placed, Write};
 use super::store::Log;
@@ -198,15 +201,7 @@ impl Model {
         // The log may have been empty before, too; what it knows of its past tells.
         let is_new = rig.state.producers().is_empty() && rig.state.epochs().entries().is_empty();
         if self.restart && log_start == end && is_new {
-            *self = Self {
-                base: end,
-                log_start: end,
-                log_start_next: end,
-                synced: end,
-                leader_epoch: self.leader_epoch,
-                clock: self.clock,
-                ..Self::default()
-            };
+            *self = self.anew(end);
         }
         assert!(end >= self.synced, "lost {end}..{} of what was durable", self.synced);
         let kept = self.history.iter().take_while(|batch| batch.header().next_offset() <= end);
@@ -307,33 +302,12 @@ impl Model {
                 rig.checkpoints.store()
             }
             Step::Truncate(back) => self.truncate(rig, Offset(self.end().0 - back)),
-            Step::Delete(count) => {
-                let to = Offset(self.log_start.0 + count).min(self.synced).max(self.log_start);
-                self.log_start_next = to;
-                assert_eq!(rig.log.delete_before(to, &mut rig.checkpoints)?, to);
-                assert_eq!(rig.state.delete_before(to), to);
-                self.log_start = to;
-                Ok(())
-            }
+            Step::Delete(count) => self.delete(rig, Offset(self.log_start.0 + count)),
             Step::Roll => {
                 let writes: Vec<Write> = rig.state.roll().into_iter().collect();
                 rig.log.append(&writes)
             }
-            Step::Restart(ahead) => {
-                let to = self.end().plus(ahead);
-                (self.log_start_next, self.restart) = (to, true);
-                rig.state = rig.log.restart_at(to, &mut rig.checkpoints)?;
-                *self = Self {
-                    base: to,
-                    log_start: to,
-                    log_start_next: to,
-                    synced: to,
-                    leader_epoch: self.leader_epoch,
-                    clock: self.clock,
-                    ..Self::default()
-                };
-                Ok(())
-            }
+            Step::Restart(ahead) => self.restart(rig, self.end().plus(ahead)),
             Step::Reopen => {
                 let state = rig.state.clone();
                 rig.log.close(Some(&state), &mut rig.checkpoints)?;
@@ -352,6 +326,35 @@ impl Model {
         let placed = writes.iter().flat_map(|write| &write.batches);
         self.history.extend(placed.map(|placed| placed.bytes.clone().into_batch()));
         rig.log.append(&writes)
+    }
+
+    fn delete(&mut self, rig: &mut Rig, to: Offset) -> Result<(), LogError> {
+        let to = to.min(self.synced).max(self.log_start);
+        self.log_start_next = to;
+        assert_eq!(rig.log.delete_before(to, &mut rig.checkpoints)?, to);
+        assert_eq!(rig.state.delete_before(to), to);
+        self.log_start = to;
+        Ok(())
+    }
+
+    fn restart(&mut self, rig: &mut Rig, to: Offset) -> Result<(), LogError> {
+        (self.log_start_next, self.restart) = (to, true);
+        rig.state = rig.log.restart_at(to, &mut rig.checkpoints)?;
+        *self = self.anew(to);
+        Ok(())
+    }
+
+    /// The model of a log that begins at `base`, with nothing in it.
+    fn anew(&self, base: Offset) -> Self {
+        Self {
+            base,
+            log_start: base,
+            log_start_next: base,
+            synced: base,
+            leader_epoch: self.leader_epoch,
+            clock: self.clock,
+            ..Self::default()
+        }
     }
 
     fn truncate(&mut self, rig: &mut Rig, to: Offset) -> Result<(), LogError> {
@@ -800,7 +803,7 @@ fn files_of_another_topic_of_the_same_name_are_refused() {
     let mut rig = Rig::open(&disk).unwrap();
     rig.append(&data(1, 0, None, false), 0).unwrap();
     let other = Place { topic_id: TopicId([8; 16]), ..place(&disk) };
-    let error = Log::open(other, &rig.checkpoints).err().expect("another topic");
+    let error = Log::open(other, &rig.checkpoints).expect_err("another topic");
     assert_eq!(error.code(), ErrorCode::InconsistentTopicId);
 }
 

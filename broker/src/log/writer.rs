@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use protocol::ids::{BrokerEpoch, TopicPartition};
@@ -32,6 +34,12 @@ const CHECKPOINT_BYTES: u64 = 64 << 20;
 const CHECKPOINT_LOG_BYTES_MIN: u64 = 64 << 10;
 /// How often the writer looks for what is not yet durable, or not yet in the checkpoint.
 const TICK: Duration = Duration::from_secs(1);
+/// 8: logs to sync from which on one sync of the whole filesystem is cheaper than one of each: 1.4
+/// against 17 ms for 64 files on ext4, where each has its own commit of the journal.
+const SYNC_TOGETHER_MIN: usize = 8;
+/// 8 MiB: written to a log that no one waits for, before its file is written back in the background
+/// so that the sync which completes the segment has little left to do.
+const WRITE_BACK_BYTES: u64 = 8 << 20;
 /// 32: logs that one tick brings into the checkpoint, with some syncs each, while nothing is asked.
 const TICK_LOGS_MAX: usize = 32;
 
@@ -48,12 +56,19 @@ pub(super) struct Writer {
     is_busy: bool,
     health: watch::Sender<Option<LogError>>,
     is_offline: bool,
+    /// Takes paths of files to write back; none in the simulator.
+    write_back: Option<SyncSender<PathBuf>>,
 }
 
 struct Entry {
     log: Log,
     progress: watch::Sender<Progress>,
+    /// Bytes appended that no one waited for, since they were last written back.
+    idle_bytes: u64,
 }
+
+/// Who asked the writer to end, and how that went.
+type Ended = (Reply<()>, Result<(), LogError>);
 
 /// The writes that wait for one log.
 #[derive(Default)]
@@ -63,7 +78,11 @@ struct Batch {
 }
 
 impl Writer {
-    pub(super) fn new(dir: LogDir, health: watch::Sender<Option<LogError>>) -> Self {
+    pub(super) fn new(
+        dir: LogDir,
+        health: watch::Sender<Option<LogError>>,
+        write_back: Option<SyncSender<PathBuf>>,
+    ) -> Self {
         Self {
             dir,
             logs: Vec::new(),
@@ -73,6 +92,7 @@ impl Writer {
             is_busy: false,
             health,
             is_offline: false,
+            write_back,
         }
     }
 
@@ -94,17 +114,19 @@ impl Writer {
             if received == 0 {
                 break;
             }
-            if self.serve(requests.drain(..)).is_break() {
-                break;
+            if let ControlFlow::Break((reply, ended)) = self.serve(requests.drain(..)) {
+                // Whoever asked may use the directory as soon as it knows.
+                drop(self);
+                let _ = reply.send(ended);
+                return;
             }
         }
     }
 
     /// Carries out `requests` as if one after the other.
-    fn serve(&mut self, requests: impl Iterator<Item = Request>) -> ControlFlow<()> {
+    fn serve(&mut self, requests: impl Iterator<Item = Request>) -> ControlFlow<Ended> {
         self.is_busy = true;
         let mut waiting: BTreeMap<usize, Batch> = BTreeMap::new();
-        let mut flow = ControlFlow::Continue(());
         for request in requests {
             if let Request::Submit { id, write } = request {
                 let batch = waiting.entry(id.0).or_default();
@@ -113,9 +135,7 @@ impl Writer {
                 continue;
             }
             self.commit(std::mem::take(&mut waiting));
-            if self.control(request).is_break() {
-                flow = ControlFlow::Break(());
-            }
+            self.control(request)?;
         }
         self.commit(waiting);
         if self.unchecked_bytes >= CHECKPOINT_BYTES {
@@ -123,7 +143,7 @@ impl Writer {
             // What the small ones hold stays; counting it again would bring us here at once.
             self.unchecked_bytes = 0;
         }
-        flow
+        ControlFlow::Continue(())
     }
 
     /// Appends all that waits, tells how far it got, syncs what someone waits for, and tells again.
@@ -144,26 +164,49 @@ impl Writer {
             }
             if batch.sync {
                 to_sync.push(id);
+            } else {
+                self.write_back(id, bytes);
             }
         }
-        for id in to_sync {
-            self.sync(id);
+        self.sync(&to_sync);
+    }
+
+    /// Makes these logs durable, and tells.
+    fn sync(&mut self, ids: &[usize]) {
+        let together = ids.len() >= SYNC_TOGETHER_MIN;
+        if together && let Err(error) = self.dir.sync() {
+            self.go_offline(&error);
+        }
+        for &id in ids {
+            if self.is_offline {
+                return;
+            }
+            let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { continue };
+            if together {
+                entry.log.was_synced();
+            } else if let Err(error) = entry.log.sync() {
+                return self.go_offline(&error);
+            }
+            let stalled = entry.progress.borrow().stalled.clone();
+            entry.tell(stalled);
         }
     }
 
-    fn sync(&mut self, id: usize) {
-        if self.is_offline {
-            return;
-        }
+    /// Has the bytes of a log written back in the background, when there are many.
+    fn write_back(&mut self, id: usize, bytes: u64) {
+        let Some(back) = &self.write_back else { return };
         let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { return };
-        let stalled = entry.progress.borrow().stalled.clone();
-        match entry.log.sync() {
-            Ok(()) => entry.tell(stalled),
-            Err(error) => self.go_offline(&error),
+        entry.idle_bytes += bytes;
+        if entry.idle_bytes >= WRITE_BACK_BYTES
+            && let Some(path) = entry.log.active_path()
+            // When it is busy, the next append asks again.
+            && back.try_send(path).is_ok()
+        {
+            entry.idle_bytes = 0;
         }
     }
 
-    fn control(&mut self, request: Request) -> ControlFlow<()> {
+    fn control(&mut self, request: Request) -> ControlFlow<Ended> {
         match request {
             Request::Submit { .. } => unreachable!("appends are gathered before"),
             Request::Open(request) => {
@@ -215,9 +258,7 @@ impl Writer {
             }
             Request::Report { error } => self.met(&error),
             Request::Shutdown { clean, reply } => {
-                let ended = self.shutdown(clean);
-                self.answer(reply, ended);
-                return ControlFlow::Break(());
+                return ControlFlow::Break((reply, self.shutdown(clean)));
             }
         }
         ControlFlow::Continue(())
@@ -238,7 +279,7 @@ impl Writer {
             self.unchecked.insert(id, recovery.scanned_bytes);
         }
         let reader = log.reader();
-        self.logs.push(Some(Entry { log, progress: progress_sender }));
+        self.logs.push(Some(Entry { log, progress: progress_sender, idle_bytes: 0 }));
         self.by_partition.insert(partition, id);
         Ok(Opened { id: LogId(id), state, reader, progress, recovery })
     }
@@ -328,12 +369,11 @@ impl Writer {
         act(entry, &mut self.dir.checkpoints)
     }
 
-    /// Answers a request after which the log's owner has its state anew, and writes go on.
+    /// Answers a request after which the log's owner has its state anew, and writes go on; or not,
+    /// for the log may be half cut.
     fn answer_with_state<T>(&mut self, id: LogId, reply: Reply<T>, state: Result<T, LogError>) {
-        if state.is_ok()
-            && let Ok(entry) = self.entry(id)
-        {
-            entry.tell(None);
+        if let Ok(entry) = self.entry(id) {
+            entry.tell(state.as_ref().err().cloned());
         }
         self.answer(reply, state);
     }

@@ -1,0 +1,293 @@
+//! The directory's writer: group commit, stalls, offline, orderly and disorderly ends.
+
+use std::path::PathBuf;
+
+use protocol::ids::{BrokerEpoch, BrokerId};
+
+use super::*;
+use crate::disk::RealDisk;
+use crate::log::{DirConfig, DirHandle, Found, Identity, LogId, Mode, Opened, Shutdown, Started};
+
+fn identity() -> Identity {
+    Identity { cluster_id: "c".to_owned(), node_id: BrokerId(1), directory_id: [9; 16] }
+}
+
+fn try_start(disk: &SimDisk) -> Result<Started, LogError> {
+    let config =
+        DirConfig { path: PathBuf::from("/data"), identity: identity(), mode: Mode::Inline };
+    DirHandle::start(Arc::new(disk.clone()), config)
+}
+
+fn start(disk: &SimDisk) -> (DirHandle, Found) {
+    let Started { handle, found } = try_start(disk).unwrap();
+    (handle, found)
+}
+
+async fn open(handle: &DirHandle, partition: i32) -> Result<Opened, LogError> {
+    handle.open(TopicPartition::new("t", partition), TOPIC_ID, config()).await
+}
+
+/// Submits batches of one record each without waiting for their fate.
+async fn submit(handle: &DirHandle, opened: &mut Opened, count: usize, sync: bool) {
+    for _ in 0..count {
+        let placed = Placed::new(&data(1, 0, None, false), opened.state.log_end(), LeaderEpoch(0));
+        let mut writes = Vec::new();
+        opened.state.admit([placed.unwrap()], &LogConfig::default(), sync, &mut writes);
+        for write in writes {
+            handle.submit(opened.id, write).await.unwrap();
+        }
+    }
+}
+
+async fn synced(opened: &mut Opened, end: i64) {
+    let reached = |progress: &Progress| progress.synced == Offset(end);
+    opened.progress.wait_for(reached).await.unwrap();
+}
+
+async fn stalled(opened: &mut Opened) -> LogError {
+    let stalled = |progress: &Progress| progress.stalled.is_some();
+    opened.progress.wait_for(stalled).await.unwrap().stalled.clone().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_that_wait_together_are_synced_together() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut logs = [open(&handle, 0).await.unwrap(), open(&handle, 1).await.unwrap()];
+    for log in &mut logs {
+        submit(&handle, log, 1, true).await;
+        synced(log, 1).await;
+    }
+    let (ops, syncs) = (disk.ops(), disk.syncs());
+    for log in &mut logs {
+        submit(&handle, log, 10, true).await;
+    }
+    for log in &mut logs {
+        synced(log, 11).await;
+    }
+    assert_eq!(disk.syncs() - syncs, 2, "one for each file");
+    assert_eq!(disk.ops() - ops, 4, "and one write before it");
+    disk.crash();
+    let (handle, found) = start(&disk);
+    assert_eq!(found.shutdown, Shutdown::Unclean);
+    let names: Vec<String> = found.partitions.iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names, ["t-0", "t-1"]);
+    assert_eq!(found.partitions[0].1, Some(TOPIC_ID));
+    assert_eq!(open(&handle, 1).await.unwrap().state.log_end(), Offset(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_logs_are_synced_at_one_go() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut logs = Vec::new();
+    for partition in 0..20 {
+        logs.push(open(&handle, partition).await.unwrap());
+    }
+    for log in &mut logs {
+        submit(&handle, log, 1, true).await;
+    }
+    for log in &mut logs {
+        synced(log, 1).await;
+    }
+    let syncs = disk.syncs();
+    for log in &mut logs {
+        submit(&handle, log, 1, true).await;
+    }
+    for log in &mut logs {
+        synced(log, 2).await;
+    }
+    assert_eq!(disk.syncs() - syncs, 1);
+    disk.crash();
+    let (handle, _) = start(&disk);
+    for partition in 0..20 {
+        assert_eq!(open(&handle, partition).await.unwrap().state.log_end(), Offset(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_one_waits_for_is_durable_soon_and_needs_no_recovery() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 3, false).await;
+    log.progress.wait_for(|progress| progress.written == Offset(3)).await.unwrap();
+    assert_eq!(log.progress.borrow().synced, Offset(0));
+    synced(&mut log, 3).await;
+    disk.crash();
+    let (handle, _) = start(&disk);
+    let log = open(&handle, 0).await.unwrap();
+    assert_eq!(log.state.log_end(), Offset(3));
+    assert_eq!(log.recovery.scanned_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_stalls_a_log_until_its_state_was_fetched_again() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    let mut other = open(&handle, 1).await.unwrap();
+    submit(&handle, &mut other, 1, true).await;
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 1).await;
+    disk.set_capacity(Some(disk.used_bytes() + 20));
+    submit(&handle, &mut log, 2, true).await;
+    assert!(matches!(stalled(&mut log).await, LogError::Full { .. }));
+    disk.set_capacity(None);
+    submit(&handle, &mut log, 1, true).await;
+    log.state = handle.restate(log.id).await.unwrap();
+    assert_eq!(log.state.log_end(), Offset(1), "what came meanwhile was refused, too");
+    assert!(log.progress.borrow().stalled.is_none());
+    submit(&handle, &mut log, 2, true).await;
+    synced(&mut log, 3).await;
+    submit(&handle, &mut other, 1, true).await;
+    synced(&mut other, 2).await;
+    assert!(handle.health().borrow().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_sync_nothing_is_ever_acknowledged_again() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    let other = open(&handle, 1).await.unwrap();
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 1).await;
+    disk.inject(Fault::io_error(Op::Sync, 0));
+    submit(&handle, &mut log, 1, true).await;
+    assert!(matches!(stalled(&mut log).await, LogError::Offline { .. }));
+    submit(&handle, &mut log, 1, true).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(log.progress.borrow().synced, Offset(1));
+    assert!(other.progress.borrow().stalled.is_some(), "the whole directory is offline");
+    assert!(matches!(handle.restate(log.id).await, Err(LogError::Offline { .. })));
+    assert!(matches!(open(&handle, 2).await, Err(LogError::Offline { .. })));
+    assert!(matches!(*handle.health().borrow(), Some(LogError::Io { .. })));
+    assert!(handle.shutdown(Some(BrokerEpoch(5))).await.is_err());
+    disk.crash();
+    let (handle, found) = start(&disk);
+    assert_eq!(found.shutdown, Shutdown::Unclean);
+    assert!(open(&handle, 0).await.unwrap().state.log_end() >= Offset(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orderly_stop_is_known_at_the_next_start_and_only_then() {
+    let disk = SimDisk::new(1);
+    let (handle, found) = start(&disk);
+    assert_eq!((found.shutdown, found.directory_id), (Shutdown::Unclean, [9; 16]));
+    let mut logs = [open(&handle, 0).await.unwrap(), open(&handle, 1).await.unwrap()];
+    for log in &mut logs {
+        submit(&handle, log, 5, false).await;
+    }
+    let [first, _] = logs;
+    handle.close(first.id, Some(first.state)).await.unwrap();
+    assert!(matches!(handle.restate(first.id).await, Err(LogError::NotOpen { .. })));
+    handle.shutdown(Some(BrokerEpoch(5))).await.unwrap();
+    assert!(matches!(handle.restate(first.id).await, Err(LogError::Closed)));
+    disk.crash();
+    let (handle, found) = start(&disk);
+    assert_eq!(found.shutdown, Shutdown::Clean { broker_epoch: BrokerEpoch(5) });
+    let logs = [open(&handle, 0).await.unwrap(), open(&handle, 1).await.unwrap()];
+    for log in &logs {
+        assert_eq!(log.recovery.scanned_bytes, 0);
+        assert_eq!(log.state.log_end(), Offset(5));
+    }
+    assert_eq!(logs[0].recovery.walked_bytes, 0, "it was closed with its state");
+    disk.crash();
+    assert_eq!(start(&disk).1.shutdown, Shutdown::Unclean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_log_stays_deleted_and_its_name_is_free() {
+    for seed in 0..10 {
+        let disk = SimDisk::new(seed);
+        let (handle, _) = start(&disk);
+        let mut log = open(&handle, 0).await.unwrap();
+        submit(&handle, &mut log, 5, true).await;
+        assert!(matches!(open(&handle, 0).await, Err(LogError::AlreadyOpen { .. })));
+        handle.delete(log.id).await.unwrap();
+        disk.crash();
+        let (handle, found) = start(&disk);
+        assert!(found.partitions.is_empty());
+        let again = handle.open(TopicPartition::new("t", 0), TopicId([8; 16]), config()).await;
+        assert_eq!(again.unwrap().state.log_end(), Offset(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_during_deletion_leaves_the_whole_log_or_nothing() {
+    let mut ends = std::collections::BTreeSet::new();
+    for crash_at in 1..12 {
+        for seed in 0..6 {
+            let disk = SimDisk::new(seed);
+            let (handle, _) = start(&disk);
+            let mut log = open(&handle, 0).await.unwrap();
+            submit(&handle, &mut log, 5, true).await;
+            synced(&mut log, 5).await;
+            disk.crash_at(crash_at);
+            let deleted = handle.delete(log.id).await;
+            disk.crash();
+            let (handle, found) = start(&disk);
+            let end = open(&handle, 0).await.unwrap().state.log_end();
+            assert_eq!(found.partitions.is_empty(), end == Offset(0));
+            assert!(deleted.is_err() || end == Offset(0), "it was acknowledged");
+            assert!(disk.list(Path::new("/data")).unwrap().iter().all(|n| !n.ends_with("-delete")));
+            ends.insert(end);
+        }
+    }
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), [Offset(0), Offset(5)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_has_one_user_and_one_owner() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    assert!(matches!(try_start(&disk), Err(LogError::Locked { .. })));
+    handle.shutdown(None).await.unwrap();
+    let identity = Identity { node_id: BrokerId(2), ..identity() };
+    let config = DirConfig { path: PathBuf::from("/data"), identity, mode: Mode::Inline };
+    let error = DirHandle::start(Arc::new(disk.clone()), config).err().unwrap();
+    assert!(matches!(error, LogError::Foreign { .. }), "{error}");
+    assert_eq!(start(&disk).1.shutdown, Shutdown::Unclean, "it was not asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_can_truncate_delete_and_begin_anew() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 9, true).await;
+    log.state = handle.truncate(log.id, Offset(7)).await.unwrap();
+    assert_eq!(log.state.log_end(), Offset(7));
+    assert_eq!(handle.delete_before(log.id, Offset(3)).await.unwrap(), Offset(3));
+    log.state.delete_before(Offset(3));
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 8).await;
+    assert_eq!((log.reader.log_start(), log.reader.log_end()), (Offset(3), Offset(8)));
+    log.state = handle.restart_at(log.id, Offset(50)).await.unwrap();
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 51).await;
+    assert_eq!(log.reader.log_start(), Offset(50));
+    assert!(matches!(handle.restate(LogId(77)).await, Err(LogError::NotOpen { .. })));
+}
+
+#[tokio::test]
+async fn the_writer_works_on_a_thread_and_real_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || {
+        let path = dir.path().to_owned();
+        let config = DirConfig { path, identity: identity(), mode: Mode::Thread };
+        DirHandle::start(Arc::new(RealDisk), config).unwrap()
+    };
+    let handle = start().handle;
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 100, true).await;
+    synced(&mut log, 100).await;
+    let slice = log.reader.read(Offset(40), Offset(100), 1 << 20, true).unwrap();
+    assert_eq!((slice.first.unwrap().base_offset, slice.next_offset), (Offset(40), Offset(100)));
+    handle.shutdown(Some(BrokerEpoch(1))).await.unwrap();
+    let again = start();
+    assert_eq!(again.found.shutdown, Shutdown::Clean { broker_epoch: BrokerEpoch(1) });
+    assert_eq!(open(&again.handle, 0).await.unwrap().state.log_end(), Offset(100));
+    again.handle.shutdown(None).await.unwrap();
+}
