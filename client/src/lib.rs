@@ -29,6 +29,7 @@ pub mod backoff;
 pub mod bootstrap;
 pub mod cluster;
 pub mod config;
+pub mod consumer;
 pub mod error;
 pub mod group_offsets;
 pub mod net;

@@ -123,7 +123,7 @@ async fn ask(
     answers(response)
 }
 
-fn request(
+pub(crate) fn request(
     version: i16,
     isolation: IsolationLevel,
     asked: &[(TopicPartition, LeaderEpoch, OffsetSpec)],
@@ -164,7 +164,7 @@ fn answers(
     Ok(found)
 }
 
-fn listed(
+pub(crate) fn listed(
     partition: &TopicPartition,
     answer: &ListOffsetsPartitionResponse,
 ) -> Result<ListedOffset, RequestError> {

@@ -1,0 +1,533 @@
+//! Consuming records: alone or as a member of a group.
+//!
+//! A [`Consumer`] has partitions, either those given to [`assign`](Consumer::assign) or, after
+//! [`subscribe`](Consumer::subscribe), those that its group gives it. [`poll`](Consumer::poll)
+//! returns whole batches from its position in each, which a task of its own fetches ahead; that
+//! task also sends the group's heartbeats, so that only a caller who does not poll for
+//! `max.poll.interval.ms` is taken for dead.
+//!
+//! A position is not a commit: what is done is told to the group by [`commit`](Consumer::commit),
+//! or with a transaction by the producer's `send_offsets`, which takes
+//! [`group_metadata`](Consumer::group_metadata).
+//!
+//! | `poll` returns | and the caller |
+//! |---|---|
+//! | [`Polled::Batches`] | processes them; positions are beyond them already |
+//! | [`Polled::Revoked`] | commits what it processed, then polls again, or calls [`revoked`](Consumer::revoked): only then are the partitions given up |
+//! | the same with `lost` | drops what it has of them: others may have them already, and commits are refused |
+//! | [`Polled::Assigned`] | may [`seek`](Consumer::seek) before it polls again |
+//! | [`Polled::Nothing`] | looks after other things |
+//!
+//! While a revocation is not acknowledged the whole group waits. If that takes longer than
+//! `max.poll.interval.ms`, the coordinator goes on without this member: its commits are refused
+//! from then on, and `poll` tells that what it still had is lost. Shell.
+
+mod aborted;
+mod assignor;
+mod classic;
+mod committer;
+mod core;
+mod error;
+mod fetched;
+mod fetcher;
+mod group;
+mod positions;
+mod shell;
+mod stream;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::time::{Clock, Now, Timestamp};
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
+
+use self::classic::{Ask, Member, Settings};
+use self::committer::Committer;
+use self::core::{Core, Found};
+use self::fetcher::{Fetcher, Limits};
+use self::group::{Group, Tell};
+use self::positions::{Position, Positions};
+use self::shell::{Nothing, Runner, Shared};
+use crate::bootstrap::Bootstrap;
+use crate::config::{ConsumerConfig, IsolationLevel};
+use crate::error::RequestError;
+use crate::offsets::{self, ListedOffset};
+use crate::router::{Patience, Router, Topics};
+use crate::time::deadline_after;
+
+pub use crate::group_offsets::{GroupMetadata, OffsetAndMetadata};
+pub use crate::offsets::OffsetSpec;
+pub use error::{CommitError, ConnectError, ConsumeError, NotAssigned};
+pub use fetched::FetchedBatch;
+pub use group::Revoked;
+pub use stream::ConsumerRecord;
+
+/// What a `poll` is about.
+#[derive(Clone, Debug)]
+pub enum Polled {
+    /// Records; at least one batch.
+    Batches(Vec<FetchedBatch>),
+    /// Partitions to give up: the next `poll`, or `revoked`, says that this is done.
+    Revoked(Revoked),
+    /// The group gave this consumer partitions besides those that it keeps; perhaps none.
+    Assigned(BTreeSet<TopicPartition>),
+    /// The time is up, or positions moved over what is not to be seen: markers, and records of
+    /// aborted transactions.
+    Nothing,
+}
+
+/// A consumer. Dropping it leaves its group in the dark until the session times out:
+/// [`close`](Self::close) it instead.
+pub struct Consumer {
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// Its end tells the task to end.
+    _alive: mpsc::Sender<Nothing>,
+}
+
+impl Consumer {
+    /// Reaches the cluster, trying for at most `default.api.timeout.ms`. Call it inside a runtime.
+    ///
+    /// # Errors
+    /// When settings contradict one another, or no broker answers.
+    pub async fn connect(
+        bootstrap: Bootstrap,
+        config: ConsumerConfig,
+    ) -> Result<Self, ConnectError> {
+        config.validate()?;
+        let patience = Patience {
+            request_timeout: config.request_timeout,
+            retry_backoff: config.retry_backoff,
+            retry_backoff_max: config.retry_backoff_max,
+            metadata_max_age: config.metadata_max_age,
+        };
+        let router = Router::new(&bootstrap, patience);
+        let attempt = || router.refresh(Topics::These([].into()), false);
+        router.retry(config.default_api_timeout, "reach the cluster", attempt).await?;
+        let core = new_core(&router, &config);
+        let shared = Arc::new(Shared::new(router, config, core));
+        let (alive, end) = mpsc::channel(1);
+        tokio::spawn(Runner::new(Arc::clone(&shared), end).run());
+        Ok(Self { shared, clock: bootstrap.clock, _alive: alive })
+    }
+
+    /// The time by the consumer's clock.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Takes exactly these partitions, without asking any group. Those that it had before keep
+    /// their positions; the others start at what the group committed, if there is a `group.id`,
+    /// or else by `auto.offset.reset`. Ends a subscription.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
+        let partitions = partitions.into_iter().collect();
+        self.change(|core| core.assign(&partitions));
+    }
+
+    /// Joins the group for partitions of these topics, instead of those subscribed to before.
+    /// What was assigned by hand is dropped. `poll` tells what the group assigns.
+    ///
+    /// # Panics
+    /// Without a `group.id`: whoever writes the call writes the setting.
+    pub fn subscribe<T: Into<Arc<str>>>(&mut self, topics: impl IntoIterator<Item = T>) {
+        let topics = topics.into_iter().map(Into::into).collect();
+        let now = self.shared.now();
+        let has_group = self.change(|core| core.subscribe(now, topics));
+        assert!(has_group, "subscribing needs group.id");
+    }
+
+    /// Drops all partitions, and leaves the group at once if there is a subscription. Nothing is
+    /// committed, and nothing told: the caller knows.
+    pub fn unsubscribe(&mut self) {
+        self.change(Core::unsubscribe);
+    }
+
+    /// The partitions that it has.
+    #[must_use]
+    pub fn assignment(&self) -> BTreeSet<TopicPartition> {
+        self.shared.lock().positions.partitions().cloned().collect()
+    }
+
+    /// The topics subscribed to.
+    #[must_use]
+    pub fn subscription(&self) -> BTreeSet<Arc<str>> {
+        let core = self.shared.lock();
+        core.group.as_ref().map(|it| it.subscription().clone()).unwrap_or_default()
+    }
+
+    /// Waits at most for `timeout` for something to return. Dropping it loses nothing.
+    ///
+    /// It says that what the last call returned is processed: partitions told to be revoked are
+    /// given up, and with `enable.auto.commit` positions are committed, before they are given up
+    /// and once per interval.
+    ///
+    /// # Errors
+    /// See [`ConsumeError`]. None of them ends the consumer: polling goes on with the rest.
+    pub async fn poll(&mut self, timeout: Duration) -> Result<Polled, ConsumeError> {
+        // First of all, that the rebalance timeout counts from here.
+        let now = self.shared.now();
+        self.change(|core| core.polled(now));
+        self.commit_revoked().await;
+        self.revoked();
+        let deadline = deadline_after(timeout);
+        loop {
+            let progress = self.shared.progress.notified();
+            tokio::pin!(progress);
+            // Before looking: what happens in between must not be missed.
+            progress.as_mut().enable();
+            let now = self.shared.now();
+            if let Some(found) = self.shared.lock().find(now) {
+                // There is room for the next fetch.
+                self.shared.work.notify_one();
+                return polled(found);
+            }
+            // Waiting here is being alive.
+            let lively = deadline_after(self.shared.config.max_poll_interval / 2);
+            if timeout_at(deadline.min(lively), progress).await.is_err() && lively >= deadline {
+                return Ok(Polled::Nothing);
+            }
+            let now = self.shared.now();
+            self.shared.lock().alive(now);
+        }
+    }
+
+    /// The caller has given up what `poll` told it to. The next `poll` says so, too: call this to
+    /// let the group go on while there is something else to do.
+    pub fn revoked(&mut self) {
+        self.change(Core::revoked);
+    }
+
+    /// With `enable.auto.commit`, what was processed of partitions about to be given up. That it
+    /// fails is no reason to keep them: what is not committed is consumed again.
+    async fn commit_revoked(&mut self) {
+        let offsets = {
+            let core = self.shared.lock();
+            let told = core.group.as_ref().and_then(Group::told_to_revoke);
+            let Some(told) = told.filter(|it| !it.lost && core.committer.is_enabled()) else {
+                return;
+            };
+            let mut offsets = core.committer.uncommitted(&core.positions);
+            offsets.retain(|partition, _| told.partitions.contains(partition));
+            offsets
+        };
+        if let Err(error) = self.commit(offsets).await {
+            tracing::warn!(%error, "offsets are not committed before their partitions are revoked");
+        }
+    }
+
+    /// Moves the position: the next record delivered is the first at or after `offset`.
+    ///
+    /// # Errors
+    /// When the partition is not assigned.
+    pub fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> Result<(), NotAssigned> {
+        let position = Position { offset, leader_epoch: LeaderEpoch::NONE };
+        let is_ours = self.change(|core| core.positions.seek(partition, position));
+        is_ours.then_some(()).ok_or_else(|| NotAssigned { partition: partition.clone() })
+    }
+
+    /// Moves the position to an end of the log, or to a time, as of when its leader answers. Where
+    /// no record is young enough, to the log start offset.
+    ///
+    /// # Errors
+    /// When the partition is not assigned.
+    pub fn seek_to(
+        &mut self,
+        partition: &TopicPartition,
+        spec: OffsetSpec,
+    ) -> Result<(), NotAssigned> {
+        let is_ours = self.change(|core| core.positions.seek_to(partition, spec));
+        is_ours.then_some(()).ok_or_else(|| NotAssigned { partition: partition.clone() })
+    }
+
+    /// The offset after what `poll` returned last, or where it will begin: beyond markers and
+    /// aborted records, so the one to commit when all is processed. `None`: not assigned, or not
+    /// known yet.
+    #[must_use]
+    pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.shared.lock().positions.position(partition).map(|it| it.offset)
+    }
+
+    /// The position as something to commit. `None` as [`position`](Self::position).
+    #[must_use]
+    pub fn position_to_commit(&self, partition: &TopicPartition) -> Option<OffsetAndMetadata> {
+        let Position { offset, leader_epoch } = self.shared.lock().positions.position(partition)?;
+        Some(OffsetAndMetadata { offset, leader_epoch, metadata: String::new() })
+    }
+
+    /// How many offsets lie between the position and the end of what may be read, as of the last
+    /// fetch. `None`: nothing was fetched yet. KIP-695.
+    #[must_use]
+    pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        let core = self.shared.lock();
+        let (position, ends) =
+            (core.positions.position(partition)?, core.positions.ends(partition)?);
+        let end = match self.shared.config.isolation_level {
+            IsolationLevel::ReadUncommitted => ends.high_watermark,
+            IsolationLevel::ReadCommitted => ends.last_stable_offset,
+        };
+        Some(u64::try_from(end.0.saturating_sub(position.offset.0)).unwrap_or(0))
+    }
+
+    /// Stops delivering, and fetching, records of these partitions. Those that are not ours are
+    /// passed over. What was fetched stays.
+    pub fn pause<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        self.set_paused(partitions, true);
+    }
+
+    /// Delivers records of these partitions again.
+    pub fn resume<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        self.set_paused(partitions, false);
+    }
+
+    fn set_paused<'a>(
+        &mut self,
+        partitions: impl IntoIterator<Item = &'a TopicPartition>,
+        is_paused: bool,
+    ) {
+        self.change(|core| {
+            for partition in partitions {
+                core.positions.set_paused(partition, is_paused);
+            }
+        });
+    }
+
+    /// The partitions that are paused.
+    #[must_use]
+    pub fn paused(&self) -> BTreeSet<TopicPartition> {
+        let core = self.shared.lock();
+        let all = core.positions.partitions();
+        all.filter(|it| core.positions.is_paused(it)).cloned().collect()
+    }
+
+    /// Who this consumer is in its group, as far as `poll` told. A member that was replaced is
+    /// refused with it, as it must be (KIP-447). `None`: no `group.id` is set.
+    #[must_use]
+    pub fn group_metadata(&self) -> Option<GroupMetadata> {
+        self.shared.lock().identity().cloned()
+    }
+
+    /// Commits these offsets, trying for at most `default.api.timeout.ms`. After success they are
+    /// as durable as the cluster makes them.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub async fn commit(
+        &mut self,
+        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+    ) -> Result<(), CommitError> {
+        let Some(identity) = self.group_metadata() else { return Err(CommitError::NoGroup) };
+        let timeout = self.shared.config.default_api_timeout;
+        let router = &self.shared.router;
+        let committed = crate::group_offsets::commit(router, timeout, &identity, &offsets).await;
+        let Err(error) = committed else {
+            self.shared.lock().committer.on_committed(offsets);
+            return Ok(());
+        };
+        let GroupMetadata { group_id, member_id, .. } = identity.clone();
+        match error.error_code().filter(|it| is_about_membership(*it)) {
+            None => Err(error.into()),
+            Some(code) => {
+                let now = self.shared.now();
+                self.change(|core| core.on_commit_refused(now, &identity, code));
+                Err(match code {
+                    ErrorCode::RebalanceInProgress => CommitError::RebalanceInProgress { group_id },
+                    code => CommitError::Fenced { group_id, member_id, code },
+                })
+            }
+        }
+    }
+
+    /// What the group has committed for these partitions; those without a commit are left out.
+    /// With `require_stable` it waits until no transaction can change them (KIP-447).
+    ///
+    /// # Errors
+    /// When the coordinator does not answer within `default.api.timeout.ms`, or refuses.
+    pub async fn committed(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        require_stable: bool,
+    ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, CommitError> {
+        let config = &self.shared.config;
+        let Some(group_id) = config.group_id.as_deref() else { return Err(CommitError::NoGroup) };
+        let partitions: Vec<_> = partitions.into_iter().collect();
+        let (router, timeout) = (&self.shared.router, config.default_api_timeout);
+        let asked = Some(&partitions[..]);
+        let committed =
+            crate::group_offsets::fetch(router, timeout, group_id, asked, require_stable).await;
+        Ok(committed?)
+    }
+
+    /// The log start offsets.
+    ///
+    /// # Errors
+    /// When a leader does not answer within `default.api.timeout.ms`, or refuses.
+    pub async fn beginning_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
+        let isolation = self.shared.config.isolation_level;
+        self.ends(partitions, OffsetSpec::Earliest, isolation).await
+    }
+
+    /// Where the partitions end: their high watermarks, or last stable offsets for
+    /// `read_committed`.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
+    pub async fn end_offsets(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        isolation: IsolationLevel,
+    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
+        self.ends(partitions, OffsetSpec::Latest, isolation).await
+    }
+
+    async fn ends(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        spec: OffsetSpec,
+        isolation: IsolationLevel,
+    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
+        let wanted = partitions.into_iter().map(|it| (it, spec)).collect();
+        let listed = self.list(isolation, wanted).await?;
+        Ok(listed.into_iter().map(|(it, at)| (it, at.offset.unwrap_or_default())).collect())
+    }
+
+    /// For each partition the first record with at least its timestamp, if there is one.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
+    pub async fn offsets_for_times(
+        &self,
+        times: BTreeMap<TopicPartition, Timestamp>,
+    ) -> Result<BTreeMap<TopicPartition, ListedOffset>, RequestError> {
+        let wanted = times.into_iter().map(|(it, time)| (it, OffsetSpec::AtOrAfter(time)));
+        let isolation = self.shared.config.isolation_level;
+        self.list(isolation, wanted.collect()).await
+    }
+
+    async fn list(
+        &self,
+        isolation: IsolationLevel,
+        wanted: BTreeMap<TopicPartition, OffsetSpec>,
+    ) -> Result<BTreeMap<TopicPartition, ListedOffset>, RequestError> {
+        let timeout = self.shared.config.default_api_timeout;
+        offsets::list(&self.shared.router, timeout, isolation, &wanted).await
+    }
+
+    /// The partitions of a topic, as of now.
+    ///
+    /// # Errors
+    /// When nobody tells within `default.api.timeout.ms`, or there is no such topic by then.
+    pub async fn partitions_of(
+        &self,
+        topic: &str,
+    ) -> Result<BTreeSet<TopicPartition>, RequestError> {
+        let name: Arc<str> = topic.into();
+        let attempt = || async {
+            let router = &self.shared.router;
+            let told = router.refresh(Topics::These([Arc::clone(&name)].into()), false).await?;
+            let told = told.topics.into_iter().find(|it| it.name.as_deref() == Some(topic));
+            let api = protocol::api_key::ApiKey::Metadata;
+            let subject = topic.to_owned();
+            let told = told.ok_or(RequestError::Missing { api, subject: subject.clone() })?;
+            let refuse = |code| RequestError::code(api, subject, code, None);
+            ErrorCode::from_wire(told.error_code).ok().map_err(refuse)?;
+            let indexes = told.partitions.iter().map(|it| it.partition_index);
+            Ok(indexes.map(|it| TopicPartition::new(Arc::clone(&name), it)).collect())
+        };
+        let timeout = self.shared.config.default_api_timeout;
+        self.shared.router.retry(timeout, "describe a topic", attempt).await
+    }
+
+    /// Leaves the group, so that others go on at once; one with a `group.instance.id` stays a
+    /// member until its session times out, and may come back. With `enable.auto.commit`, commits
+    /// first. Waits at most `default.api.timeout.ms` for each.
+    ///
+    /// # Errors
+    /// When what was to be committed is not. The group is left all the same.
+    pub async fn close(mut self) -> Result<(), CommitError> {
+        let offsets = {
+            let core = self.shared.lock();
+            let is_enabled = core.committer.is_enabled();
+            if is_enabled { core.committer.uncommitted(&core.positions) } else { BTreeMap::new() }
+        };
+        let committed = if offsets.is_empty() { Ok(()) } else { self.commit(offsets).await };
+        let leave = self.shared.lock().close();
+        if let Some(Ask::Leave(request)) = leave {
+            self.shared.leave(request).await;
+        }
+        committed
+    }
+
+    /// Changes what the task has to do.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Core) -> T) -> T {
+        let changed = change(&mut self.shared.lock());
+        self.shared.work.notify_one();
+        changed
+    }
+}
+
+fn new_core(router: &Router, config: &ConsumerConfig) -> Core {
+    let limits = Limits {
+        fetch_bytes: config.fetch_max_bytes,
+        partition_bytes: config.max_partition_fetch_bytes,
+        records: config.max_poll_records,
+        isolation: config.isolation_level,
+        checks_crcs: config.check_crcs,
+    };
+    let group = config.group_id.as_deref().map(|group_id| {
+        let settings = Settings {
+            group_id: group_id.into(),
+            instance_id: config.group_instance_id.clone(),
+            session_timeout: config.session_timeout,
+            rebalance_timeout: config.max_poll_interval,
+            heartbeat_interval: config.heartbeat_interval,
+            assignor: config.assignor,
+            rack: config.client_rack.clone(),
+        };
+        let member = Member::new(settings, router.backoff());
+        Group::new(member, config.assignor, config.max_poll_interval)
+    });
+    let positions = Positions::new(config.auto_offset_reset, group.is_some(), router.backoff());
+    let interval = config.enable_auto_commit.then_some(config.auto_commit_interval);
+    let committer = Committer::new(interval, router.now().monotonic);
+    let max_age = config.metadata_max_age;
+    Core::new(positions, Fetcher::new(limits), group, committer, max_age, router.backoff())
+}
+
+fn polled(found: Found) -> Result<Polled, ConsumeError> {
+    match found {
+        Found::Told(Tell::Revoked(revoked)) => Ok(Polled::Revoked(revoked)),
+        Found::Told(Tell::Assigned(added)) => Ok(Polled::Assigned(added)),
+        Found::Batches(batches) => Ok(Polled::Batches(batches)),
+        Found::Moved => Ok(Polled::Nothing),
+        Found::Failed(error) => Err(error),
+    }
+}
+
+/// True for the codes that say who we are not, or not any more.
+fn is_about_membership(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::UnknownMemberId
+            | ErrorCode::IllegalGeneration
+            | ErrorCode::FencedInstanceId
+            | ErrorCode::RebalanceInProgress
+    )
+}
+
+impl std::fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,467 @@
+//! Where the consumer stands in each partition that it has.
+//!
+//! | place | meaning | leaves it by |
+//! |---|---|---|
+//! | `Unknown` | nothing is known yet | what the group committed, the reset policy, a seek |
+//! | `Resetting` | an end of the log is asked for | the answer, a seek |
+//! | `At` | the next record to deliver | delivery, a seek, an offset out of range |
+//! | `Stuck` | the policy says to ask the caller | a seek |
+//!
+//! Each place has a ticket that changes whenever the place is set other than by delivery: answers
+//! that were asked for under an older ticket do not count. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+
+use super::error::ConsumeError;
+use crate::backoff::Backoff;
+use crate::cluster::Leader;
+use crate::config::OffsetReset;
+use crate::offsets::OffsetSpec;
+
+/// The next record to deliver, and the leader epoch of the one before it, where known. KIP-320.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) offset: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
+}
+
+impl From<Offset> for Position {
+    fn from(offset: Offset) -> Self {
+        Self { offset, leader_epoch: LeaderEpoch::NONE }
+    }
+}
+
+/// Tells one setting of a partition's place from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Unknown,
+    Resetting(OffsetSpec),
+    At(Position),
+    Stuck,
+}
+
+/// How far the log reaches, as the last fetch said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) high_watermark: Offset,
+    pub(super) last_stable_offset: Offset,
+}
+
+#[derive(Clone, Debug)]
+struct Partition {
+    place: Place,
+    ticket: Ticket,
+    is_paused: bool,
+    /// A question about its place is under way.
+    is_asked: bool,
+    /// After a failure, nothing is asked of it before then.
+    not_before: Duration,
+    backoff: Backoff,
+    ends: Option<Ends>,
+}
+
+/// A partition whose end, or beginning, must be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reset {
+    pub(super) partition: TopicPartition,
+    pub(super) ticket: Ticket,
+    pub(super) spec: OffsetSpec,
+}
+
+/// The partitions of a consumer. Bound: what the caller or the group's leader assigns.
+#[derive(Clone, Debug)]
+pub(super) struct Positions {
+    partitions: BTreeMap<TopicPartition, Partition>,
+    policy: OffsetReset,
+    has_group: bool,
+    ticket: u64,
+    /// What each new partition starts with.
+    backoff: Backoff,
+}
+
+impl Positions {
+    pub(super) fn new(policy: OffsetReset, has_group: bool, backoff: Backoff) -> Self {
+        Self { partitions: BTreeMap::new(), policy, has_group, ticket: 0, backoff }
+    }
+
+    /// Adds partitions, whose places are unknown; those that are there already stay as they are.
+    pub(super) fn add(&mut self, partitions: &BTreeSet<TopicPartition>) {
+        for partition in partitions {
+            if !self.partitions.contains_key(partition) {
+                let new = Partition {
+                    place: Place::Unknown,
+                    ticket: self.next_ticket(),
+                    is_paused: false,
+                    is_asked: false,
+                    not_before: Duration::ZERO,
+                    backoff: self.backoff.clone(),
+                    ends: None,
+                };
+                self.partitions.insert(partition.clone(), new);
+            }
+        }
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&TopicPartition) -> bool) {
+        self.partitions.retain(|partition, _| keep(partition));
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
+    }
+
+    /// Where the next record is. `None`: not known, or not ours.
+    pub(super) fn position(&self, partition: &TopicPartition) -> Option<Position> {
+        match self.partitions.get(partition)?.place {
+            Place::At(position) => Some(position),
+            Place::Unknown | Place::Resetting(_) | Place::Stuck => None,
+        }
+    }
+
+    /// Every position that is known.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&TopicPartition, Position)> {
+        self.partitions.keys().filter_map(|it| Some((it, self.position(it)?)))
+    }
+
+    pub(super) fn ends(&self, partition: &TopicPartition) -> Option<Ends> {
+        self.partitions.get(partition)?.ends
+    }
+
+    pub(super) fn set_ends(&mut self, partition: &TopicPartition, ends: Ends) {
+        if let Some(it) = self.partitions.get_mut(partition) {
+            it.ends = Some(ends);
+        }
+    }
+
+    pub(super) fn ticket(&self, partition: &TopicPartition) -> Option<Ticket> {
+        self.partitions.get(partition).map(|it| it.ticket)
+    }
+
+    pub(super) fn is_paused(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|it| it.is_paused)
+    }
+
+    /// Stops or resumes delivery. False: not ours.
+    pub(super) fn set_paused(&mut self, partition: &TopicPartition, is_paused: bool) -> bool {
+        let known = self.partitions.get_mut(partition);
+        known.map(|it| it.is_paused = is_paused).is_some()
+    }
+
+    /// Moves the position. False: not ours.
+    pub(super) fn seek(&mut self, partition: &TopicPartition, position: Position) -> bool {
+        self.place(partition, Place::At(position))
+    }
+
+    /// Moves the position to an end of the log, to be asked for. False: not ours.
+    pub(super) fn seek_to(&mut self, partition: &TopicPartition, spec: OffsetSpec) -> bool {
+        self.place(partition, Place::Resetting(spec))
+    }
+
+    fn place(&mut self, partition: &TopicPartition, place: Place) -> bool {
+        let ticket = self.next_ticket();
+        let Some(it) = self.partitions.get_mut(partition) else { return false };
+        it.place = place;
+        it.ticket = ticket;
+        it.is_asked = false;
+        it.not_before = Duration::ZERO;
+        it.backoff.reset();
+        true
+    }
+
+    /// What `poll` returned ends at `position`.
+    pub(super) fn advance(&mut self, partition: &TopicPartition, position: Position) {
+        let it = self.partitions.get_mut(partition).expect("delivered from what is ours");
+        let Place::At(before) = it.place else { panic!("{partition}: delivered without place") };
+        assert!(before.offset < position.offset);
+        it.place = Place::At(position);
+    }
+
+    /// The partitions whose commits must be asked for, which are marked as asked. Empty without a
+    /// group.
+    pub(super) fn ask_committed(&mut self, now: Duration) -> BTreeMap<TopicPartition, Ticket> {
+        let mut asked = BTreeMap::new();
+        for (partition, it) in self.due(now) {
+            if it.place == Place::Unknown {
+                it.is_asked = true;
+                asked.insert(partition.clone(), it.ticket);
+            }
+        }
+        asked
+    }
+
+    /// The partitions whose ends must be asked for, which are marked as asked: those that somebody
+    /// leads, and whom to ask. The second: some have no leader.
+    pub(super) fn ask_resets(
+        &mut self,
+        now: Duration,
+        leader: impl Fn(&TopicPartition) -> Option<Leader>,
+    ) -> (Vec<(Reset, Leader)>, bool) {
+        let (mut asked, mut lacks_leader) = (Vec::new(), false);
+        for (partition, it) in self.due(now) {
+            let Place::Resetting(spec) = it.place else { continue };
+            let Some(leader) = leader(partition) else {
+                lacks_leader = true;
+                continue;
+            };
+            it.is_asked = true;
+            let reset = Reset { partition: partition.clone(), ticket: it.ticket, spec };
+            asked.push((reset, leader));
+        }
+        (asked, lacks_leader)
+    }
+
+    fn due(&mut self, now: Duration) -> impl Iterator<Item = (&TopicPartition, &mut Partition)> {
+        self.partitions.iter_mut().filter(move |(_, it)| !it.is_asked && it.not_before <= now)
+    }
+
+    /// Without a group nothing is committed: the policy decides where to start.
+    ///
+    /// # Errors
+    /// When the policy is to ask the caller; told once.
+    pub(super) fn start_by_policy(&mut self) -> Vec<ConsumeError> {
+        if self.has_group {
+            return Vec::new();
+        }
+        let unknown = self.partitions.iter().filter(|(_, it)| it.place == Place::Unknown);
+        let unknown: Vec<_> = unknown.map(|(partition, _)| partition.clone()).collect();
+        unknown.into_iter().filter_map(|partition| self.without_commit(partition).err()).collect()
+    }
+
+    /// Takes in what the group committed.
+    ///
+    /// # Errors
+    /// When that is nothing, and the policy is to ask the caller; told once.
+    pub(super) fn committed(
+        &mut self,
+        partition: &TopicPartition,
+        ticket: Ticket,
+        committed: Option<Position>,
+    ) -> Result<(), ConsumeError> {
+        if self.ticket(partition) != Some(ticket) {
+            return Ok(());
+        }
+        match committed {
+            Some(position) => {
+                self.seek(partition, position);
+                Ok(())
+            }
+            None => self.without_commit(partition.clone()),
+        }
+    }
+
+    fn without_commit(&mut self, partition: TopicPartition) -> Result<(), ConsumeError> {
+        self.reset(&partition).then_some(()).ok_or(ConsumeError::NoOffset { partition })
+    }
+
+    /// Takes in where the log begins or ends.
+    pub(super) fn found(&mut self, partition: &TopicPartition, ticket: Ticket, at: Position) {
+        if self.ticket(partition) == Some(ticket) {
+            self.seek(partition, at);
+        }
+    }
+
+    /// The log does not have the position.
+    ///
+    /// # Errors
+    /// When the policy is to ask the caller; told once.
+    pub(super) fn out_of_range(&mut self, partition: &TopicPartition) -> Result<(), ConsumeError> {
+        let Some(Position { offset, .. }) = self.position(partition) else { return Ok(()) };
+        let error = || ConsumeError::OffsetOutOfRange { partition: partition.clone(), offset };
+        self.reset(partition).then_some(()).ok_or_else(error)
+    }
+
+    /// Goes where the policy says. False: the policy is to ask the caller.
+    fn reset(&mut self, partition: &TopicPartition) -> bool {
+        let place = match self.policy {
+            OffsetReset::Earliest => Place::Resetting(OffsetSpec::Earliest),
+            OffsetReset::Latest => Place::Resetting(OffsetSpec::Latest),
+            OffsetReset::None => Place::Stuck,
+        };
+        self.place(partition, place);
+        place != Place::Stuck
+    }
+
+    /// A question about the place, or a fetch, failed: no other before a while has passed.
+    pub(super) fn failed(&mut self, now: Duration, partition: &TopicPartition, ticket: Ticket) {
+        if let Some(it) = self.partitions.get_mut(partition).filter(|it| it.ticket == ticket) {
+            it.is_asked = false;
+            it.not_before = now + it.backoff.next_wait();
+        }
+    }
+
+    /// A fetch succeeded.
+    pub(super) fn succeeded(&mut self, partition: &TopicPartition) {
+        if let Some(it) = self.partitions.get_mut(partition) {
+            it.backoff.reset();
+            it.not_before = Duration::ZERO;
+        }
+    }
+
+    /// True when a fetch may be made.
+    pub(super) fn is_fetchable(&self, now: Duration, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|it| {
+            matches!(it.place, Place::At(_)) && !it.is_paused && it.not_before <= now
+        })
+    }
+
+    /// When the next wait after a failure is over.
+    pub(super) fn wake_at(&self, now: Duration) -> Option<Duration> {
+        self.partitions.values().map(|it| it.not_before).filter(|it| *it > now).min()
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.ticket += 1;
+        Ticket(self.ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocol::ids::BrokerId;
+    use protocol::rng::Rng;
+
+    use super::*;
+
+    fn positions(policy: OffsetReset, has_group: bool) -> (Positions, TopicPartition) {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1), Rng::new(1));
+        let mut positions = Positions::new(policy, has_group, backoff);
+        let partition = TopicPartition::new("orders", 0);
+        positions.add(&[partition.clone()].into());
+        (positions, partition)
+    }
+
+    fn ask_resets(positions: &mut Positions) -> Vec<Reset> {
+        let leader = Leader { broker: BrokerId(1), leader_epoch: LeaderEpoch(0) };
+        let (asked, lacks_leader) = positions.ask_resets(Duration::ZERO, |_| Some(leader));
+        assert!(!lacks_leader);
+        asked.into_iter().map(|(reset, _)| reset).collect()
+    }
+
+    #[test]
+    fn a_new_partition_starts_at_what_the_group_committed() {
+        let (mut positions, partition) = positions(OffsetReset::Earliest, true);
+        assert!(positions.start_by_policy().is_empty());
+        let asked = positions.ask_committed(Duration::ZERO);
+        assert_eq!(asked.len(), 1);
+        assert!(positions.ask_committed(Duration::ZERO).is_empty(), "asked once");
+        positions.committed(&partition, asked[&partition], Some(Offset(7).into())).unwrap();
+        assert_eq!(positions.position(&partition), Some(Offset(7).into()));
+    }
+
+    #[test]
+    fn without_a_commit_the_policy_decides() {
+        for (policy, spec) in [
+            (OffsetReset::Earliest, OffsetSpec::Earliest),
+            (OffsetReset::Latest, OffsetSpec::Latest),
+        ] {
+            let (mut positions, partition) = positions(policy, true);
+            let asked = positions.ask_committed(Duration::ZERO);
+            positions.committed(&partition, asked[&partition], None).unwrap();
+            let resets = ask_resets(&mut positions);
+            assert_eq!(resets.len(), 1);
+            assert_eq!(resets[0].spec, spec);
+            positions.found(&partition, resets[0].ticket, Offset(3).into());
+            assert_eq!(positions.position(&partition), Some(Offset(3).into()));
+        }
+    }
+
+    #[test]
+    fn the_policy_none_is_told_once_and_ends_with_a_seek() {
+        let (mut positions, partition) = positions(OffsetReset::None, false);
+        assert!(matches!(positions.start_by_policy()[..], [ConsumeError::NoOffset { .. }]));
+        assert!(positions.start_by_policy().is_empty());
+        assert!(!positions.is_fetchable(Duration::ZERO, &partition));
+        assert!(positions.seek(&partition, Offset(4).into()));
+        assert!(positions.is_fetchable(Duration::ZERO, &partition));
+        let refused = positions.out_of_range(&partition).unwrap_err();
+        assert!(matches!(refused, ConsumeError::OffsetOutOfRange { offset: Offset(4), .. }));
+    }
+
+    #[test]
+    fn a_seek_outruns_every_answer_that_was_asked_for_before() {
+        let (mut positions, partition) = positions(OffsetReset::Earliest, true);
+        let asked = positions.ask_committed(Duration::ZERO);
+        positions.seek(&partition, Offset(50).into());
+        positions.committed(&partition, asked[&partition], Some(Offset(7).into())).unwrap();
+        assert_eq!(positions.position(&partition), Some(Offset(50).into()));
+        positions.seek_to(&partition, OffsetSpec::Latest);
+        let reset = ask_resets(&mut positions).remove(0);
+        positions.seek(&partition, Offset(51).into());
+        positions.found(&partition, reset.ticket, Offset(8).into());
+        positions.failed(Duration::ZERO, &partition, reset.ticket);
+        assert_eq!(positions.position(&partition), Some(Offset(51).into()));
+        assert!(positions.is_fetchable(Duration::ZERO, &partition));
+    }
+
+    #[test]
+    fn a_failed_question_is_asked_again_after_a_while() {
+        let (mut positions, partition) = positions(OffsetReset::Earliest, true);
+        let asked = positions.ask_committed(Duration::ZERO);
+        positions.failed(Duration::ZERO, &partition, asked[&partition]);
+        assert!(positions.ask_committed(Duration::ZERO).is_empty());
+        let later = positions.wake_at(Duration::ZERO).unwrap();
+        assert!(later >= Duration::from_millis(80));
+        assert_eq!(positions.ask_committed(later).len(), 1);
+    }
+
+    #[test]
+    fn a_partition_without_leader_waits_for_one() {
+        let (mut positions, partition) = positions(OffsetReset::Earliest, false);
+        positions.seek_to(&partition, OffsetSpec::Latest);
+        let (asked, lacks_leader) = positions.ask_resets(Duration::ZERO, |_| None);
+        assert!(asked.is_empty());
+        assert!(lacks_leader);
+        assert_eq!(ask_resets(&mut positions).len(), 1);
+    }
+
+    #[test]
+    fn a_paused_partition_keeps_its_place_and_is_not_fetched() {
+        let (mut positions, partition) = positions(OffsetReset::Earliest, false);
+        positions.seek(&partition, Offset(5).into());
+        assert!(positions.set_paused(&partition, true));
+        assert!(!positions.is_fetchable(Duration::ZERO, &partition));
+        positions.set_paused(&partition, false);
+        assert!(positions.is_fetchable(Duration::ZERO, &partition));
+        assert!(!positions.set_paused(&TopicPartition::new("other", 0), true));
+    }
+
+    proptest! {
+        /// Whatever is answered late, the place follows the newest question or seek.
+        #[test]
+        fn only_the_newest_ticket_counts(steps in prop::collection::vec((0..4_u8, 0..100_i64), 1..40)) {
+            let (mut positions, partition) = positions(OffsetReset::Earliest, false);
+            positions.start_by_policy();
+            let mut tickets = Vec::new();
+            let mut want = None;
+            for (step, offset) in steps {
+                match step {
+                    0 => {
+                        positions.seek(&partition, Offset(offset).into());
+                        want = Some(Offset(offset));
+                    }
+                    1 => {
+                        positions.seek_to(&partition, OffsetSpec::Latest);
+                        want = None;
+                    }
+                    2 => tickets.extend(ask_resets(&mut positions).into_iter().map(|it| it.ticket)),
+                    _ => {
+                        if let Some(ticket) = tickets.pop() {
+                            if positions.ticket(&partition) == Some(ticket) {
+                                want = Some(Offset(offset));
+                            }
+                            positions.found(&partition, ticket, Offset(offset).into());
+                        }
+                    }
+                }
+                prop_assert_eq!(positions.position(&partition).map(|it| it.offset), want);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The consumer's requests, as the wire wants them. Pure.
+
+use protocol::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use protocol::api::group::{
+    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+};
+use protocol::ids::{BrokerId, TopicId};
+
+use super::fetcher::{Fetch, FetchPart};
+use crate::config::ConsumerConfig;
+use crate::net::Endpoint;
+
+/// 12: the newest version of Fetch that names topics; later ones have ids only. KIP-516.
+const FETCH_VERSION_NAMES: i16 = 12;
+
+/// Topics without an id can only be named.
+pub(super) fn fetch_version_max(fetch: &Fetch) -> i16 {
+    let has_ids = fetch.partitions.iter().all(|it| it.topic_id.is_some());
+    if has_ids { i16::MAX } else { FETCH_VERSION_NAMES }
+}
+
+/// A fetch outside any session, which every broker must answer in full. KIP-227.
+pub(super) fn fetch_request(config: &ConsumerConfig, fetch: &Fetch) -> FetchRequest {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for part in &fetch.partitions {
+        let partition = fetch_partition(config, part);
+        // In the order of turns: a broker fills its answer from the front. No topic twice.
+        match topics.iter_mut().find(|it| *it.topic == *part.partition.topic) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(FetchTopic {
+                topic: part.partition.topic.to_string(),
+                topic_id: part.topic_id,
+                partitions: vec![partition],
+            }),
+        }
+    }
+    FetchRequest {
+        max_wait_ms: i32::try_from(config.fetch_max_wait.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: bytes(config.fetch_min_bytes),
+        max_bytes: bytes(config.fetch_max_bytes),
+        isolation_level: config.isolation_level.to_wire(),
+        session_id: 0,
+        session_epoch: -1,
+        topics,
+        rack_id: config.client_rack.clone(),
+        ..FetchRequest::default()
+    }
+}
+
+fn fetch_partition(config: &ConsumerConfig, part: &FetchPart) -> FetchPartition {
+    FetchPartition {
+        partition: part.partition.partition.0,
+        current_leader_epoch: part.leader_epoch.0,
+        fetch_offset: part.offset.0,
+        partition_max_bytes: bytes(config.max_partition_fetch_bytes),
+        replica_directory_id: TopicId::ZERO,
+        ..FetchPartition::default()
+    }
+}
+
+fn bytes(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Where the leaders that an answer names can be reached. KIP-951.
+pub(super) fn brokers(response: &FetchResponse) -> Vec<(BrokerId, Endpoint)> {
+    let known = response.node_endpoints.iter().filter_map(|it| {
+        let port = u16::try_from(it.port).ok()?;
+        Some((BrokerId(it.node_id), Endpoint::new(it.host.as_str(), port)))
+    });
+    known.collect()
+}
+
+/// Before version 5 there are no static members: one with a name is then like any other.
+pub(super) fn join_request(version: i16, request: JoinGroupRequest) -> JoinGroupRequest {
+    let group_instance_id = request.group_instance_id.filter(|_| version >= 5);
+    JoinGroupRequest { group_instance_id, ..request }
+}
+
+pub(super) fn sync_request(version: i16, request: SyncGroupRequest) -> SyncGroupRequest {
+    let group_instance_id = request.group_instance_id.filter(|_| version >= 3);
+    SyncGroupRequest { group_instance_id, ..request }
+}
+
+pub(super) fn heartbeat_request(version: i16, request: HeartbeatRequest) -> HeartbeatRequest {
+    let group_instance_id = request.group_instance_id.filter(|_| version >= 3);
+    HeartbeatRequest { group_instance_id, ..request }
+}
+
+/// One member up to version 2, a list of one from there on.
+pub(super) fn leave_request(version: i16, request: LeaveGroupRequest) -> LeaveGroupRequest {
+    if version >= 3 {
+        LeaveGroupRequest { member_id: String::new(), ..request }
+    } else {
+        LeaveGroupRequest { members: Vec::new(), ..request }
+    }
+}
