@@ -27,6 +27,11 @@ use crate::net::connection::{CallOptions, Connection};
 use crate::net::pool::{Pool, Purpose};
 use crate::time::deadline_after;
 
+/// 5 ms: about what a coordinator takes to write a transaction's markers.
+const SOON: Duration = Duration::from_millis(5);
+/// 40 ms: the longest wait for what should take milliseconds.
+const SOON_MAX: Duration = Duration::from_millis(40);
+
 /// How patient a client is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -122,6 +127,11 @@ impl Router {
     pub(crate) fn backoff(&self) -> Backoff {
         let Patience { retry_backoff, retry_backoff_max, .. } = self.patience;
         Backoff::new(retry_backoff, retry_backoff_max, self.rng())
+    }
+
+    /// For what takes milliseconds: a transaction's markers being written.
+    pub(crate) fn soon(&self) -> Backoff {
+        Backoff::new(SOON, SOON_MAX, self.rng())
     }
 
     /// The connection to a broker. `None`: it is not among the living.

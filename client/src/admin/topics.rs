@@ -10,14 +10,16 @@ use protocol::api::configs::{
 use protocol::api::metadata::{MetadataResponse, MetadataResponseTopic};
 use protocol::api::offsets::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::api::topics::{
-    CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest, CreatePartitionsTopic,
-    CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
+    CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreatePartitionsRequest,
+    CreatePartitionsTopic, CreateTopicsRequest, DeletableTopicResult, DeleteTopicState,
+    DeleteTopicsRequest,
 };
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
 
 use super::{Admin, wire_ms};
+use crate::cluster::Cluster;
 use crate::error::RequestError;
 use crate::net::connection::CallOptions;
 use crate::net::pool::Purpose;
@@ -136,6 +138,9 @@ pub struct ConfigEntry {
     pub is_sensitive: bool,
 }
 
+/// What became of each topic.
+type Results = Result<BTreeMap<String, Result<(), RequestError>>, RequestError>;
+
 /// 5: the source of a setting that nobody set; 1: the topic's own.
 const SOURCE_DEFAULT: i8 = 5;
 
@@ -149,22 +154,49 @@ impl Admin {
         &self,
         topics: &[NewTopic],
     ) -> Result<BTreeMap<String, Result<(), RequestError>>, RequestError> {
-        let attempt = || async {
-            let request = CreateTopicsRequest {
-                topics: topics.iter().map(NewTopic::to_wire).collect(),
-                timeout_ms: wire_ms(self.router.patience().request_timeout),
-                validate_only: false,
-            };
-            let response = self.router.ask_controller(move |_| request).await?;
-            let results = response.topics.into_iter().map(|it| {
-                (
-                    it.name.clone(),
-                    verdict(ApiKey::CreateTopics, it.name, it.error_code, it.error_message),
-                )
-            });
-            self.or_again(results.collect())
+        let what = "create topics";
+        let attempt = || self.create_topics_once(topics.iter().map(NewTopic::to_wire).collect());
+        let mut results = self.router.retry(self.timeout, what, attempt).await?;
+        for topic in topics {
+            if is_unsettled(results.get(&topic.name)) {
+                let attempt = || async {
+                    let results = self.create_topics_once(vec![topic.to_wire()]).await?;
+                    self.only(ApiKey::CreateTopics, &topic.name, results)
+                };
+                let result = self.router.retry(self.timeout, what, attempt).await;
+                results.insert(topic.name.clone(), result);
+            }
+        }
+        Ok(results)
+    }
+
+    async fn create_topics_once(&self, topics: Vec<CreatableTopic>) -> Results {
+        let timeout_ms = wire_ms(self.router.patience().request_timeout);
+        let request = CreateTopicsRequest { topics, timeout_ms, validate_only: false };
+        let response = self.router.ask_controller(move |_| request).await?;
+        let result = |it: CreatableTopicResult| {
+            let verdict =
+                verdict(ApiKey::CreateTopics, it.name.clone(), it.error_code, it.error_message);
+            (it.name, verdict)
         };
-        self.router.retry(self.timeout, "create topics", attempt).await
+        Ok(response.topics.into_iter().map(result).collect())
+    }
+
+    /// The result of the one topic that was asked about.
+    fn only(
+        &self,
+        api: ApiKey,
+        topic: &str,
+        mut results: BTreeMap<String, Result<(), RequestError>>,
+    ) -> Result<(), RequestError> {
+        let missing = || Err(RequestError::Missing { api, subject: topic.to_owned() });
+        let result = results.remove(topic).unwrap_or_else(missing);
+        if result.is_err() {
+            // Whoever was asked may not be the controller any more.
+            self.router.cluster(Cluster::mark_stale);
+            self.router.next_turn();
+        }
+        result
     }
 
     /// Creates one topic.
@@ -173,34 +205,46 @@ impl Admin {
     /// When it is refused or no answer came.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<(), RequestError> {
         let name = topic.name.clone();
-        let mut results = self.create_topics(&[topic]).await?;
-        results
-            .remove(&name)
-            .unwrap_or(Err(RequestError::Missing { api: ApiKey::CreateTopics, subject: name }))
+        let results = self.create_topics(&[topic]).await?;
+        self.only(ApiKey::CreateTopics, &name, results)
     }
 
     /// Deletes topics; each one succeeds or is refused by itself.
     ///
     /// # Errors
-    /// When no answer came.
+    /// When no answer came. `UnknownTopicOrPartition` in a result may mean that an earlier attempt
+    /// of this call succeeded.
     pub async fn delete_topics(
         &self,
         names: &[&str],
     ) -> Result<BTreeMap<String, Result<(), RequestError>>, RequestError> {
-        let attempt = || async {
-            let names: Vec<String> = names.iter().map(|&it| it.to_owned()).collect();
-            let timeout_ms = wire_ms(self.router.patience().request_timeout);
-            let build = move |version| delete_topics(version, names, timeout_ms);
-            let response = self.router.ask_controller(build).await?;
-            let results = response.responses.into_iter().map(|it| {
-                let name = it.name.unwrap_or_default();
-                let verdict =
-                    verdict(ApiKey::DeleteTopics, name.clone(), it.error_code, it.error_message);
-                (name, verdict)
-            });
-            self.or_again(results.collect())
+        let what = "delete topics";
+        let owned = |names: &[&str]| names.iter().map(|&it| it.to_owned()).collect();
+        let attempt = || self.delete_topics_once(owned(names));
+        let mut results = self.router.retry(self.timeout, what, attempt).await?;
+        for &name in names {
+            if is_unsettled(results.get(name)) {
+                let attempt = || async {
+                    let results = self.delete_topics_once(owned(&[name])).await?;
+                    self.only(ApiKey::DeleteTopics, name, results)
+                };
+                let result = self.router.retry(self.timeout, what, attempt).await;
+                results.insert(name.to_owned(), result);
+            }
+        }
+        Ok(results)
+    }
+
+    async fn delete_topics_once(&self, names: Vec<String>) -> Results {
+        let timeout_ms = wire_ms(self.router.patience().request_timeout);
+        let build = move |version| delete_topics(version, names, timeout_ms);
+        let response = self.router.ask_controller(build).await?;
+        let result = |it: DeletableTopicResult| {
+            let name = it.name.unwrap_or_default();
+            let api = ApiKey::DeleteTopics;
+            (name.clone(), verdict(api, name, it.error_code, it.error_message))
         };
-        self.router.retry(self.timeout, "delete topics", attempt).await
+        Ok(response.responses.into_iter().map(result).collect())
     }
 
     /// Raises the number of partitions of a topic to `partition_count`.
@@ -223,39 +267,13 @@ impl Admin {
                 validate_only: false,
             };
             let response = self.router.ask_controller(move |_| request).await?;
+            let api = ApiKey::CreatePartitions;
             let results = response.results.into_iter().map(|it| {
-                let api = ApiKey::CreatePartitions;
                 (it.name.clone(), verdict(api, it.name, it.error_code, it.error_message))
             });
-            self.or_again(results.collect())
+            self.only(api, topic, results.collect())
         };
-        let mut results = self.router.retry(self.timeout, "create partitions", attempt).await?;
-        results.remove(topic).unwrap_or(Err(RequestError::Missing {
-            api: ApiKey::CreatePartitions,
-            subject: topic.to_owned(),
-        }))
-    }
-
-    /// The results, or the first one that says to try again.
-    fn or_again(
-        &self,
-        results: BTreeMap<String, Result<(), RequestError>>,
-    ) -> Result<BTreeMap<String, Result<(), RequestError>>, RequestError> {
-        let is_retriable = |it: &Result<(), RequestError>| {
-            // UnknownTopicOrPartition is final for a deletion: nobody is about to create it.
-            it.as_ref().err().is_some_and(|error| {
-                let code = error.error_code();
-                error.is_retriable() && code != Some(ErrorCode::UnknownTopicOrPartition)
-            })
-        };
-        match results.iter().find(|(_, it)| is_retriable(it)).map(|(name, _)| name.clone()) {
-            None => Ok(results),
-            Some(name) => {
-                self.router.cluster(crate::cluster::Cluster::mark_stale);
-                let mut results = results;
-                results.remove(&name).unwrap_or(Ok(())).map(|()| BTreeMap::new())
-            }
-        }
+        self.router.retry(self.timeout, "create partitions", attempt).await
     }
 
     /// The names of all topics, internal ones included.
@@ -393,6 +411,14 @@ impl Admin {
         verdict(api, partition.to_string(), result.error_code, None)?;
         Ok(Offset(result.low_watermark))
     }
+}
+
+/// True when asking again may help. A topic that is unknown when it shall be deleted stays so.
+fn is_unsettled(result: Option<&Result<(), RequestError>>) -> bool {
+    let error = result.and_then(|it| it.as_ref().err());
+    error.is_some_and(|it| {
+        it.is_retriable() && it.error_code() != Some(ErrorCode::UnknownTopicOrPartition)
+    })
 }
 
 fn delete_topics(version: i16, names: Vec<String>, timeout_ms: i32) -> DeleteTopicsRequest {

@@ -97,6 +97,8 @@ pub(crate) struct Core {
     stamp: Stamp,
     delivery_timeout: Duration,
     backoff: Backoff,
+    /// For what takes milliseconds.
+    soon: Backoff,
     /// Some queue may have a gap.
     may_have_gaps: bool,
     /// Someone said that leaders changed.
@@ -113,7 +115,7 @@ impl Core {
         limits: Limits,
         transactional_id: Option<&str>,
         is_idempotent: bool,
-        backoff: Backoff,
+        (backoff, soon): (Backoff, Backoff),
         rng: Rng,
     ) -> Self {
         Self {
@@ -123,6 +125,7 @@ impl Core {
             stamp: Stamp::NONE,
             delivery_timeout: limits.delivery_timeout,
             backoff,
+            soon,
             may_have_gaps: false,
             is_stale: false,
             fatal: None,
@@ -159,6 +162,10 @@ impl Core {
     /// What is to be done at `now`.
     pub(crate) fn plan(&mut self, now: Duration, cluster: &Cluster) -> Plan {
         let mut plan = Plan::default();
+        if self.transaction.as_ref().is_some_and(|it| it.failure().is_some()) {
+            // None of it can be committed any more: who waits for a record shall not wait longer.
+            plan.settled = self.abandon();
+        }
         self.close_gaps(&mut plan);
         let is_nobody = self.is_idempotent && !self.stamp.is_some();
         plan.wants_producer_id = is_nobody && self.transaction.is_none();
@@ -250,7 +257,7 @@ impl Core {
             Said::Written { .. } => Verdict::Written,
             Said::Error { code, .. } => judge(*code, is_oldest),
             Said::Nothing { is_in_doubt } => {
-                Verdict::Retry { is_in_doubt: *is_in_doubt, is_leader_stale: true }
+                Verdict::Retry { is_in_doubt: *is_in_doubt, is_leader_stale: true, is_soon: false }
             }
             Said::Impossible { .. } => Verdict::Refused,
         };
@@ -269,28 +276,17 @@ impl Core {
                 self.accumulator.with_queue(queue, |it| it.renumber(id, content));
                 None
             }
-            Verdict::Retry { is_in_doubt, is_leader_stale } => {
+            Verdict::Retry { is_in_doubt, is_leader_stale, is_soon } => {
                 self.is_stale |= is_leader_stale;
-                self.take_back(now, queue, id, content, is_in_doubt);
+                let backoff = if is_soon { &mut self.soon } else { &mut self.backoff };
+                self.accumulator.with_queue(queue, |it| {
+                    it.take_back(id, content, is_in_doubt);
+                    it.retry_at = now + backoff.wait_after(it.failure_count);
+                    it.failure_count = it.failure_count.saturating_add(1);
+                });
                 None
             }
         }
-    }
-
-    fn take_back(
-        &mut self,
-        now: Duration,
-        queue: QueueIndex,
-        id: BatchId,
-        content: RecordBatch,
-        is_in_doubt: bool,
-    ) {
-        let backoff = &mut self.backoff;
-        self.accumulator.with_queue(queue, |it| {
-            it.take_back(id, content, is_in_doubt);
-            it.retry_at = now + backoff.wait_after(it.failure_count);
-            it.failure_count = it.failure_count.saturating_add(1);
-        });
     }
 
     fn written(
@@ -423,13 +419,15 @@ impl Core {
         self.acks.drain(..).collect()
     }
 
-    /// The first failure since the last call, if this producer can go on at all.
+    /// The first failure since the last call, or what ended the transaction or the producer.
     pub(crate) fn take_failure(&mut self) -> Result<(), ProduceError> {
         let failure = self.failure.take();
         if let Some(fatal) = self.fatal() {
             return Err(ProduceError::Fatal(fatal.clone()));
         }
-        failure.map_or(Ok(()), Err)
+        let doomed = self.transaction.as_ref().and_then(Transaction::failure).cloned();
+        let doomed = doomed.map(|it| AppendError::MustAbort(it).into());
+        failure.or(doomed).map_or(Ok(()), Err)
     }
 
     /// Why this producer is of no more use, if so.

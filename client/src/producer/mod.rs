@@ -154,8 +154,8 @@ impl Producer {
         };
         let transactional_id = config.transactional_id.as_deref();
         let is_idempotent = config.enable_idempotence;
-        let (backoff, rng) = (router.backoff(), router.rng());
-        let mut core = Core::new(limits, transactional_id, is_idempotent, backoff, rng);
+        let backoffs = (router.backoff(), router.soon());
+        let mut core = Core::new(limits, transactional_id, is_idempotent, backoffs, router.rng());
         if is_idempotent && transactional_id.is_none() {
             core.set_stamp(init_producer_id(&router, config.max_block).await?);
         }
@@ -375,7 +375,9 @@ impl Producer {
     /// If this future is dropped, the task still carries it to its end.
     ///
     /// # Errors
-    /// When there is nothing to commit, or the producer is of no more use.
+    /// When no transaction is open, or the producer is of no more use; and
+    /// [`TransactionError::Unknown`] when it had to be aborted and nobody answered in time: then
+    /// nothing will be visible, but [`init_transactions`](Self::init_transactions) is due.
     pub async fn commit(&mut self) -> Result<CommitOutcome, TransactionError> {
         self.ask(Verb::Commit).await
     }

@@ -87,6 +87,8 @@ pub(crate) enum Verdict {
         is_in_doubt: bool,
         /// Somebody else may be the leader by now.
         is_leader_stale: bool,
+        /// What it waits for takes milliseconds.
+        is_soon: bool,
     },
     /// It is not in the log and will not be.
     Refused,
@@ -99,16 +101,23 @@ pub(crate) enum Verdict {
 /// `is_oldest`: no earlier batch of the partition is unacknowledged. If one is, a gap before this
 /// batch is that one's doing, and closes when it is sent again.
 pub(crate) fn judge(code: ErrorCode, is_oldest: bool) -> Verdict {
-    let retry = |is_in_doubt, is_leader_stale| Verdict::Retry { is_in_doubt, is_leader_stale };
+    let retry = |is_in_doubt, is_leader_stale| Verdict::Retry {
+        is_in_doubt,
+        is_leader_stale,
+        is_soon: false,
+    };
     match code {
         // A duplicate is in the log, at an offset that the broker no longer knows.
         ErrorCode::None | ErrorCode::DuplicateSequenceNumber => Verdict::Written,
         ErrorCode::OutOfOrderSequenceNumber if !is_oldest => retry(false, false),
         ErrorCode::UnknownProducerId => Verdict::Renumber,
+        // The last transaction's markers are still being written. KIP-890.
+        ErrorCode::ConcurrentTransactions => {
+            Verdict::Retry { is_in_doubt: false, is_leader_stale: false, is_soon: true }
+        }
         // Said before anything is appended.
         ErrorCode::NotEnoughReplicas
         | ErrorCode::CorruptMessage
-        | ErrorCode::ConcurrentTransactions
         | ErrorCode::ThrottlingQuotaExceeded => retry(false, false),
         ErrorCode::UnknownTopicOrPartition
         | ErrorCode::LeaderNotAvailable
@@ -162,7 +171,7 @@ mod tests {
     fn a_gap_is_refused_only_for_the_oldest_batch() {
         let code = ErrorCode::OutOfOrderSequenceNumber;
         assert_eq!(judge(code, true), Verdict::Refused);
-        let retry = Verdict::Retry { is_in_doubt: false, is_leader_stale: false };
+        let retry = Verdict::Retry { is_in_doubt: false, is_leader_stale: false, is_soon: false };
         assert_eq!(judge(code, false), retry);
     }
 

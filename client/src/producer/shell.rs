@@ -217,19 +217,22 @@ impl Sender {
         is_more
     }
 
-    /// Asks for Metadata; when it failed or did not help, the next time only after a while.
+    /// Asks for Metadata: at once, but after a while when the last answer did not help.
     fn refresh(&mut self) {
         let topics = self.shared.lock().core.accumulator.topics();
+        let is_first = self.refresh_backoff.attempt_count() == 0;
         let wait = self.refresh_backoff.next_wait();
         let shared = Arc::clone(&self.shared);
         self.start(async move {
+            if !is_first {
+                sleep(wait).await;
+            }
             let refreshed = shared.router.refresh(Topics::These(topics), true).await;
             let refreshed = refreshed.map(drop);
             if refreshed.is_ok() {
                 shared.router.cluster(|cluster| shared.lock().core.learn(cluster));
                 shared.progress.notify_waiters();
             }
-            sleep(wait).await;
             Event::Refreshed(refreshed)
         });
     }

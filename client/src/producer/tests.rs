@@ -439,3 +439,89 @@ async fn an_aborted_transaction_drops_what_was_not_sent() {
     assert_eq!(producer.buffered_bytes(), 0);
     assert_eq!(trace(&broker), "init(-1)", "nobody knew of it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_follow_their_partition_to_its_new_leader() {
+    let network = MemoryNetwork::new();
+    let leader = Arc::new(Mutex::new(1));
+    let serve = |own: i32, leader: &Arc<Mutex<i32>>| {
+        let leader = Arc::clone(leader);
+        move |_: i16, request: AnyRequest| -> Reply {
+            let leader = *leader.lock().unwrap();
+            match request {
+                AnyRequest::Metadata(_) => {
+                    let mut answer = metadata();
+                    answer.brokers.push(MetadataResponseBroker {
+                        node_id: 2,
+                        host: "two".to_owned(),
+                        port: 9092,
+                        ..MetadataResponseBroker::default()
+                    });
+                    for partition in &mut answer.topics[0].partitions {
+                        (partition.leader_id, partition.leader_epoch) = (leader, leader);
+                    }
+                    answer.into()
+                }
+                AnyRequest::InitProducerId(_) => {
+                    InitProducerIdResponse { producer_id: 7, ..InitProducerIdResponse::default() }
+                        .into()
+                }
+                AnyRequest::Produce(it) => {
+                    let refused = ErrorCode::NotLeaderOrFollower.to_wire();
+                    let error_code = if own == leader { 0 } else { refused };
+                    let topic = it.topic_data.into_iter().next().unwrap();
+                    let answer = PartitionProduceResponse {
+                        index: topic.partition_data[0].index,
+                        error_code,
+                        ..PartitionProduceResponse::default()
+                    };
+                    let topic = TopicProduceResponse {
+                        name: topic.name,
+                        partition_responses: vec![answer],
+                        ..TopicProduceResponse::default()
+                    };
+                    ProduceResponse { responses: vec![topic], ..ProduceResponse::default() }.into()
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let one = FakeBroker::start(&network, "one", all_versions(&[]), serve(1, &leader));
+    let two = FakeBroker::start(&network, "two", all_versions(&[]), serve(2, &leader));
+    let mut producer = connect(&network, &[]).await;
+    append(&mut producer, 0, b"value").await;
+    producer.flush().await.unwrap();
+    *leader.lock().unwrap() = 2;
+    append(&mut producer, 0, b"value").await;
+    producer.flush().await.unwrap();
+    let produced = |broker| {
+        let seen = trace(broker);
+        seen.split("; ").filter(|it| it.starts_with("produce")).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(produced(&one), "produce v12(0:0/0); produce v12(0:0/1)");
+    assert_eq!(produced(&two), "produce v12(0:0/1)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doomed_transaction_lets_nobody_wait_and_its_flush_says_so() {
+    let network = MemoryNetwork::new();
+    let faults = Faults::default();
+    let _broker = broker(&network, VERSION_2, &faults);
+    let mut producer = transactional(&network).await;
+    *faults.produce.lock().unwrap() = vec![Fault::Code(ErrorCode::InvalidProducerEpoch)];
+    producer.begin().unwrap();
+    for count in 0..2_000 {
+        append(&mut producer, count % 3, &[0; 1_000]).await;
+        if producer.shared.lock().core.transaction.as_ref().unwrap().failure().is_some() {
+            break;
+        }
+    }
+    let before = producer.now().monotonic;
+    assert!(producer.flush().await.is_err());
+    assert!(producer.flush().await.is_err(), "until it is aborted");
+    assert!(producer.now().monotonic - before < Duration::from_secs(1));
+    assert_eq!(producer.buffered_bytes(), 0);
+    producer.abort().await.unwrap();
+    producer.begin().unwrap();
+    assert_eq!(producer.flush().await, Ok(()));
+}

@@ -293,6 +293,8 @@ pub(crate) enum Heed {
     Done,
     /// Ask again, later.
     Again,
+    /// Ask again: what it waits for takes milliseconds.
+    Soon,
     /// Ask again, after looking for the coordinator.
     Elsewhere,
     /// The transaction must be aborted.
@@ -310,6 +312,7 @@ pub(crate) enum Heed {
 pub(crate) fn heed(code: ErrorCode) -> Heed {
     match code {
         ErrorCode::None => Heed::Done,
+        ErrorCode::ConcurrentTransactions => Heed::Soon,
         ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => Heed::Elsewhere,
         ErrorCode::ProducerFenced
         | ErrorCode::InvalidProducerEpoch

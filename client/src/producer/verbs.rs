@@ -90,9 +90,10 @@ async fn ask<R: Request + Send + 'static>(
 ) -> Ended<R::Response> {
     let router = &shared.router;
     let deadline = deadline_after(shared.config.max_block);
-    let mut backoff = router.backoff();
+    let (mut backoff, mut soon) = (router.backoff(), router.soon());
     let (mut is_in_doubt, mut last) = (false, None);
     loop {
+        let mut wait = backoff.next_wait();
         let attempt = async {
             let connection = router.coordinator(kind, key, Purpose::Coordinator).await?;
             let options =
@@ -106,6 +107,10 @@ async fn ask<R: Request + Send + 'static>(
                 let answer = match heed(code) {
                     Heed::Done => Some(Answer::Done(response)),
                     Heed::Again => None,
+                    Heed::Soon => {
+                        wait = soon.next_wait();
+                        None
+                    }
                     Heed::Elsewhere => {
                         router.forget_coordinator(kind, key);
                         None
@@ -135,7 +140,7 @@ async fn ask<R: Request + Send + 'static>(
                 return Ended { answer: Answer::Failed(late(last, R::KEY)), is_in_doubt: true };
             }
         }
-        if timeout_at(deadline, sleep(backoff.next_wait())).await.is_err() {
+        if timeout_at(deadline, sleep(wait)).await.is_err() {
             return Ended { answer: Answer::Failed(late(last, R::KEY)), is_in_doubt };
         }
     }

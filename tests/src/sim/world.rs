@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use broker::config::BrokerConfig;
-use broker::disk::sim::SimDisk;
+use broker::disk::SimDisk;
 use broker::net::Listener;
 use broker::{Broker, BrokerHandle, Mode, Outside};
 use client::bootstrap::Bootstrap;

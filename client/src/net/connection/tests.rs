@@ -1,5 +1,6 @@
 use protocol::api::metadata::{MetadataRequest, MetadataResponse};
 use protocol::api::produce::ProduceRequest;
+use protocol::api::sasl::{SaslAuthenticateResponse, SaslHandshakeResponse};
 use protocol::api::versions::ApiVersionsResponse;
 use protocol::error_code::ErrorCode;
 
@@ -183,4 +184,40 @@ async fn a_refused_handshake_says_why() {
     let CallError::Connect { reason, .. } = error else { panic!("{error}") };
     let OpenError::Refused { api, code } = &*reason else { panic!("{reason}") };
     assert_eq!((*api, *code), (ApiKey::ApiVersions, ErrorCode::UnsupportedVersion));
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_and_password_are_given_before_anything_is_asked() {
+    for (password, code) in
+        [("right", ErrorCode::None), ("wrong", ErrorCode::SaslAuthenticationFailed)]
+    {
+        let network = MemoryNetwork::new();
+        let broker =
+            FakeBroker::start(&network, "strict", all_versions(&[]), |_, request| match request {
+                AnyRequest::SaslHandshake(it) => {
+                    assert_eq!(it.mechanism, "PLAIN");
+                    SaslHandshakeResponse::default().into()
+                }
+                AnyRequest::SaslAuthenticate(it) => {
+                    let is_right = &*it.auth_bytes == b"\0alice\0right";
+                    let error_code = if is_right { 0 } else { 58 };
+                    SaslAuthenticateResponse { error_code, ..SaslAuthenticateResponse::default() }
+                        .into()
+                }
+                _ => controller(3).into(),
+            });
+        let sasl = SaslPlain { username: "alice".to_owned(), password: password.to_owned() };
+        let options = ConnectionOptions { sasl: Some(sasl), ..ConnectionOptions::default() };
+        let connector = Arc::new(network.clone());
+        let connection = Connection::new(connector, broker.endpoint.clone(), options, Rng::new(1));
+        match ask(&connection).await {
+            Ok(answer) => assert_eq!((answer, code), (3, ErrorCode::None)),
+            Err(error) => {
+                assert!(!error.is_retriable(), "a wrong password stays wrong");
+                let CallError::Connect { reason, .. } = error else { panic!("{error}") };
+                let OpenError::Refused { code: got, .. } = *reason else { panic!("{reason}") };
+                assert_eq!(got, code);
+            }
+        }
+    }
 }

@@ -56,7 +56,7 @@ fn cluster() -> Cluster {
 
 fn core() -> Core {
     let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1), Rng::new(1));
-    let mut core = Core::new(limits(), None, true, backoff, Rng::new(2));
+    let mut core = Core::new(limits(), None, true, (backoff.clone(), backoff), Rng::new(2));
     core.set_stamp(Stamp { producer_id: ProducerId(7), producer_epoch: ProducerEpoch(0) });
     core.accumulator.want_topic(TOPIC);
     core.learn(&cluster());

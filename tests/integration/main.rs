@@ -1,0 +1,5 @@
+//! Promises across crates, kept in one process: one module per promise.
+//!
+//! Shell.
+
+mod client;
