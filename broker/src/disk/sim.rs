@@ -6,14 +6,17 @@
 //! the power can be cut at any of them: exhaustive crash tests run a script once for each. All that
 //! happens follows from the seed and the order of calls. Shell.
 
+mod node;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::rng::Rng;
 
+use self::node::{Change, DirNode, FileNode, Node, as_u64, as_usize, below, names};
 use super::{Disk, File, Open};
 
 /// "Input/output error".
@@ -89,49 +92,6 @@ struct World {
     faults: Vec<Fault>,
     /// Lock files held, and since which reboot.
     locks: BTreeMap<Vec<String>, u64>,
-}
-
-enum Node {
-    File(FileNode),
-    Dir(DirNode),
-}
-
-impl Node {
-    fn sync(&mut self) {
-        match self {
-            Self::File(file) => file.sync(),
-            Self::Dir(dir) => dir.sync(),
-        }
-    }
-
-    /// A sync failed: the pages are marked clean though nothing was written, and will not be
-    /// tried again.
-    fn forget(&mut self) {
-        if let Self::File(file) = self {
-            file.pending.clear();
-        }
-    }
-}
-
-#[derive(Default)]
-struct FileNode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    /// What `current` has and `durable` lacks, in order.
-    pending: Vec<Change>,
-}
-
-enum Change {
-    Write { at: usize, bytes: Vec<u8> },
-    Resize(usize),
-}
-
-#[derive(Default)]
-struct DirNode {
-    current: BTreeMap<String, usize>,
-    durable: BTreeMap<String, usize>,
-    /// Each change is all or nothing: a rename unsets one name and sets another.
-    pending: Vec<Vec<(String, Option<usize>)>>,
 }
 
 /// How an operation is to go.
@@ -353,121 +313,6 @@ impl World {
 /// The answer to an operation in the middle of which the power failed.
 fn power_failed<T>() -> io::Result<T> {
     Err(io::Error::from_raw_os_error(EIO))
-}
-
-fn as_u64(length: usize) -> u64 {
-    u64::try_from(length).expect("memory is smaller than 2^64 bytes")
-}
-
-fn as_usize(length: u64) -> io::Result<usize> {
-    usize::try_from(length).map_err(io::Error::other)
-}
-
-fn below(rng: &mut Rng, bound: usize) -> usize {
-    usize::try_from(rng.below(as_u64(bound))).expect("a draw is below its bound")
-}
-
-fn names(path: &Path) -> Vec<String> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn write_into(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    if content.len() < at + bytes.len() {
-        content.resize(at + bytes.len(), 0);
-    }
-    content[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Self::Write { at, bytes } => write_into(content, *at, bytes),
-            Self::Resize(length) => content.resize(*length, 0),
-        }
-    }
-
-    /// A part of it reaches the disk, perhaps followed by what was on the platter before.
-    fn apply_torn(&self, content: &mut Vec<u8>, rng: &mut Rng) {
-        let Self::Write { at, bytes } = self else { return };
-        let kept = below(rng, bytes.len() + 1);
-        write_into(content, *at, &bytes[..kept]);
-        if rng.chance(2) {
-            let garbage: Vec<u8> =
-                bytes[kept..].iter().map(|byte| byte ^ rng.next_u64().to_be_bytes()[0]).collect();
-            write_into(content, at + kept, &garbage);
-        }
-    }
-}
-
-impl FileNode {
-    fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    fn crash(&mut self, rng: &mut Rng) {
-        let changes = std::mem::take(&mut self.pending);
-        match rng.below(4) {
-            0 => {}
-            1 => changes.iter().for_each(|change| change.apply(&mut self.durable)),
-            2 => {
-                // A prefix survives, and the change after it is torn.
-                let kept = below(rng, changes.len() + 1);
-                changes[..kept].iter().for_each(|change| change.apply(&mut self.durable));
-                if let Some(torn) = changes.get(kept) {
-                    torn.apply_torn(&mut self.durable, rng);
-                }
-            }
-            _ => {
-                // The kernel wrote back in an order of its own.
-                for change in &changes {
-                    match rng.below(3) {
-                        0 => change.apply(&mut self.durable),
-                        1 => change.apply_torn(&mut self.durable, rng),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        self.current = self.durable.clone();
-    }
-}
-
-impl DirNode {
-    fn change(&mut self, change: Vec<(String, Option<usize>)>) {
-        apply_names(&mut self.current, &change);
-        self.pending.push(change);
-    }
-
-    fn sync(&mut self) {
-        self.pending.clear();
-        self.durable = self.current.clone();
-    }
-
-    fn crash(&mut self, rng: &mut Rng) {
-        let one_in = [1, 2, u64::MAX][below(rng, 3)];
-        for change in std::mem::take(&mut self.pending) {
-            if rng.chance(one_in) {
-                apply_names(&mut self.durable, &change);
-            }
-        }
-        self.current = self.durable.clone();
-    }
-}
-
-fn apply_names(entries: &mut BTreeMap<String, usize>, change: &[(String, Option<usize>)]) {
-    for (name, node) in change {
-        match node {
-            Some(node) => entries.insert(name.clone(), *node),
-            None => entries.remove(name),
-        };
-    }
 }
 
 impl Disk for SimDisk {
