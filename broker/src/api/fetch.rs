@@ -28,9 +28,13 @@ const BY_TOPIC_ID: i16 = 13;
 /// The session epoch of requests that know no sessions.
 const NO_SESSION: i32 = -1;
 
+/// The first version that tells who leads instead. KIP-951.
+const TELLS_LEADER: i16 = 12;
+
 /// What holds for all partitions of a request.
 #[derive(Clone, Copy)]
 struct Terms {
+    version: i16,
     isolation: Isolation,
     bytes_min: usize,
     bytes_max: usize,
@@ -49,6 +53,7 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
     let by_topic_id = context.version >= BY_TOPIC_ID;
     let bytes_max = size(request.max_bytes).min(api.fetch_bytes_max());
     let terms = Terms {
+        version: context.version,
         isolation: isolation(request.isolation_level),
         bytes_min: size(request.min_bytes).min(bytes_max),
         bytes_max,
@@ -121,7 +126,7 @@ async fn serve(api: &Api, terms: Terms, mut plan: Plan) -> FetchResponse {
     if !is_enough(&outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
         outcomes = wait(&targets, terms, outcomes).await;
     }
-    respond(api, &plan, targets, outcomes)
+    respond(api, terms, &plan, targets, outcomes)
 }
 
 fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
@@ -221,12 +226,21 @@ fn has_ended(now: &Watermarks, seen: &Watermarks) -> bool {
     !now.online || now.leader_epoch != seen.leader_epoch
 }
 
-fn respond(api: &Api, plan: &Plan, targets: Vec<Target>, outcomes: Vec<Outcome>) -> FetchResponse {
+fn respond(
+    api: &Api,
+    terms: Terms,
+    plan: &Plan,
+    targets: Vec<Target>,
+    outcomes: Vec<Outcome>,
+) -> FetchResponse {
     let mut sessions = plan.has_session().then(|| api.fetch_sessions());
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut last: Option<TopicKey> = None;
     for (Target { wanted, .. }, outcome) in targets.into_iter().zip(outcomes) {
-        let data = partition_data(api, &wanted.key, outcome);
+        let mut data = partition_data(&wanted.key, outcome);
+        if terms.version >= TELLS_LEADER {
+            data.current_leader = current_leader(api, &wanted.key, data.error_code);
+        }
         let found = Found {
             has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
             is_error: data.error_code != 0,
@@ -258,7 +272,7 @@ fn topic_response(key: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-fn partition_data(api: &Api, key: &PartitionKey, outcome: Outcome) -> PartitionData {
+fn partition_data(key: &PartitionKey, outcome: Outcome) -> PartitionData {
     let partition_index = key.partition.0;
     match outcome {
         Ok(fetched) => {
@@ -287,7 +301,6 @@ fn partition_data(api: &Api, key: &PartitionKey, outcome: Outcome) -> PartitionD
             partition_index,
             error_code: code.to_wire(),
             high_watermark: -1,
-            current_leader: current_leader(api, key, code),
             aborted_transactions: None,
             ..Default::default()
         },
@@ -295,8 +308,11 @@ fn partition_data(api: &Api, key: &PartitionKey, outcome: Outcome) -> PartitionD
 }
 
 /// Who leads instead, for a reader whose metadata are stale. KIP-951.
-fn current_leader(api: &Api, key: &PartitionKey, code: ErrorCode) -> LeaderIdAndEpoch {
-    let is_stale = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+fn current_leader(api: &Api, key: &PartitionKey, error_code: i16) -> LeaderIdAndEpoch {
+    let is_stale = matches!(
+        ErrorCode::from_wire(error_code),
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+    );
     let leader = is_stale.then(|| match &key.topic {
         TopicKey::Name(name) => api.leader(name, key.partition),
         TopicKey::Id(id) => api.leader_by_id(*id, key.partition),

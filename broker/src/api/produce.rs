@@ -34,6 +34,8 @@ use crate::txn::{Producer, Version};
 
 /// The first version that names topics by id. KIP-516.
 const BY_TOPIC_ID: i16 = 13;
+/// The first version that tells who leads instead. KIP-951.
+const TELLS_LEADER: i16 = 10;
 /// The first version whose writes join a transaction by themselves. KIP-890.
 const IMPLIES_JOIN: i16 = 12;
 /// The first version that knows zstd. KIP-110.
@@ -407,8 +409,8 @@ async fn answered(
                 () = &mut deadline => Err(ProduceError::TimedOut(timeout)),
             };
             let mut response = partition_response(index, outcome);
-            if response.error_code == ErrorCode::NotLeaderOrFollower.to_wire() {
-                // Where to go instead. KIP-951.
+            let is_stale = response.error_code == ErrorCode::NotLeaderOrFollower.to_wire();
+            if is_stale && version >= TELLS_LEADER {
                 let index = PartitionIndex(index);
                 let leader = if version >= BY_TOPIC_ID {
                     api.leader_by_id(topic_id, index)

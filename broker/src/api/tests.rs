@@ -257,6 +257,37 @@ async fn what_is_produced_is_fetched_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn every_version_that_is_advertised_is_served() {
+    let mut world = World::new().await;
+    let id = world.broker.api().0.metadata.image().topic(TOPIC).unwrap().id;
+    for version in ApiKey::Produce.versions() {
+        for topic in [TOPIC, "nothing"] {
+            let mut request = produce(topic, plain(&["a"]).into_bytes(), -1);
+            request.topic_data[0].topic_id = if topic == TOPIC { id } else { TopicId([9; 16]) };
+            let mut response = world.ask(version, request).await;
+            let answer = response.responses.remove(0).partition_responses.remove(0);
+            assert_eq!(answer.error_code == 0, topic == TOPIC, "version {version}");
+        }
+    }
+    for version in ApiKey::Fetch.versions() {
+        for (isolation_level, offset) in [(0, 0), (1, 0), (0, 999)] {
+            let mut request = fetch(TOPIC, offset);
+            request.topics[0].topic_id = id;
+            request.isolation_level = isolation_level;
+            let mut response: FetchResponse = world.ask(version, request).await;
+            let data = response.responses.remove(0).partitions.remove(0);
+            assert_eq!(data.error_code == 0, offset == 0, "version {version}");
+            assert_eq!(data.aborted_transactions.is_some(), isolation_level == 1);
+        }
+    }
+    for version in ApiKey::ListOffsets.versions() {
+        for timestamp in [-1, -2, -3, 0, i64::MAX] {
+            assert_eq!(world.list_offset_in(version, timestamp).await.0, 0, "version {version}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn acknowledged_records_survive_a_power_cut() {
     let mut world = World::new().await;
     world.produce(plain(&["kept"])).await;
@@ -356,15 +387,15 @@ async fn a_fetch_waits_for_records_and_not_longer() {
     let mut other = world.network.connect(&Endpoint::new("broker", 1)).await.unwrap();
     let frame = encode_request(&produce(TOPIC, plain(&["a"]).into_bytes(), -1).into(), 11, 1, None);
     other.write_all(&frame.unwrap().into_bytes()).await.unwrap();
-    let started = tokio::time::Instant::now();
+    let clock = client::time::virtual_clock(Timestamp(0));
     let mut response = world.receive::<FetchRequest>(12).await;
     assert_eq!(records(&response.responses.remove(0).partitions.remove(0)), named(&[(0, "a")]));
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(clock.now().monotonic < Duration::from_secs(1));
     // Too little for the next one: what there is comes when its time is over.
     waiting.min_bytes = 1 << 19;
     let mut response = world.ask(12, waiting).await;
     assert_eq!(records(&response.responses.remove(0).partitions.remove(0)), named(&[(0, "a")]));
-    assert!(started.elapsed() >= Duration::from_secs(10));
+    assert!(clock.now().monotonic >= Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -471,6 +502,20 @@ async fn deleted_records_are_gone_and_the_log_goes_on() {
     assert_eq!(world.produce(plain(&["c"])).await.base_offset, 2);
     let mut world = world.restart().await;
     assert_eq!(world.list_offset(-2).await, (0, 2, -1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_older_than_its_topic_keeps_goes() {
+    let mut world = World::new().await;
+    world.create("brief", &[("retention.ms", "1000")]).await;
+    let request = produce("brief", plain(&["a"]).into_bytes(), -1);
+    world.ask(11, request.clone()).await;
+    world.produce(plain(&["kept"])).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let mut response = world.ask(11, request).await;
+    let partition = response.responses.remove(0).partition_responses.remove(0);
+    assert_eq!((partition.base_offset, partition.log_start_offset), (1, 1));
+    assert_eq!(records(&world.fetch(0, 0).await), named(&[(0, "kept")]));
 }
 
 #[tokio::test]

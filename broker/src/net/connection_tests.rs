@@ -119,7 +119,7 @@ impl Fixture {
     }
 
     /// True when the connection ends without another byte.
-    async fn is_closed(mut self) -> bool {
+    async fn ends(mut self) -> bool {
         let read = self.client.read_u8().await;
         self.task.await.unwrap();
         read.is_err()
@@ -203,7 +203,7 @@ async fn what_is_no_request_ends_the_connection() {
     for bytes in garbage {
         let mut it = fixture().await;
         it.send(&bytes).await;
-        assert!(it.is_closed().await, "{bytes:?}");
+        assert!(it.ends().await, "{bytes:?}");
     }
 }
 
@@ -226,7 +226,7 @@ async fn an_answer_that_cannot_be_given_ends_the_connection_after_those_before_i
     it.send(&frame(2, "close")).await;
     it.fake.gate.add_permits(1);
     assert_eq!(it.receive(3).await, (1, 1));
-    assert!(it.is_closed().await);
+    assert!(it.ends().await);
 }
 
 #[tokio::test]
@@ -239,16 +239,16 @@ async fn draining_answers_what_was_begun_and_reads_no_more() {
     it.send(&frame(2, "now2")).await;
     it.fake.gate.add_permits(1);
     assert_eq!(it.receive(3).await, (1, 1));
-    assert!(it.is_closed().await);
+    assert!(it.ends().await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_but_not_one_that_waits_for_its_answer() {
+async fn an_idle_connection_has_ended_of_but_not_one_that_waits_for_its_answer() {
     let mut it = fixture().await;
     it.send(&frame(1, "1")).await;
     it.begun.recv().await.unwrap();
     tokio::time::sleep(Duration::from_secs(1000)).await;
     it.fake.gate.add_permits(1);
     assert_eq!(it.receive(3).await, (1, 1));
-    assert!(it.is_closed().await, "and now it is idle");
+    assert!(it.ends().await, "and now it is idle");
 }

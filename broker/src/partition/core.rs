@@ -12,7 +12,7 @@ use protocol::time::Now;
 use super::leader::Leader;
 use super::{Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks};
 use crate::config::FlushMode;
-use crate::log::{LogConfig, LogState, Write};
+use crate::log::{LogConfig, LogState, RetentionPlan, Write};
 
 /// Names who waits for an answer; the shell knows them.
 pub(super) type Token = u64;
@@ -88,10 +88,8 @@ pub(super) enum Event {
         token: Token,
         result: Result<Offset, Arc<str>>,
     },
-    /// Segments went because of their age or size.
-    LogStartMoved {
-        offset: Offset,
-    },
+    /// Segments may go because of their age or size.
+    Retain(RetentionPlan),
     EndOfEpoch {
         token: Token,
         asked: LeaderEpoch,
@@ -121,9 +119,9 @@ pub(super) enum Effect {
     Write(Write),
     /// Ask for the log as it is on disk; answer by `Recalled`.
     Recall,
-    /// Make the log start durable; answer by `Deleted`.
+    /// Make the log start durable; answer by `Deleted` if there is a token.
     DeleteBefore {
-        token: Token,
+        token: Option<Token>,
         offset: Offset,
     },
     Publish(Watermarks),
@@ -281,7 +279,7 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         Event::Progress(_)
         | Event::Recalled { .. }
         | Event::Failed { .. }
-        | Event::LogStartMoved { .. }
+        | Event::Retain(_)
         | Event::WaitNoMore(_)
         | Event::NewLeadership(_)
         | Event::Tick { .. }

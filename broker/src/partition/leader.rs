@@ -9,24 +9,23 @@
 //! Invariants: `log start <= last stable <= high watermark <= written <= accepted`; each appender
 //! that waits, waits for an end above the position that would release it. Pure.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
 use protocol::record::{ControlRecord, RecordBatch};
 use protocol::time::{Now, Timestamp};
 
-use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token, Wish};
+use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token};
 use super::isr::InSync;
+use super::underway::Underway;
 use super::waiters::Waiters;
-use super::{
-    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Watermarks,
-};
+use super::wishes::Wishes;
+use super::{Acks, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError, Watermarks};
 use crate::config::FlushMode;
-use crate::limits::{
-    PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX, PARTITION_FETCHES_WAITING_MAX,
+use crate::limits::{PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX};
+use crate::log::{
+    Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed, RetentionPlan,
 };
-use crate::log::{Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed};
 
 /// What an appender is told once its records are as safe as it asked for.
 #[derive(Clone, Copy, Debug)]
@@ -63,13 +62,6 @@ impl Owed {
     }
 }
 
-/// A write on its way, or written and not committed.
-#[derive(Clone, Copy, Debug)]
-struct Underway {
-    end: Offset,
-    bytes: u64,
-}
-
 /// The leader's view of its partition.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -85,17 +77,12 @@ pub(super) struct Leader {
     high_watermark: Offset,
     /// Why the log is being asked for anew, while it is.
     recalling: Option<Arc<str>>,
-    /// Oldest first; those at the front may be written, never committed.
-    underway: VecDeque<Underway>,
-    underway_bytes: u64,
+    underway: Underway,
     committed_bytes: u64,
     rollbacks: u64,
-    awaiting_written: Waiters<Owed>,
-    awaiting_committed: Waiters<Owed>,
-    /// Fetches, by what they may see.
-    awaiting_log_end: Waiters<Wish>,
-    awaiting_high_watermark: Waiters<Wish>,
-    awaiting_last_stable: Waiters<Wish>,
+    until_written: Waiters<Owed>,
+    until_committed: Waiters<Owed>,
+    wishes: Wishes,
 }
 
 impl Leader {
@@ -116,15 +103,12 @@ impl Leader {
             isr,
             leadership,
             recalling: None,
-            underway: VecDeque::new(),
-            underway_bytes: 0,
+            underway: Underway::default(),
             committed_bytes: 0,
             rollbacks: 0,
-            awaiting_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
-            awaiting_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
-            awaiting_log_end: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
-            awaiting_high_watermark: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
-            awaiting_last_stable: Waiters::new(PARTITION_FETCHES_WAITING_MAX),
+            until_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
+            until_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
+            wishes: Wishes::new(),
         };
         leader.advance(&mut Vec::new());
         leader
@@ -174,9 +158,7 @@ impl Leader {
                 let answer = result.map_err(|reason| ReadError::Storage { partition, reason });
                 told.push(Effect::Reply { token, answer: Answer::Deleted(answer) });
             }
-            Event::LogStartMoved { offset } => {
-                self.log.delete_before(offset.min(self.high_watermark));
-            }
+            Event::Retain(plan) => self.on_retain(&plan, effects),
             Event::EndOfEpoch { token, asked } => {
                 let answer = Answer::EndOfEpoch(self.end_of_epoch(asked));
                 told.push(Effect::Reply { token, answer });
@@ -186,31 +168,29 @@ impl Leader {
                 told.push(Effect::Reply { token, answer });
             }
             Event::OpenTransaction { token, producer_id } => {
-                let answer = Answer::OpenTransaction(self.open_transaction(producer_id));
+                let answer = Answer::OpenTransaction(self.log.open_transaction(producer_id));
                 told.push(Effect::Reply { token, answer });
             }
-            Event::Wait(wish) => self.on_wait(wish, told),
-            Event::WaitNoMore(wish) => {
-                self.wishes(wish.isolation).remove(wish.beyond.plus(1), wish.number);
-            }
+            Event::Wait(wish) => self.wishes.add(wish, told),
+            Event::WaitNoMore(wish) => self.wishes.remove(wish),
             Event::NewLeadership(leadership) => self.on_new_leadership(leadership, told),
             Event::Tick { producer_expiration } => {
                 self.log.expire_producers(now.wall, producer_expiration);
             }
             Event::Stop => return Some(Closed::Stopped),
         }
-        self.ring_due(told);
+        self.wishes.ring_due(&self.watermarks(), told);
         None
     }
 
     /// Tells everyone who waits that it is over.
     pub(super) fn dismiss_all(&mut self, closed: &Closed, told: &mut Vec<Effect>) {
-        for waiters in [&mut self.awaiting_written, &mut self.awaiting_committed] {
+        for waiters in [&mut self.until_written, &mut self.until_committed] {
             while let Some(owed) = waiters.pop() {
                 told.push(owed.refused(closed.append_error(&self.partition)));
             }
         }
-        self.ring_all(told);
+        self.wishes.ring_all(told);
     }
 
     fn on_append(
@@ -306,10 +286,10 @@ impl Leader {
         }
         let is_full = match acks {
             Acks::Accepted => false,
-            Acks::Written => self.awaiting_written.is_full(),
-            Acks::Committed => self.awaiting_committed.is_full(),
+            Acks::Written => self.until_written.is_full(),
+            Acks::Committed => self.until_committed.is_full(),
         };
-        if is_full || self.underway_bytes >= PARTITION_BYTES_IN_FLIGHT_MAX {
+        if is_full || self.underway.bytes() >= PARTITION_BYTES_IN_FLIGHT_MAX {
             return Err(AppendError::Overloaded { partition });
         }
         Ok(())
@@ -341,8 +321,7 @@ impl Leader {
             let bytes = write.batches.iter().map(|it| it.bytes.size_bytes()).sum::<usize>();
             let bytes = u64::try_from(bytes).expect("memory is smaller than 2^64 bytes");
             let end = write.batches.last().map_or(write.from, |it| it.header.next_offset());
-            self.underway.push_back(Underway { end, bytes });
-            self.underway_bytes += bytes;
+            self.underway.push(end, bytes);
             effects.push(Effect::Write(write));
         }
     }
@@ -351,8 +330,8 @@ impl Leader {
     fn owe(&mut self, acks: Acks, owed: Owed, end: Offset, told: &mut Vec<Effect>) {
         let (position, waiters) = match acks {
             Acks::Accepted => return told.push(owed.fulfilled()),
-            Acks::Written => (self.written, &mut self.awaiting_written),
-            Acks::Committed => (self.high_watermark, &mut self.awaiting_committed),
+            Acks::Written => (self.written, &mut self.until_written),
+            Acks::Committed => (self.high_watermark, &mut self.until_committed),
         };
         if end <= position {
             told.push(owed.fulfilled());
@@ -418,7 +397,7 @@ impl Leader {
         assert!(progress.written <= self.log.log_end(), "nothing is written unasked");
         self.written = self.written.max(progress.written);
         self.synced = self.synced.max(progress.synced);
-        while let Some(owed) = self.awaiting_written.pop_reached(self.written) {
+        while let Some(owed) = self.until_written.pop_reached(self.written) {
             told.push(owed.fulfilled());
         }
         self.advance(told);
@@ -443,7 +422,7 @@ impl Leader {
             return Some(closed);
         }
         self.recalling = Some(stalled.reason);
-        for waiters in [&mut self.awaiting_written, &mut self.awaiting_committed] {
+        for waiters in [&mut self.until_written, &mut self.until_committed] {
             while let Some(owed) = waiters.pop_beyond(self.written) {
                 told.push(owed.refused(closed.append_error(&self.partition)));
             }
@@ -460,8 +439,7 @@ impl Leader {
         self.log.delete_before(log_start);
         self.rollbacks += 1;
         self.written = self.log.log_end();
-        self.underway.retain(|it| it.end <= self.written);
-        self.underway_bytes = self.underway.iter().map(|it| it.bytes).sum();
+        self.underway.forget_beyond(self.written);
         self.advance(told);
     }
 
@@ -479,12 +457,9 @@ impl Leader {
         let Some(reached) = self.isr.high_watermark(self.min_in_sync()) else { return };
         // A replica that joins may not have it all; what was committed stays committed.
         self.high_watermark = self.high_watermark.max(reached.min(self.written));
-        while let Some(committed) = self.underway.pop_front_if(|it| it.end <= self.high_watermark) {
-            self.underway_bytes -= committed.bytes;
-            self.committed_bytes += committed.bytes;
-        }
+        self.committed_bytes += self.underway.commit(self.high_watermark);
         self.log.settle(self.high_watermark);
-        while let Some(owed) = self.awaiting_committed.pop_reached(self.high_watermark) {
+        while let Some(owed) = self.until_committed.pop_reached(self.high_watermark) {
             told.push(owed.fulfilled());
         }
     }
@@ -507,12 +482,24 @@ impl Leader {
             told.push(Effect::Reply { token, answer: Answer::Deleted(Err(error)) });
             return;
         }
-        let log_start = self.log.delete_before(offset);
-        effects.push(Effect::DeleteBefore { token, offset: log_start });
+        let offset = self.log.delete_before(offset);
+        effects.push(Effect::DeleteBefore { token: Some(token), offset });
     }
 
-    fn open_transaction(&self, producer_id: ProducerId) -> Option<Offset> {
-        self.log.open_transaction(producer_id)
+    /// Lets old segments go, never one with records that are not committed.
+    fn on_retain(&mut self, plan: &RetentionPlan, effects: &mut Vec<Effect>) {
+        let Some(offset) = plan.delete_before.filter(|it| *it <= self.high_watermark) else {
+            return;
+        };
+        if self.recalling.is_some() || offset <= self.log.log_start() {
+            return;
+        }
+        // The segment being written must be complete to go, and goes only if nothing came since.
+        if plan.roll && offset == self.log.log_end() {
+            effects.extend(self.log.roll().map(Effect::Write));
+        }
+        let offset = self.log.delete_before(offset);
+        effects.push(Effect::DeleteBefore { token: None, offset });
     }
 
     fn end_of_epoch(&self, asked: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
@@ -532,25 +519,6 @@ impl Leader {
         self.log.epochs().epoch_at(offset).unwrap_or(self.leadership.leader_epoch)
     }
 
-    fn on_wait(&mut self, wish: Wish, told: &mut Vec<Effect>) {
-        let readable_end = self.watermarks().readable_end(wish.isolation);
-        let wishes = self.wishes(wish.isolation);
-        // Too many wait: this one is served with what there is.
-        if readable_end > wish.beyond || wishes.is_full() {
-            told.push(Effect::Ring { number: wish.number });
-        } else {
-            wishes.add(wish.beyond.plus(1), wish.number, wish);
-        }
-    }
-
-    fn wishes(&mut self, isolation: Isolation) -> &mut Waiters<Wish> {
-        match isolation {
-            Isolation::LogEnd => &mut self.awaiting_log_end,
-            Isolation::ReadUncommitted => &mut self.awaiting_high_watermark,
-            Isolation::ReadCommitted => &mut self.awaiting_last_stable,
-        }
-    }
-
     fn on_new_leadership(&mut self, leadership: Leadership, told: &mut Vec<Effect>) {
         assert!(leadership.leader_epoch >= self.leadership.leader_epoch, "epochs never go back");
         let is_new_epoch = leadership.leader_epoch > self.leadership.leader_epoch;
@@ -558,34 +526,9 @@ impl Leader {
         self.leadership = leadership;
         if is_new_epoch {
             // Fetches carry the old epoch: their readers must hear of the new one.
-            self.ring_all(told);
+            self.wishes.ring_all(told);
         }
         self.advance(told);
-    }
-
-    /// Rings for every wish that is fulfilled, whatever moved: the last stable offset, for one,
-    /// moves when records are deleted too.
-    fn ring_due(&mut self, told: &mut Vec<Effect>) {
-        let positions = self.watermarks();
-        for isolation in [Isolation::LogEnd, Isolation::ReadUncommitted, Isolation::ReadCommitted] {
-            let readable_end = positions.readable_end(isolation);
-            let wishes = self.wishes(isolation);
-            while let Some(wish) = wishes.pop_reached(readable_end) {
-                told.push(Effect::Ring { number: wish.number });
-            }
-        }
-    }
-
-    fn ring_all(&mut self, told: &mut Vec<Effect>) {
-        for wishes in [
-            &mut self.awaiting_log_end,
-            &mut self.awaiting_high_watermark,
-            &mut self.awaiting_last_stable,
-        ] {
-            while let Some(wish) = wishes.pop() {
-                told.push(Effect::Ring { number: wish.number });
-            }
-        }
     }
 
     /// Asserts every invariant of this struct.
@@ -596,14 +539,10 @@ impl Leader {
         assert!(self.synced <= self.written);
         assert!(self.written <= self.log.log_end());
         let is_above = |lowest: Option<Offset>, position| lowest.is_none_or(|it| it > position);
-        assert!(is_above(self.awaiting_written.lowest(), self.written));
-        assert!(is_above(self.awaiting_committed.lowest(), self.high_watermark));
-        assert!(is_above(self.awaiting_log_end.lowest(), self.written));
-        assert!(is_above(self.awaiting_high_watermark.lowest(), self.high_watermark));
-        let last_stable = self.log.last_stable_offset(self.high_watermark);
-        assert!(is_above(self.awaiting_last_stable.lowest(), last_stable));
-        assert_eq!(self.underway_bytes, self.underway.iter().map(|it| it.bytes).sum::<u64>());
-        assert!(self.underway.iter().is_sorted_by_key(|it| it.end));
+        assert!(is_above(self.until_written.lowest(), self.written));
+        assert!(is_above(self.until_committed.lowest(), self.high_watermark));
+        self.wishes.check(&self.watermarks());
+        self.underway.check();
     }
 }
 

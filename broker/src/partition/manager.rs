@@ -193,6 +193,9 @@ impl Partitions {
     async fn run(self, mut updates: mpsc::Receiver<Update>) {
         let opener = tokio::spawn(self.clone().open_all());
         let mut tick = tokio::time::interval(TICK);
+        let mut retention = tokio::time::interval(self.shared.config.log_retention_check_interval);
+        // The logs are about to be opened: there is nothing to look at yet.
+        retention.reset();
         loop {
             tokio::select! {
                 biased;
@@ -201,6 +204,7 @@ impl Partitions {
                     None => break,
                 },
                 _ = tick.tick() => self.tick(),
+                _ = retention.tick() => self.all().iter().for_each(|it| it.0.retain()),
             }
         }
         opener.abort();

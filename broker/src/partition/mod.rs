@@ -24,7 +24,9 @@ mod manager;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod underway;
 mod waiters;
+mod wishes;
 
 use std::sync::Arc;
 

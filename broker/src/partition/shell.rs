@@ -18,7 +18,7 @@ use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
 use protocol::time::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
@@ -27,7 +27,8 @@ use super::{Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
 use crate::config::TopicConfig;
 use crate::limits::PARTITION_MAILBOX_MAX;
 use crate::log::{
-    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader, Write,
+    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader,
+    Retention, RetentionPlan, Write,
 };
 
 /// What can lie in the mailbox.
@@ -189,6 +190,18 @@ impl Partition {
             (Some(Some(reader)), _) => Ok(reader),
             (_, Some(closed)) => Err(closed.read_error(self.partition())),
             (_, None) => Err(ReadError::NotLeader { partition: self.partition().clone() }),
+        }
+    }
+
+    /// Lets segments go that are too old, or too many, by the settings of the topic.
+    pub(super) fn retain(self: &Arc<Self>) {
+        let config = self.config();
+        let Some(Some(reader)) = self.reader.get().filter(|_| config.is_deleted()) else { return };
+        let retention = Retention { time: config.retention, bytes: config.retention_bytes };
+        let bound = self.watermarks.borrow().high_watermark;
+        let plan = retention.plan(&reader.segments(), self.clock.now().wall, bound);
+        if plan != RetentionPlan::default() {
+            self.tell(Event::Retain(plan));
         }
     }
 
@@ -400,6 +413,8 @@ impl Clerk {
         for mail in mail {
             let event = self.event(mail);
             self.core.step(now, event, &mut self.effects);
+            #[cfg(any(test, feature = "check"))]
+            self.core.check();
             let mut effects = std::mem::take(&mut self.effects);
             for effect in effects.drain(..) {
                 self.carry_out(partition, effect);
@@ -482,7 +497,11 @@ impl Clerk {
                 partition.runtime.spawn(async move {
                     let deleted = dir.delete_before(log, offset).await;
                     let result = deleted.map_err(|error| words(&error));
-                    this.tell(Event::Deleted { token, result });
+                    if let Some(token) = token {
+                        this.tell(Event::Deleted { token, result });
+                    } else if let Err(error) = result {
+                        warn!(partition = %this.partition(), %error, "old segments stay");
+                    }
                 });
             }
             Effect::Publish(watermarks) => {

@@ -20,7 +20,7 @@ use super::{
     Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Watermarks,
 };
 use crate::config::FlushMode;
-use crate::log::{LogConfig, LogState, Write};
+use crate::log::{LogConfig, LogState, RetentionPlan, Write};
 
 const OWN: BrokerId = BrokerId(1);
 
@@ -84,7 +84,9 @@ impl World {
                 Effect::Recall => recalled = true,
                 Effect::DeleteBefore { token, offset } => {
                     self.disk.delete_before(offset);
-                    self.step(Event::Deleted { token, result: Ok(offset) });
+                    if let Some(token) = token {
+                        self.step(Event::Deleted { token, result: Ok(offset) });
+                    }
                 }
                 Effect::Publish(watermarks) => self.saw(watermarks),
                 Effect::Reply { token, answer } => {
@@ -420,6 +422,28 @@ fn records_are_deleted_up_to_the_high_watermark_and_not_beyond() {
     assert_eq!(delete(&mut world, 1), Ok(Offset(3)), "it does not go back");
     assert_eq!(delete(&mut world, -1), Ok(Offset(5)));
     assert_eq!(world.seen.log_start, Offset(5));
+}
+
+#[test]
+fn old_segments_go_unless_something_in_them_is_not_committed() {
+    let mut world = World::new(leadership(0));
+    world.append(plain(5), Acks::Committed);
+    let plan = |end| RetentionPlan { delete_before: Some(Offset(end)), roll: true };
+    world.step(Event::Retain(plan(5)));
+    assert_eq!(world.seen.log_start, Offset(0));
+    world.complete();
+    world.step(Event::Retain(plan(5)));
+    assert_eq!(world.seen.log_start, Offset(5));
+    assert!(world.underway[0].batches.is_empty(), "the segment is completed");
+    let next = world.append(plain(1), Acks::Committed);
+    world.complete_all();
+    assert_eq!(world.appended(next).unwrap().base_offset, Offset(5));
+    // What came after the plan was made stays.
+    world.append(plain(1), Acks::Committed);
+    world.complete_all();
+    world.step(Event::Retain(plan(6)));
+    assert_eq!(world.seen.log_start, Offset(6));
+    assert_eq!(world.seen.log_end, Offset(7));
 }
 
 #[test]
