@@ -5,7 +5,7 @@
 //! is another topic, whose epochs start anew (KIP-516). What failed at a leader is marked stale, so
 //! that the next look asks first. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,20 +145,10 @@ impl Cluster {
         is_old || self.is_stale || topics.into_iter().any(|it| !self.topics.contains_key(it))
     }
 
-    /// Forgets topics that nobody asks about any more.
-    pub fn retain_topics(&mut self, keep: &BTreeSet<Arc<str>>) {
-        self.topics.retain(|name, _| keep.contains(name));
-    }
-
     /// The topic of this name. `None`: not asked for yet.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.get(name)
-    }
-
-    /// Every topic that was asked for, by name.
-    pub fn topics(&self) -> impl Iterator<Item = (&Arc<str>, &Topic)> {
-        self.topics.iter()
     }
 
     /// Who leads `partition`. `None`: nobody, or we do not know.

@@ -342,3 +342,38 @@ async fn a_transaction_that_is_left_open_is_aborted_when_its_time_is_up() {
     let outcome = producer.commit().await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Aborted(_)), "{outcome:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_sockets_and_files_on_several_threads_it_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let pairs =
+        [("log.dir", dir.path().to_str().unwrap()), ("listeners", "PLAINTEXT://127.0.0.1:0")];
+    let config = BrokerConfig::from_pairs(pairs).unwrap();
+    let broker = Broker::start(config, Outside::real()).await.unwrap();
+    let bootstrap = Bootstrap::tcp(&broker.endpoints()[0].to_string()).unwrap();
+    let admin = Admin::connect(bootstrap.clone(), PATIENCE).await.unwrap();
+    admin.create_topic(NewTopic::new("orders", 4)).await.unwrap();
+    let produce = async |bootstrap, name: String| {
+        let mut producer = Producer::connect(bootstrap, ProducerConfig::default()).await.unwrap();
+        for count in 0..5_000 {
+            let (key, value) = (format!("{name} {count}"), [7; 100]);
+            let (key, value) = (Some(key.as_bytes()), Some(&value[..]));
+            while let Err(error) = producer.append("orders", None, WALL, key, value, &[]) {
+                assert!(error.is_retriable(), "{error}");
+                producer.ready().await.unwrap();
+            }
+        }
+        producer.close().await.unwrap();
+    };
+    let tasks: Vec<_> = (0..3)
+        .map(|it| tokio::spawn(produce(bootstrap.clone(), format!("producer {it}"))))
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let wanted = (0..4).map(|it| (orders(it), OffsetSpec::Latest)).collect();
+    let ends = admin.list_offsets(&wanted, ReadUncommitted).await.unwrap();
+    let total: i64 = ends.values().map(|it| it.offset.unwrap().0).sum();
+    assert_eq!(total, 15_000);
+    broker.shutdown().await.unwrap();
+}
