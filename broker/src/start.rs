@@ -173,12 +173,14 @@ impl Broker {
             rack: None,
         };
         let epoch = rooms.controller.register_broker(registration).await?;
-        let metadata = rooms.metadata.clone();
-        let partitions = Partitions::start(config.clone(), metadata, dir.clone(), clock.clone());
+        let partitions = Partitions::start(
+            config.clone(),
+            rooms.metadata.clone(),
+            dir.clone(),
+            if is_new { Vec::new() } else { found.partitions },
+            clock.clone(),
+        );
         let partitions = partitions.await;
-        if !is_new {
-            partitions.delete_strays(found.partitions).await;
-        }
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
         let api = Api::new(

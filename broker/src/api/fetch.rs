@@ -68,7 +68,7 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
     match plan {
         Ok(plan) => {
             let api = api.clone();
-            Serving::later(async move { serve(&api, terms, plan).await })
+            Serving::alone(async move { serve(&api, terms, plan).await })
         }
         Err(code) => {
             Serving::ready(FetchResponse { error_code: code.to_wire(), ..Default::default() })
@@ -199,7 +199,9 @@ async fn wait(targets: &[Target], terms: Terms, mut outcomes: Vec<Outcome>) -> V
             .iter()
             .flatten()
             .zip(&now)
-            .map(|(before, now)| now.committed_bytes - before.watermarks.committed_bytes)
+            .map(|(before, now)| {
+                now.committed_bytes.saturating_sub(before.watermarks.committed_bytes)
+            })
             .sum();
         let gained = usize::try_from(gained).unwrap_or(usize::MAX);
         let may_be_enough = record_bytes(&outcomes).saturating_add(gained) >= terms.bytes_min

@@ -13,6 +13,7 @@ pub(crate) mod find_coordinator;
 mod group;
 mod group_offsets;
 mod lanes;
+mod log_dirs;
 mod metadata;
 mod offsets;
 mod produce;
@@ -122,6 +123,7 @@ routes! {
             Serving::later(offsets::offset_for_leader_epoch(api.clone(), body))
         },
         DeleteRecords(body) => Serving::later(offsets::delete_records(api.clone(), body)),
+        DescribeLogDirs(body) => Serving::later(log_dirs::describe_log_dirs(api.clone(), body)),
         Metadata(body) => {
             let api = api.clone();
             Serving::later(async move { api.metadata(&context, body).await })
@@ -257,7 +259,6 @@ routes! {
         },
     }
     not served {
-        DescribeLogDirs,
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,

@@ -50,8 +50,14 @@ impl<R: Into<AnyResponse>> From<R> for Answer {
 /// An answer, now or later. Dropping a later one cancels its waiting, not what it set going.
 pub(crate) enum Serving {
     Ready(Answer),
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Later),
+    /// Like `Later`, but with an answer so large that a connection has no two of them in memory:
+    /// it is not begun before the one of its kind before it was sent.
+    Alone(Later),
 }
+
+/// The rest of serving a request.
+pub(crate) type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 impl Serving {
     /// An answer that is known already.
@@ -62,6 +68,13 @@ impl Serving {
     /// An answer that must be waited for.
     pub(crate) fn later<A: Into<Answer>>(answer: impl Future<Output = A> + Send + 'static) -> Self {
         Self::Later(Box::pin(async move { answer.await.into() }))
+    }
+}
+
+impl Serving {
+    /// An answer that must be waited for, and may be large.
+    pub(crate) fn alone<A: Into<Answer>>(answer: impl Future<Output = A> + Send + 'static) -> Self {
+        Self::Alone(Box::pin(async move { answer.await.into() }))
     }
 }
 

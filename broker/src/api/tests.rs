@@ -9,6 +9,7 @@ use client::net::{BoxStream, Connector, Endpoint};
 use protocol::api::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
 };
+use protocol::api::log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use protocol::api::offsets::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic, ListOffsetsPartition,
     ListOffsetsRequest, ListOffsetsTopic, OffsetForLeaderEpochRequest, OffsetForLeaderPartition,
@@ -216,7 +217,7 @@ async fn an_api_is_advertised_exactly_when_it_is_served() {
         };
         let served = match route(api, context, request) {
             Serving::Ready(Answer::Close(reason)) => !reason.ends_with("is not served"),
-            Serving::Ready(_) | Serving::Later(_) => true,
+            Serving::Ready(_) | Serving::Later(_) | Serving::Alone(_) => true,
         };
         assert_eq!(served, advertised(key), "{key}");
     }
@@ -552,6 +553,20 @@ async fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
     let again = world.produce(batch_of(7, 1, &["again"], false)).await;
     assert_eq!((again.error_code, again.base_offset), (0, 1));
     assert_eq!(records(&world.fetch(1, 0).await), named(&[(1, "again")]));
+}
+
+#[tokio::test]
+async fn a_log_directory_tells_how_large_its_partitions_are() {
+    let mut world = World::new().await;
+    let batch = plain(&["a"]);
+    let bytes = i64::try_from(batch.bytes().len()).unwrap();
+    world.produce(batch).await;
+    let request = DescribeLogDirsRequest { topics: None };
+    let mut response: DescribeLogDirsResponse = world.ask(4, request).await;
+    let dir = response.results.remove(0);
+    assert_eq!((dir.error_code, &*dir.log_dir), (0, "/data"));
+    let sizes: Vec<_> = dir.topics[0].partitions.iter().map(|it| it.partition_size).collect();
+    assert_eq!(sizes, [bytes, 0]);
 }
 
 #[tokio::test]

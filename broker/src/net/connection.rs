@@ -33,6 +33,10 @@ use crate::api::serving::{Answer, Context, Request, Serve, Serving};
 /// their own bound use 5; those that do not (librdkafka without idempotence) are held here.
 const IN_FLIGHT_MAX: usize = 64;
 
+/// 32 MiB: bytes of requests of one connection that may be in flight; the one that crosses it is
+/// still taken, so that any request that is accepted at all can be served.
+const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+
 /// Room for one read where nothing says how much will come. Most requests fit.
 const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -102,6 +106,7 @@ pub(crate) async fn serve(
         peer: peer.clone(),
         inbox: BytesMut::new(),
         in_flight: VecDeque::new(),
+        in_flight_bytes: 0,
     };
     match connection.run(draining).await {
         Ok(()) => debug!(%peer, "connection closed"),
@@ -126,12 +131,15 @@ struct Connection<S> {
     inbox: BytesMut,
     /// Begun and not answered, oldest first.
     in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
 }
 
 /// A request that was begun.
 struct InFlight {
     version: i16,
     correlation_id: i32,
+    /// Of its frame, which its batches are slices of.
+    bytes: usize,
     serving: Serving,
 }
 
@@ -140,7 +148,9 @@ impl InFlight {
     fn answer(self) -> Result<Vec<Bytes>, ConnectionError> {
         let response = match self.serving {
             Serving::Ready(Answer::Response(response)) => response,
-            Serving::Ready(Answer::Nothing) | Serving::Later(_) => return Ok(Vec::new()),
+            Serving::Ready(Answer::Nothing) | Serving::Later(_) | Serving::Alone(_) => {
+                return Ok(Vec::new());
+            }
             Serving::Ready(Answer::Close(reason)) => return Err(ConnectionError::Refused(reason)),
         };
         let (api, version) = (response.api_key().name(), self.version);
@@ -210,10 +220,18 @@ impl<S: Serve> Connection<S> {
         polling: &mut Polling<'_>,
         is_draining: bool,
     ) -> Poll<Result<Happened, ConnectionError>> {
+        let mut has_large = false;
         for request in &mut self.in_flight {
-            if let Serving::Later(future) = &mut request.serving
-                && let Poll::Ready(answer) = future.as_mut().poll(polling)
-            {
+            let later = match &mut request.serving {
+                Serving::Ready(_) => continue,
+                Serving::Later(later) => later,
+                Serving::Alone(_) if has_large => continue,
+                Serving::Alone(later) => {
+                    has_large = true;
+                    later
+                }
+            };
+            if let Poll::Ready(answer) = later.as_mut().poll(polling) {
                 request.serving = Serving::Ready(answer);
             }
         }
@@ -221,7 +239,7 @@ impl<S: Serve> Connection<S> {
         {
             return Poll::Ready(Ok(Happened::Answerable));
         }
-        if is_draining || self.in_flight.len() >= IN_FLIGHT_MAX {
+        if is_draining || !self.has_room() {
             return Poll::Pending;
         }
         self.poll_read(polling)
@@ -254,12 +272,19 @@ impl<S: Serve> Connection<S> {
         })
     }
 
+    /// True when another request may begin.
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_MAX && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+    }
+
     /// Begins to serve every whole frame that was read, as far as there is room in flight.
     fn begin_requests(&mut self) -> Result<(), ConnectionError> {
-        while self.in_flight.len() < IN_FLIGHT_MAX {
+        while self.has_room() {
             let Some(frame) = self.framer.next(&mut self.inbox)? else { break };
+            let bytes = frame.len();
             let request = self.begin(frame)?;
-            self.in_flight.push_back(request);
+            self.in_flight_bytes += bytes;
+            self.in_flight.push_back(InFlight { bytes, ..request });
         }
         Ok(())
     }
@@ -274,6 +299,7 @@ impl<S: Serve> Connection<S> {
                 return Ok(InFlight {
                     version: 0,
                     correlation_id,
+                    bytes: 0,
                     serving: Serving::Ready(answer),
                 });
             }
@@ -289,7 +315,7 @@ impl<S: Serve> Connection<S> {
             now: self.clock.now(),
         };
         let serving = self.service.serve(Request { context, body });
-        Ok(InFlight { version, correlation_id, serving })
+        Ok(InFlight { version, correlation_id, bytes: 0, serving })
     }
 
     /// Takes all answers that are next in order, encoded; an error ends the connection after them.
@@ -297,6 +323,7 @@ impl<S: Serve> Connection<S> {
         let mut slices = VecDeque::new();
         let is_ready = |oldest: &mut InFlight| matches!(oldest.serving, Serving::Ready(_));
         while let Some(request) = self.in_flight.pop_front_if(is_ready) {
+            self.in_flight_bytes -= request.bytes;
             match request.answer() {
                 Ok(answer) => slices.extend(answer),
                 Err(error) => return (slices, Err(error)),

@@ -53,11 +53,17 @@ impl Serve for Fake {
         }
         let gate = self.gate.clone();
         let count = DropCount(self.dropped.clone());
-        Serving::later(async move {
+        let is_large = request.context.version == 4;
+        let (polled, name) = (self.begun.clone(), format!("polled {name}"));
+        let later = async move {
             let _count = count;
+            if is_large {
+                polled.try_send(name).unwrap();
+            }
             gate.acquire().await.unwrap().forget();
             Answer::Response(answer.into())
-        })
+        };
+        if is_large { Serving::alone(later) } else { Serving::later(later) }
     }
 
     fn unsupported_api_versions(&self) -> AnyResponse {
@@ -94,12 +100,17 @@ async fn fixture() -> Fixture {
 }
 
 fn frame(number: i32, name: &str) -> Bytes {
+    frame_in(3, number, name)
+}
+
+/// In version 4 the fake takes the answer for a large one.
+fn frame_in(version: i16, number: i32, name: &str) -> Bytes {
     let request = ApiVersionsRequest {
         client_software_name: name.to_owned(),
         client_software_version: "1".to_owned(),
         ..Default::default()
     };
-    encode_request(&request.into(), 3, number, Some("test")).unwrap().into_bytes()
+    encode_request(&request.into(), version, number, Some("test")).unwrap().into_bytes()
 }
 
 impl Fixture {
@@ -141,6 +152,25 @@ async fn requests_are_begun_in_order_of_arrival_and_answered_in_that_order() {
         let code = i16::try_from(number).unwrap();
         assert_eq!(it.receive(3).await, (number, code));
     }
+}
+
+#[tokio::test]
+async fn of_large_answers_there_is_one_at_a_time() {
+    let mut it = fixture().await;
+    for number in 1..=2 {
+        it.send(&frame_in(4, number, &number.to_string())).await;
+    }
+    it.send(&frame(3, "3")).await;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(it.begun.recv().await.unwrap());
+    }
+    assert_eq!(seen.iter().filter(|name| name.starts_with("polled")).count(), 1);
+    it.fake.gate.add_permits(2);
+    assert_eq!(it.receive(4).await, (1, 1));
+    assert_eq!(it.begun.recv().await.unwrap(), "polled 2");
+    it.fake.gate.add_permits(1);
+    assert_eq!((it.receive(4).await, it.receive(3).await), ((2, 2), (3, 3)));
 }
 
 #[tokio::test]

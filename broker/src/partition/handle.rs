@@ -11,6 +11,7 @@ use std::sync::Arc;
 use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
 use protocol::time::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
+use tracing::error;
 
 use super::core::{Event, Wish};
 use super::shell::{Full, Mail, Partition};
@@ -230,6 +231,14 @@ impl PartitionHandle {
         self.ask(|reply| Mail::OpenTransaction(producer_id, reply)).await
     }
 
+    /// Bytes of all batches in the log.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn size_bytes(&self) -> Result<u64, ReadError> {
+        Ok(self.open_for(None).await?.0.size_bytes())
+    }
+
     async fn epoch_at(&self, offset: Offset) -> Result<LeaderEpoch, ReadError> {
         self.ask(|reply| Mail::EpochAt(offset, reply)).await
     }
@@ -283,7 +292,12 @@ impl PartitionHandle {
                 ReadError::OutOfRange { partition, offset: from, log_start, log_end }
             }
             LogReadError::Records { .. } | LogReadError::Log(_) => {
-                ReadError::Storage { partition, reason: error.to_string().into() }
+                error!(%partition, %error, "the log cannot be read");
+                let reason = error.to_string().into();
+                if let LogReadError::Log(error) = error {
+                    self.0.report(error);
+                }
+                ReadError::Storage { partition, reason }
             }
         }
     }

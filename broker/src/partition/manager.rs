@@ -88,13 +88,18 @@ struct LedTopic {
 
 impl Partitions {
     /// Starts to follow the Image of `metadata`. What it leads now is known when this returns.
+    ///
+    /// Those logs of `strays` that no topic of the Image owns are deleted first, so that they are
+    /// not in the way of a newer topic of their name.
     pub async fn start(
         config: Arc<BrokerConfig>,
         metadata: MetadataHandle,
         dir: DirHandle,
+        strays: Vec<(TopicPartition, Option<TopicId>)>,
         clock: Clock,
     ) -> Self {
         let own = BrokerId(config.node_id);
+        delete_strays(&metadata.image(), &dir, strays).await;
         let mut updates = metadata.subscribe().await;
         let shared = Shared { own, config, metadata, dir, clock, led: RwLock::default() };
         let this = Self { shared: Arc::new(shared) };
@@ -150,28 +155,6 @@ impl Partitions {
     pub fn all(&self) -> Vec<PartitionHandle> {
         let led = self.shared.led.read().unwrap_or_else(PoisonError::into_inner);
         led.topics.values().flat_map(|topic| topic.partitions.values().cloned()).collect()
-    }
-
-    /// Deletes those logs of `found` that no topic of the Image owns: their topics were deleted
-    /// while this broker was away.
-    pub async fn delete_strays(&self, found: Vec<(TopicPartition, Option<TopicId>)>) {
-        let image = self.shared.metadata.image();
-        for (partition, topic_id) in found {
-            let owner = topic_id.and_then(|id| image.topic_by_id(id));
-            if owner.is_some_and(|topic| topic.partition(partition.partition).is_some()) {
-                continue;
-            }
-            let topic_id = topic_id.unwrap_or_default();
-            let dir = &self.shared.dir;
-            let deleted = async {
-                let opened = dir.open(partition.clone(), topic_id, LogConfig::default()).await?;
-                dir.delete(opened.id).await
-            };
-            match deleted.await {
-                Ok(()) => info!(%partition, %topic_id, "deleted the log of a topic that is gone"),
-                Err(error) => warn!(%partition, %topic_id, %error, "a stray log stays"),
-            }
-        }
     }
 
     /// Stops all partitions, their logs closed in good order. Requests are refused from then on.
@@ -344,6 +327,30 @@ impl Partitions {
                     partition.0.lead(leadership, led_topic.config.clone());
                 }
             }
+        }
+    }
+}
+
+/// Deletes those logs of `found` that no topic of the Image owns: their topics were deleted while
+/// this broker was away.
+async fn delete_strays(
+    image: &Image,
+    dir: &DirHandle,
+    found: Vec<(TopicPartition, Option<TopicId>)>,
+) {
+    for (partition, topic_id) in found {
+        let owner = topic_id.and_then(|id| image.topic_by_id(id));
+        if owner.is_some_and(|topic| topic.partition(partition.partition).is_some()) {
+            continue;
+        }
+        let topic_id = topic_id.unwrap_or_default();
+        let deleted = async {
+            let opened = dir.open(partition.clone(), topic_id, LogConfig::default()).await?;
+            dir.delete(opened.id).await
+        };
+        match deleted.await {
+            Ok(()) => info!(%partition, %topic_id, "deleted the log of a topic that is gone"),
+            Err(error) => warn!(%partition, %topic_id, %error, "a stray log stays"),
         }
     }
 }

@@ -193,6 +193,13 @@ impl Partition {
         }
     }
 
+    /// A reader met `error`: if the disk failed, the whole log directory goes offline.
+    pub(super) fn report(&self, error: LogError) {
+        let dir = self.dir.clone();
+        // A writer that has ended needs no telling.
+        self.runtime.spawn(async move { drop(dir.report(error).await) });
+    }
+
     /// Lets segments go that are too old, or too many, by the settings of the topic.
     pub(super) fn retain(self: &Arc<Self>) {
         let config = self.config();
