@@ -8,7 +8,7 @@
 //! - [`time`], [`net`], [`bootstrap`]: the seams, and how a client is given them
 //! - [`config`], [`error`]: settings by Kafka's names; what can go wrong everywhere
 //! - [`cluster`], [`offsets`], [`group_offsets`]: what brokers are asked by all clients
-//! - [`producer`], [`admin`]: the clients
+//! - [`producer`], [`consumer`], [`admin`]: the clients
 //!
 //! ```no_run
 //! use client::{Bootstrap, Producer, ProducerConfig, ProducerRecord};
@@ -43,6 +43,7 @@ pub mod time;
 pub use admin::{Admin, NewTopic};
 pub use bootstrap::Bootstrap;
 pub use config::{ConsumerConfig, IsolationLevel, ProducerConfig};
+pub use consumer::{Consumer, Polled};
 pub use error::RequestError;
 pub use group_offsets::{GroupMetadata, OffsetAndMetadata};
 pub use producer::{CommitOutcome, Producer, ProducerRecord};

@@ -3,3 +3,4 @@
 //! Shell.
 
 mod client;
+mod consumer;
