@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::column::{Column, Kind};
 use super::layout::{DeclaredColumn, DeclaredKind, Format, Layout, Undeclared};
-use super::value::{ValueError, absorb, accept};
+use super::value::{ValueError, absorb, accept, scalar};
 
 /// Inferred columns of a file; further fields go to `rest`.
 const COLUMNS_MAX: usize = 1000;
@@ -46,6 +46,15 @@ struct FieldColumn {
     column: Column,
 }
 
+impl FieldColumn {
+    /// The column, with `row` rows: fewer are filled up, and one more is a field given twice.
+    fn next_row(&mut self, row: usize) -> &mut Column {
+        self.column.truncate(row);
+        self.column.fill(row);
+        &mut self.column
+    }
+}
+
 /// Where a field's value goes.
 #[derive(Clone, Copy, Debug)]
 enum Slot {
@@ -67,7 +76,7 @@ pub(crate) struct Fields {
     /// The object of the row under way that goes to `rest`, without its last brace; empty if none does.
     rest_text: String,
     rows: usize,
-    /// Why the row under way is refused, if not by the parser.
+    /// A field that makes the row under way refused, whatever the parser says.
     refused: Option<RowError>,
 }
 
@@ -121,18 +130,18 @@ impl Fields {
     pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), RowError> {
         self.expected = 0;
         self.rest_text.clear();
+        let mut cells = Vec::with_capacity(self.columns.len());
         let mut parser = serde_json::Deserializer::from_slice(json);
-        let parsed = parser.deserialize_map(Row(self)).and_then(|()| parser.end());
-        let outcome = match (self.refused.take(), parsed) {
-            (Some(refused), _) => Err(refused),
-            (None, Err(error)) => Err(RowError::NotAnObject(error)),
-            (None, Ok(())) => Ok(()),
-        };
-        if outcome.is_err() {
-            for it in &mut self.columns {
-                it.column.truncate(self.rows);
-            }
-            return outcome;
+        let row = Row { fields: self, cells: &mut cells };
+        let parsed = parser.deserialize_map(row).and_then(|()| parser.end());
+        match self.refused.take() {
+            Some(refused) => return Err(refused),
+            None => parsed.map_err(RowError::NotAnObject)?,
+        }
+        if self.undeclared.is_none() {
+            self.absorb(&cells)?;
+        } else {
+            self.accept(&cells)?;
         }
         if !self.rest_text.is_empty() {
             self.rest_text.push('}');
@@ -141,6 +150,36 @@ impl Fields {
         }
         self.rows += 1;
         Ok(())
+    }
+
+    /// Adds cells to undeclared columns. All are read before the first is added, as that may widen its column.
+    fn absorb(&mut self, cells: &[(usize, &str)]) -> Result<(), RowError> {
+        let mut values = Vec::with_capacity(cells.len());
+        for (index, raw) in cells {
+            values.push(scalar(raw).map_err(|error| self.refusal(*index, error))?);
+        }
+        for ((index, raw), value) in cells.iter().zip(&values) {
+            let column = self.columns[*index].next_row(self.rows);
+            absorb(column, value, raw);
+        }
+        Ok(())
+    }
+
+    /// Adds cells to declared columns; if one does not fit, none.
+    fn accept(&mut self, cells: &[(usize, &str)]) -> Result<(), RowError> {
+        for (index, raw) in cells {
+            let it = &mut self.columns[*index];
+            let kind = it.declared.expect("where some are declared, all are");
+            if let Err(error) = accept(it.next_row(self.rows), kind, raw) {
+                self.columns.iter_mut().for_each(|it| it.column.truncate(self.rows));
+                return Err(self.refusal(*index, error));
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, column: usize, error: ValueError) -> RowError {
+        RowError::Field { field: self.columns[column].name.clone(), error }
     }
 
     /// Where the value of `field`, which comes next, goes.
@@ -178,26 +217,6 @@ impl Fields {
         self.by_name.insert(field.to_owned(), index);
         self.expected = index + 1;
         Slot::Column(index)
-    }
-
-    fn set(&mut self, slot: Slot, raw: &str) {
-        match slot {
-            Slot::Nowhere => {}
-            Slot::Rest => self.rest_text += raw,
-            Slot::Column(index) => {
-                let it = &mut self.columns[index];
-                it.column.truncate(self.rows);
-                it.column.fill(self.rows);
-                let taken = match it.declared {
-                    None => absorb(&mut it.column, raw),
-                    Some(kind) => accept(&mut it.column, kind, raw),
-                };
-                if let Err(error) = taken {
-                    let field = it.name.clone();
-                    self.refused.get_or_insert(RowError::Field { field, error });
-                }
-            }
-        }
     }
 
     /// The columns of these rows, by the names that `layout` gives them, with what they hold. Of undeclared ones
@@ -284,10 +303,13 @@ impl Heading {
     }
 }
 
-/// Walks over one object.
-struct Row<'a>(&'a mut Fields);
+/// Walks over one object and collects its cells: the column, and the value as it is written.
+struct Row<'a, 'de> {
+    fields: &'a mut Fields,
+    cells: &'a mut Vec<(usize, &'de str)>,
+}
 
-impl<'de> Visitor<'de> for Row<'_> {
+impl<'de> Visitor<'de> for Row<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,9 +317,13 @@ impl<'de> Visitor<'de> for Row<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(slot) = map.next_key_seed(Name(self.0))? {
+        while let Some(slot) = map.next_key_seed(Name(self.fields))? {
             let raw: &'de RawValue = map.next_value()?;
-            self.0.set(slot, raw.get());
+            match slot {
+                Slot::Column(index) => self.cells.push((index, raw.get())),
+                Slot::Rest => self.fields.rest_text += raw.get(),
+                Slot::Nowhere => {}
+            }
         }
         Ok(())
     }
@@ -325,3 +351,7 @@ impl<'de> Visitor<'de> for Name<'_> {
         Ok(self.0.slot(name))
     }
 }
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;

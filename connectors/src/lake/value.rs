@@ -12,11 +12,16 @@ use super::layout::DeclaredKind;
 
 /// A JSON value, looked at no deeper than needed.
 #[derive(Clone, Debug, PartialEq)]
-enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// An integer.
     Int(i64),
+    /// A number with a fraction or an exponent.
     Double(f64),
+    /// A string, without its escapes.
     Text(Cow<'a, str>),
     /// An object, an array, or a number that neither `i64` nor `f64` holds.
     Other,
@@ -52,7 +57,10 @@ impl Scalar<'_> {
 }
 
 /// Reads `raw`, one valid JSON value without white space around it.
-fn scalar(raw: &str) -> Result<Scalar<'_>, ValueError> {
+///
+/// # Errors
+/// A string has an escape that is no character: the only thing that a parser lets pass who does not decode.
+pub(crate) fn scalar(raw: &str) -> Result<Scalar<'_>, ValueError> {
     Ok(match raw.as_bytes().first() {
         Some(b'"') => {
             let inner = &raw[1..raw.len() - 1];
@@ -80,23 +88,22 @@ fn number(raw: &str) -> Scalar<'static> {
     }
 }
 
-/// Adds `raw` to an undeclared column as its next row, widening the column if it must be. Null adds no row.
-pub(crate) fn absorb(column: &mut Column, raw: &str) -> Result<(), ValueError> {
-    let value = scalar(raw)?;
-    let Some(kind) = kind_of(&value) else { return Ok(()) };
+/// Adds `value`, written `raw`, to an undeclared column as its next row, widening the column if it must be. Null adds
+/// no row.
+pub(crate) fn absorb(column: &mut Column, value: &Scalar<'_>, raw: &str) {
+    let Some(kind) = kind_of(value) else { return };
     let Some(own) = column.kind() else {
         column.set_kind(kind);
-        push(column, &value, raw);
-        return Ok(());
+        return push(column, value, raw);
     };
-    match (own, &value) {
+    match (own, value) {
         (Kind::Double, Scalar::Int(int)) if is_exact_as_double(*int) => {
             column.push_double(double_of(*int));
         }
         (Kind::Int, Scalar::Double(double)) if column.widen_to_double() => {
             column.push_double(*double);
         }
-        _ if own == kind => push(column, &value, raw),
+        _ if own == kind => push(column, value, raw),
         _ => {
             if own != Kind::Json {
                 column.widen_to_json();
@@ -104,7 +111,6 @@ pub(crate) fn absorb(column: &mut Column, raw: &str) -> Result<(), ValueError> {
             column.push_text(raw);
         }
     }
-    Ok(())
 }
 
 fn kind_of(value: &Scalar<'_>) -> Option<Kind> {
@@ -212,7 +218,7 @@ mod tests {
     fn inferred(values: &[&str]) -> String {
         let mut column = Column::new(None);
         for (row, raw) in values.iter().enumerate() {
-            absorb(&mut column, raw).unwrap();
+            absorb(&mut column, &scalar(raw).unwrap(), raw);
             column.fill(row + 1);
         }
         let Some(kind) = column.kind() else { return "no column".to_owned() };
@@ -381,9 +387,7 @@ mod tests {
 
     #[test]
     fn an_escape_that_is_no_character_is_refused() {
-        let mut column = Column::new(None);
-        assert_eq!(absorb(&mut column, r#""\ud800""#), Err(ValueError::Escape));
-        assert_eq!(column.rows(), 0);
+        assert_eq!(scalar(r#""\ud800""#), Err(ValueError::Escape));
     }
 
     proptest! {
@@ -396,7 +400,7 @@ mod tests {
             let keep = keep.min(values.len());
             let mut column = Column::new(Some(Kind::Int));
             for (row, raw) in values.iter().enumerate() {
-                absorb(&mut column, raw).unwrap();
+                absorb(&mut column, &scalar(raw).unwrap(), raw);
                 column.fill(row + 1);
             }
             column.truncate(keep);
