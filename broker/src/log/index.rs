@@ -104,14 +104,34 @@ impl Summary {
     }
 }
 
-/// The entries of one segment.
+/// The entries of one segment: the older ones are in its file, only the newest in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
-    entries: Vec<Entry>,
+    /// How many entries are in the file.
+    stored: u32,
+    /// Those after.
+    tail: Vec<Entry>,
+    /// Position of the last entry of all; 0 if there is none.
+    last_position: u32,
+}
+
+/// The answer to a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// This many entries hold, and the last of them; there may be none.
+    Found(u32, Option<Entry>),
+    /// Look among this many entries in the file.
+    InFile(u32),
 }
 
 impl Index {
-    /// Takes note of a batch that is about to follow what `before` sums up, if it is at least
+    /// An index of which `stored` entries are in the file; the last is of the batch at
+    /// `last_position`.
+    pub(super) fn resume(stored: u32, last_position: u32) -> Self {
+        Self { stored, tail: Vec::new(), last_position }
+    }
+
+    /// Takes note of a batch that is about to follow what `before` sums up, if it is more than
     /// `interval_bytes` after the last one noted.
     pub(super) fn note(
         &mut self,
@@ -123,40 +143,57 @@ impl Index {
         let position = u32::try_from(before.bytes)
             .expect("a segment is rolled before it grows beyond its size, which is a u32");
         // The first batch needs no entry: whoever finds none begins at position 0.
-        if position - self.entries.last().map_or(0, |last| last.position) > interval_bytes {
+        if position - self.last_position > interval_bytes {
             let relative_offset = u32::try_from(header.base_offset.0 - base.0)
                 .expect("a segment is rolled before its offsets leave 31 bits");
             let max_timestamp_before = before.max_timestamp;
-            self.entries.push(Entry { relative_offset, position, max_timestamp_before });
+            self.tail.push(Entry { relative_offset, position, max_timestamp_before });
+            self.last_position = position;
         }
     }
 
-    /// Where to begin reading to find the batch with `offset`: at or before it.
-    pub(super) fn position_of(&self, base: Offset, offset: Offset) -> u64 {
-        let relative = offset.0.saturating_sub(base.0);
-        let after =
-            self.entries.partition_point(|entry| i64::from(entry.relative_offset) <= relative);
-        self.entries[..after].last().map_or(0, |entry| u64::from(entry.position))
+    /// The last entry that `holds`, where all that do come before all that do not.
+    pub(super) fn last_where(&self, holds: impl Fn(&Entry) -> bool) -> Lookup {
+        let count = self.tail.partition_point(holds);
+        if count == 0 && self.stored > 0 {
+            return Lookup::InFile(self.stored);
+        }
+        let last = self.tail[..count].last().copied();
+        Lookup::Found(self.stored + to_u32(count), last)
     }
 
-    /// Where to begin reading to find the first batch with a timestamp of at least `timestamp`.
-    pub(super) fn position_of_time(&self, timestamp: Timestamp) -> u64 {
-        let after = self.entries.partition_point(|entry| entry.max_timestamp_before < timestamp);
-        self.entries[..after].last().map_or(0, |entry| u64::from(entry.position))
+    /// How many entries there are.
+    pub(super) fn len(&self) -> u32 {
+        self.stored + to_u32(self.tail.len())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// How many of them are in the file.
+    pub(super) fn stored(&self) -> u32 {
+        self.stored
     }
 
-    /// How many entries there are of batches that begin before `position`.
-    pub(super) fn count_below(&self, position: u64) -> usize {
-        self.entries.partition_point(|entry| u64::from(entry.position) < position)
+    /// The other ones, as the file will have them.
+    pub(super) fn encode_tail(&self, base: Offset) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (ordinal, entry) in (self.stored..).zip(&self.tail) {
+            entry.encode(base, ordinal, &mut out);
+        }
+        out
     }
 
-    /// Forgets batches that begin at or after `position`.
-    pub(super) fn truncate_to(&mut self, position: u64) {
-        self.entries.truncate(self.count_below(position));
+    /// So many entries are in the file now.
+    pub(super) fn mark_stored(&mut self, count: u32) {
+        let moved = usize::try_from(count - self.stored).expect("usize has at least 32 bits");
+        self.tail.drain(..moved);
+        self.stored = count;
+    }
+
+    /// Keeps only the first `count` entries, the last of which is of the batch at `last_position`.
+    pub(super) fn truncate_to(&mut self, count: u32, last_position: u32) {
+        self.stored = self.stored.min(count);
+        let kept = usize::try_from(count - self.stored).expect("usize has at least 32 bits");
+        self.tail.truncate(kept);
+        self.last_position = last_position;
     }
 
     /// The file's head.
@@ -168,48 +205,30 @@ impl Index {
         assert_eq!(out.len(), HEAD_BYTES);
         out
     }
+}
 
-    /// The entries from number `first` on, as the file has them.
-    pub(super) fn encode_from(&self, base: Offset, first: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (ordinal, entry) in self.entries.iter().enumerate().skip(first) {
-            let start = out.len();
-            out.put_u32(entry.relative_offset);
-            out.put_u32(entry.position);
-            out.put_i64(entry.max_timestamp_before.0);
-            out.put_u32(0);
-            let crc = salted_crc(base, ordinal, &out[start..]);
-            out.put_u32(crc);
-        }
-        out
+impl Entry {
+    pub(super) fn encode(&self, base: Offset, ordinal: u32, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put_u32(self.relative_offset);
+        out.put_u32(self.position);
+        out.put_i64(self.max_timestamp_before.0);
+        out.put_u32(0);
+        let crc = salted_crc(base, u64::from(ordinal), &out[start..]);
+        out.put_u32(crc);
     }
 
-    /// The first `count` entries of a file; `None` when it has fewer, or they are damaged.
-    pub(super) fn decode(base: Offset, file: &[u8], count: u32) -> Option<Self> {
-        let mut from = file;
-        if from.try_get_u32().ok()? != MAGIC
-            || from.try_get_u32().ok()? != VERSION
-            || from.try_get_i64().ok()? != base.0
-        {
+    /// Entry number `ordinal` of the segment that begins at `base`; `None` when it is damaged.
+    pub(super) fn decode(base: Offset, ordinal: u32, bytes: &[u8]) -> Option<Self> {
+        let (mut body, mut crc) = bytes.first_chunk::<ENTRY_BYTES>()?.split_at(ENTRY_BYTES - 4);
+        if crc.get_u32() != salted_crc(base, u64::from(ordinal), body) {
             return None;
         }
-        let mut entries: Vec<Entry> = Vec::new();
-        for ordinal in 0..usize::try_from(count).ok()? {
-            let (bytes, rest) = from.split_at_checked(ENTRY_BYTES)?;
-            from = rest;
-            let (body, mut crc) = bytes.split_at(ENTRY_BYTES - 4);
-            if crc.get_u32() != salted_crc(base, ordinal, body) {
-                return None;
-            }
-            let mut body = body;
-            let entry = Entry {
-                relative_offset: body.get_u32(),
-                position: body.get_u32(),
-                max_timestamp_before: Timestamp(body.get_i64()),
-            };
-            entries.push(entry);
-        }
-        Some(Self { entries })
+        Some(Self {
+            relative_offset: body.get_u32(),
+            position: body.get_u32(),
+            max_timestamp_before: Timestamp(body.get_i64()),
+        })
     }
 }
 
@@ -228,7 +247,7 @@ impl Seal {
         out.put_i64(max_timestamp_at.0);
         out.put_u32(self.aborted);
         out.put_u64(0);
-        let crc = salted_crc(base, usize::MAX, &out);
+        let crc = salted_crc(base, u64::MAX, &out);
         out.put_u32(crc);
         assert_eq!(out.len(), SEAL_BYTES);
         out
@@ -238,7 +257,7 @@ impl Seal {
     pub(super) fn decode(base: Offset, end: &[u8], file_bytes: u64) -> Option<Self> {
         let end = end.last_chunk::<SEAL_BYTES>()?;
         let (body, mut crc) = end.split_at(SEAL_BYTES - 4);
-        if crc.get_u32() != salted_crc(base, usize::MAX, body) {
+        if crc.get_u32() != salted_crc(base, u64::MAX, body) {
             return None;
         }
         let mut from = body;
@@ -266,10 +285,16 @@ pub(super) fn entry_position(ordinal: u32) -> u64 {
     head + u64::from(ordinal) * entry
 }
 
-fn salted_crc(base: Offset, ordinal: usize, body: &[u8]) -> u32 {
-    let mut salted = Vec::with_capacity(SEAL_BYTES + 16);
-    salted.put_i64(base.0);
-    salted.put_u64(u64::try_from(ordinal).expect("memory is smaller than 2^64 bytes"));
-    salted.extend_from_slice(body);
-    crc_fast::crc32_iscsi(&salted)
+/// The checksum of an entry, which no other place could have.
+fn salted_crc(base: Offset, ordinal: u64, body: &[u8]) -> u32 {
+    let mut salted = [0; 16 + SEAL_BYTES];
+    salted[..8].copy_from_slice(&base.0.to_be_bytes());
+    salted[8..16].copy_from_slice(&ordinal.to_be_bytes());
+    let end = 16 + body.len();
+    salted[16..end].copy_from_slice(body);
+    crc_fast::crc32_iscsi(&salted[..end])
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).expect("a segment of 4 GiB has fewer than 2^32 entries")
 }

@@ -34,6 +34,7 @@ mod reader;
 mod recovery;
 mod retention;
 mod scan;
+mod search;
 mod segment;
 mod shell;
 mod snapshot;

@@ -18,11 +18,11 @@ use protocol::record::ControlRecord;
 
 use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
-use super::index::{Index, Seal, Summary};
+use super::index::{Seal, Summary};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner, WHOLE_BYTES, as_u64};
 use super::segment::{
-    INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name, load_aborted, load_index, load_seal,
-    parse_name,
+    INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name, load_aborted, load_seal, parse_name,
+    resume_index,
 };
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState};
@@ -59,10 +59,10 @@ pub(super) struct Place {
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
     pub(super) file: Arc<dyn File>,
-    /// Index entries that are in the file.
-    pub(super) flushed_entries: u32,
-    /// Aborted transactions that are in the file.
-    pub(super) flushed_aborted: u32,
+    /// The file of the index has entries that were not synced.
+    pub(super) has_dirty_index: bool,
+    /// Aborted transactions that are in their file, durably.
+    pub(super) stored_aborted: u32,
 }
 
 /// A log as it was found.
@@ -464,8 +464,7 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
         return Err(place.corrupt(path, length, "durable batches are gone"));
     }
     let disk = &*place.disk;
-    let index: Index =
-        load_index(disk, &place.dir.join(file_name(base, INDEX)), base, durable.entries)?;
+    let index = resume_index(disk, &place.dir.join(file_name(base, INDEX)), base, durable.entries)?;
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
     let segment = Arc::new(Segment::growing(
         Arc::clone(&place.disk),
@@ -474,7 +473,7 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
         Arc::clone(&file),
         (durable.summary, index, aborted),
     ));
-    Ok(Active { segment, file, flushed_entries: durable.entries, flushed_aborted: durable.aborted })
+    Ok(Active { segment, file, has_dirty_index: false, stored_aborted: durable.aborted })
 }
 
 fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

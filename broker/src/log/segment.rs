@@ -1,8 +1,9 @@
 //! A stretch of the log: a file of batches, its index, its aborted transactions.
 //!
 //! Only the last segment of a log grows. The others are complete, and most of them are never read:
-//! their files and indexes are opened when someone first asks. What is summed up here covers
-//! exactly the batches that are wholly written, so a reader never meets half of one. Disk.
+//! their files are opened when someone first asks. Of an index only the newest entries are in
+//! memory. What is summed up here covers exactly the batches that are wholly written, so a reader
+//! never meets half of one. Disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use protocol::ids::Offset;
 use protocol::time::Timestamp;
 
 use super::error::LogError;
-use super::index::{self, Index, Seal, Summary};
+use super::index::{self, Entry, Index, Lookup, Seal, Summary};
 use super::producers::AbortedTxn;
 use super::scan::as_u64;
+use super::search::{self, SearchError};
 use super::state::Placed;
 use super::txn_index;
 use crate::disk::{Disk, File, Open, read_file};
@@ -44,6 +46,7 @@ pub(super) struct Segment {
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
     log: OnceLock<Arc<dyn File>>,
+    index: OnceLock<Arc<dyn File>>,
     // Readers look positions up on threads of their own while the writer appends. An owner would
     // put its queue, and its syncs, before every read. Held for a look-up or an addition in memory.
     tail: RwLock<Tail>,
@@ -52,9 +55,7 @@ pub(super) struct Segment {
 #[derive(Debug)]
 struct Tail {
     summary: Summary,
-    /// `None`: complete, and not looked at yet.
-    index: Option<Index>,
-    index_entries: u32,
+    index: Index,
     aborted: Vec<AbortedTxn>,
 }
 
@@ -68,9 +69,8 @@ impl Segment {
         content: (Summary, Index, Vec<AbortedTxn>),
     ) -> Self {
         let (summary, index, aborted) = content;
-        let index_entries = count(index.len());
-        let tail = Tail { summary, index: Some(index), index_entries, aborted };
-        Self { base, disk, dir, log: OnceLock::from(file), tail: RwLock::new(tail) }
+        let tail = RwLock::new(Tail { summary, index, aborted });
+        Self { base, disk, dir, log: OnceLock::from(file), index: OnceLock::new(), tail }
     }
 
     /// A complete segment of which `seal` tells.
@@ -81,9 +81,10 @@ impl Segment {
         seal: &Seal,
         aborted: Vec<AbortedTxn>,
     ) -> Self {
-        let index = (seal.entries == 0).then(Index::default);
-        let tail = Tail { summary: seal.summary, index, index_entries: seal.entries, aborted };
-        Self { base, disk, dir, log: OnceLock::new(), tail: RwLock::new(tail) }
+        // It will not grow: where its last entry is does not matter.
+        let index = Index::resume(seal.entries, 0);
+        let tail = RwLock::new(Tail { summary: seal.summary, index, aborted });
+        Self { base, disk, dir, log: OnceLock::new(), index: OnceLock::new(), tail }
     }
 
     pub(super) fn base(&self) -> Offset {
@@ -102,7 +103,7 @@ impl Segment {
     pub(super) fn seal(&self) -> Seal {
         self.read(|tail| Seal {
             summary: tail.summary,
-            entries: tail.index_entries,
+            entries: tail.index.len(),
             aborted: count(tail.aborted.len()),
         })
     }
@@ -116,14 +117,26 @@ impl Segment {
         Ok(Arc::clone(self.log.get_or_init(|| file)))
     }
 
+    /// The file of the index, which only the writer creates.
+    pub(super) fn index(&self, how: Open) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.index.get() {
+            return Ok(Arc::clone(file));
+        }
+        let file = self.disk.open(&self.path(INDEX), how)?;
+        Ok(Arc::clone(self.index.get_or_init(|| file)))
+    }
+
     /// Where to begin reading to find the batch with `offset`.
     pub(super) fn position_of(&self, offset: Offset) -> Result<u64, LogError> {
-        self.with_index(|index| index.position_of(self.base, offset))
+        let relative = offset.0.saturating_sub(self.base.0);
+        let (_, last) = self.last_where(|entry| i64::from(entry.relative_offset) <= relative)?;
+        Ok(last.map_or(0, |entry| u64::from(entry.position)))
     }
 
     /// Where to begin reading to find the first batch with a timestamp of at least `timestamp`.
     pub(super) fn position_of_time(&self, timestamp: Timestamp) -> Result<u64, LogError> {
-        self.with_index(|index| index.position_of_time(timestamp))
+        let (_, last) = self.last_where(|entry| entry.max_timestamp_before < timestamp)?;
+        Ok(last.map_or(0, |entry| u64::from(entry.position)))
     }
 
     /// Calls `look` with each aborted transaction, in the order of markers.
@@ -131,67 +144,79 @@ impl Segment {
         self.read(|tail| tail.aborted.iter().for_each(&mut look));
     }
 
-    /// The index entries from number `index_from` and aborted transactions from `aborted_from`
-    /// on, as their files have them.
-    pub(super) fn encode_from(
-        &self,
-        index_from: u32,
-        aborted_from: u32,
-    ) -> Result<(Vec<u8>, Vec<u8>), LogError> {
-        let index_bytes =
-            self.with_index(|index| index.encode_from(self.base, to_usize(index_from)))?;
-        let aborted_bytes =
-            self.read(|tail| txn_index::encode_from(&tail.aborted, to_usize(aborted_from)));
-        Ok((index_bytes, aborted_bytes))
+    /// The index entries that are not in their file yet, as it will have them, and how many are.
+    pub(super) fn unstored(&self) -> (u32, Vec<u8>) {
+        self.read(|tail| (tail.index.stored(), tail.index.encode_tail(self.base)))
     }
 
-    /// How many index entries and aborted transactions lie below what `summary` sums up.
-    pub(super) fn counts_below(&self, summary: &Summary) -> Result<(u32, u32), LogError> {
-        let entries = self.with_index(|index| index.count_below(summary.bytes))?;
+    /// How many index entries are not in their file yet.
+    pub(super) fn unstored_count(&self) -> u32 {
+        self.read(|tail| tail.index.len() - tail.index.stored())
+    }
+
+    /// All index entries are in their file now.
+    pub(super) fn mark_stored(&self) {
+        self.write(|tail| {
+            let count = tail.index.len();
+            tail.index.mark_stored(count);
+        });
+    }
+
+    /// The aborted transactions from number `first` on, as their file has them.
+    pub(super) fn encode_aborted(&self, first: u32) -> Vec<u8> {
+        let first = usize::try_from(first).expect("usize has at least 32 bits");
+        self.read(|tail| txn_index::encode_from(&tail.aborted, first))
+    }
+
+    /// What a seal would say of the batches that `summary` sums up alone.
+    pub(super) fn seal_below(&self, summary: Summary) -> Result<Seal, LogError> {
+        let (entries, _) = self.last_where(|entry| u64::from(entry.position) < summary.bytes)?;
         let aborted = self.read(|tail| {
             tail.aborted.iter().filter(|txn| txn.last_offset < summary.next_offset).count()
         });
-        Ok((count(entries), count(aborted)))
+        Ok(Seal { summary, entries, aborted: count(aborted) })
     }
 
     /// Batches were written behind the others.
     pub(super) fn extend(&self, batches: &[Placed], aborted: &[AbortedTxn], interval_bytes: u32) {
         self.write(|tail| {
-            let index = tail.index.as_mut().expect("a growing segment has its index in memory");
             for batch in batches {
-                index.note(self.base, &batch.header, &tail.summary, interval_bytes);
+                tail.index.note(self.base, &batch.header, &tail.summary, interval_bytes);
                 tail.summary.apply(&batch.header);
             }
-            tail.index_entries = count(index.len());
             tail.aborted.extend_from_slice(aborted);
         });
     }
 
     /// What is at or after `summary.bytes` is gone.
     pub(super) fn truncate_to(&self, summary: Summary) -> Result<(), LogError> {
-        self.with_index(|_| ())?;
+        let (entries, last) = self.last_where(|entry| u64::from(entry.position) < summary.bytes)?;
         self.write(|tail| {
-            let index = tail.index.as_mut().expect("loaded just now");
-            index.truncate_to(summary.bytes);
-            tail.index_entries = count(index.len());
+            tail.index.truncate_to(entries, last.map_or(0, |last| last.position));
             tail.aborted.retain(|txn| txn.last_offset < summary.next_offset);
             tail.summary = summary;
         });
         Ok(())
     }
 
-    fn with_index<T>(&self, look: impl Fn(&Index) -> T) -> Result<T, LogError> {
-        let found = self.read(|tail| tail.index.as_ref().map(&look).ok_or(tail.index_entries));
-        let entries = match found {
-            Ok(found) => return Ok(found),
-            Err(entries) => entries,
-        };
-        let index = load_index(&*self.disk, &self.path(INDEX), self.base, entries)?;
-        let found = look(&index);
-        self.write(|tail| {
-            tail.index.get_or_insert(index);
-        });
-        Ok(found)
+    /// How many index entries hold, and the last that does.
+    fn last_where(&self, holds: impl Fn(&Entry) -> bool) -> Result<(u32, Option<Entry>), LogError> {
+        loop {
+            let stored = match self.read(|tail| tail.index.last_where(&holds)) {
+                Lookup::Found(count, last) => return Ok((count, last)),
+                Lookup::InFile(stored) => stored,
+            };
+            let found = self
+                .index(Open::Existing)
+                .map_err(SearchError::Io)
+                .and_then(|file| search::last_where(&*file, self.base, stored, &holds));
+            match found {
+                Ok(found) => return Ok(found),
+                // It was cut in between.
+                Err(_) if self.read(|tail| tail.index.stored()) < stored => {}
+                Err(error) => return Err(search_failed(&self.path(INDEX), error)),
+            }
+        }
     }
 
     fn read<T>(&self, look: impl FnOnce(&Tail) -> T) -> T {
@@ -203,8 +228,8 @@ impl Segment {
     }
 }
 
-/// The first `entries` entries of an index file.
-pub(super) fn load_index(
+/// The index of a segment that grows on, of which `entries` are in the file.
+pub(super) fn resume_index(
     disk: &dyn Disk,
     path: &Path,
     base: Offset,
@@ -213,14 +238,11 @@ pub(super) fn load_index(
     if entries == 0 {
         return Ok(Index::default());
     }
-    let bytes_max = index::entry_position(u32::MAX);
-    let file =
-        read_file(disk, path, bytes_max).map_err(|e| LogError::of(path, "read the index", e))?;
-    Index::decode(base, &file, entries).ok_or_else(|| LogError::Corrupt {
-        path: path.to_owned(),
-        position: 0,
-        what: "the index is damaged",
-    })
+    let file = disk
+        .open(path, Open::Existing)
+        .map_err(|error| LogError::of(path, "open the index", error))?;
+    let last = search::last_position(&*file, base, entries);
+    Ok(Index::resume(entries, last.map_err(|error| search_failed(path, error))?))
 }
 
 /// The first `entries` entries of a file of aborted transactions.
@@ -266,6 +288,13 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).expect("a segment of 4 GiB has fewer than 2^32 entries")
 }
 
-fn to_usize(ordinal: u32) -> usize {
-    usize::try_from(ordinal).expect("usize has at least 32 bits")
+fn search_failed(path: &Path, error: SearchError) -> LogError {
+    match error {
+        SearchError::Io(error) => LogError::of(path, "search the index", error),
+        SearchError::Damaged(number) => LogError::Corrupt {
+            path: path.to_owned(),
+            position: index::entry_position(number),
+            what: "the index is damaged",
+        },
+    }
 }

@@ -24,8 +24,7 @@ use super::producers::{
 use super::snapshot;
 use crate::config::TopicConfig;
 
-/// 32 MiB: how much log may follow a snapshot before the next, and so how much recovery has to
-/// walk through, header by header, in each partition. A snapshot is some 200 bytes per producer.
+/// 32 MiB: walked through in some milliseconds; a snapshot is some 200 bytes per producer.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 32 << 20;
 
 /// What a log must know of its topic's settings.
@@ -39,6 +38,9 @@ pub struct LogConfig {
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`: how much log lies between two entries of its index.
     pub index_interval_bytes: u32,
+    /// How much log may follow a snapshot before the next, and so how much recovery has to walk
+    /// through, header by header. Not a setting of Kafka's.
+    pub snapshot_interval_bytes: u64,
 }
 
 impl LogConfig {
@@ -50,6 +52,7 @@ impl LogConfig {
             segment_roll: topic.segment_roll,
             segment_index_bytes: topic.segment_index_bytes,
             index_interval_bytes: topic.index_interval_bytes,
+            snapshot_interval_bytes: SNAPSHOT_INTERVAL_BYTES,
         }
     }
 }
@@ -429,7 +432,7 @@ impl LogState {
         if self.active.must_roll_before(header, config) {
             return self.begin_segment();
         }
-        if self.unsnapped_bytes >= SNAPSHOT_INTERVAL_BYTES {
+        if self.unsnapped_bytes >= config.snapshot_interval_bytes {
             self.unsnapped_bytes = 0;
             return Mark::Snapshot(self.snapshot());
         }

@@ -22,6 +22,10 @@ use super::state::{ActiveSegment, LogState, Mark, Write};
 use super::txn_index;
 use crate::disk::{File, Open, replace_file};
 
+/// 256: entries of an index in memory, 4 KiB for about a mebibyte of log; then they move to the file.
+/// Consumers that keep up find theirs in memory.
+const UNSTORED_MAX: u32 = 256;
+
 /// An open log, owned by its directory's writer.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -323,6 +327,13 @@ impl Log {
         self.has_dirty_bytes = true;
         self.end = active.segment.summary().next_offset;
         self.shared.set_log_end(self.end);
+        if active.segment.unstored_count() >= UNSTORED_MAX {
+            match self.store_entries() {
+                // They wait in memory until there is room.
+                Ok(()) | Err(LogError::Full { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -373,7 +384,7 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.shared.set_segments(segments);
-        Ok(Active { segment, file, flushed_entries: 0, flushed_aborted: 0 })
+        Ok(Active { segment, file, has_dirty_index: false, stored_aborted: 0 })
     }
 
     /// A log's directory comes to be with its first batch.
@@ -431,15 +442,12 @@ impl Log {
             bytes.splice(..0, Index::encode_head(base));
             at = 0;
         }
-        self.place
-            .disk
-            .open(&path, Open::Create)
-            .and_then(|file| {
-                file.truncate(at)?;
-                file.write_at(&[&bytes], at)?;
-                file.sync_data()
-            })
-            .map_err(|error| LogError::of(&path, "seal a segment", error))?;
+        let sealed = active.segment.index(Open::Create).and_then(|file| {
+            file.truncate(at)?;
+            file.write_at(&[&bytes], at)?;
+            file.sync_data()
+        });
+        sealed.map_err(|error| LogError::of(&path, "seal a segment", error))?;
         self.place.sync_dir()?;
         self.active = None;
         self.drop_snapshots_within(base)
@@ -454,30 +462,48 @@ impl Log {
         Ok(())
     }
 
-    /// Brings the files of index and aborted transactions up to the batches that are written.
+    /// Brings the files of index and aborted transactions up to the batches that are written,
+    /// durably.
     fn flush_indexes(&mut self) -> Result<(), LogError> {
+        self.store_entries()?;
         let Some(active) = &mut self.active else { return Ok(()) };
-        let seal = active.segment.seal();
-        let (entries, aborted) =
-            active.segment.encode_from(active.flushed_entries, active.flushed_aborted)?;
-        if !entries.is_empty() {
-            let path = active.segment.path(INDEX);
-            let (mut at, mut bytes) = (index::entry_position(active.flushed_entries), entries);
-            if active.flushed_entries == 0 {
-                bytes.splice(..0, Index::encode_head(active.segment.base()));
-                at = 0;
-            }
-            extend_file(&self.place, &path, &bytes, at)?;
-            active.flushed_entries = seal.entries;
-            self.has_dirty_names = true;
+        if active.has_dirty_index {
+            let synced = active.segment.index(Open::Create).and_then(|file| file.sync_data());
+            synced.map_err(|error| broken(&active.segment.path(INDEX), "sync", error))?;
+            active.has_dirty_index = false;
         }
+        let aborted = active.segment.encode_aborted(active.stored_aborted);
         if !aborted.is_empty() {
             let path = active.segment.path(TXN_INDEX);
-            let at = txn_index::entry_position(active.flushed_aborted);
+            let at = txn_index::entry_position(active.stored_aborted);
             extend_file(&self.place, &path, &aborted, at)?;
-            active.flushed_aborted = seal.aborted;
+            active.stored_aborted = active.segment.seal().aborted;
             self.has_dirty_names = true;
         }
+        Ok(())
+    }
+
+    /// Moves the index entries that are in memory to their file.
+    fn store_entries(&mut self) -> Result<(), LogError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let (stored, mut bytes) = active.segment.unstored();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut at = index::entry_position(stored);
+        if stored == 0 {
+            bytes.splice(..0, Index::encode_head(active.segment.base()));
+            at = 0;
+        }
+        // Set before, for the file may be created and no more.
+        self.has_dirty_names |= stored == 0;
+        active.has_dirty_index = true;
+        let written =
+            active.segment.index(Open::Create).and_then(|file| file.write_at(&[&bytes], at));
+        written.map_err(|error| {
+            LogError::of(&active.segment.path(INDEX), "extend the index", error)
+        })?;
+        active.segment.mark_stored();
         Ok(())
     }
 
@@ -490,9 +516,7 @@ impl Log {
         let point = match cut {
             None => None,
             Some((segment, summary)) => {
-                let (entries, aborted) = segment.counts_below(summary)?;
-                let durable = Seal { summary: *summary, entries, aborted };
-                Some(Point { segment: segment.base(), durable })
+                Some(Point { segment: segment.base(), durable: segment.seal_below(*summary)? })
             }
         };
         checkpoints.update(&self.place.partition, |entry| entry.point = point);
@@ -514,8 +538,8 @@ impl Log {
         self.active = Some(Active {
             segment: Arc::clone(segment),
             file,
-            flushed_entries: entries,
-            flushed_aborted: aborted,
+            has_dirty_index: false,
+            stored_aborted: aborted,
         });
         Ok(summary.next_offset)
     }

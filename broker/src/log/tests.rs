@@ -40,6 +40,7 @@ fn config() -> LogConfig {
         segment_roll: Duration::from_secs(3600),
         segment_index_bytes: 1 << 20,
         index_interval_bytes: 150,
+        snapshot_interval_bytes: 400,
     }
 }
 
@@ -83,6 +84,7 @@ fn marker(producer: i64, epoch: i16, commit: bool, at: i64) -> RecordBatch {
 /// An open log with all that belongs to it.
 struct Rig {
     disk: SimDisk,
+    config: LogConfig,
     checkpoints: Checkpoints,
     log: Log,
     state: LogState,
@@ -92,20 +94,25 @@ struct Rig {
 
 impl Rig {
     fn open(disk: &SimDisk) -> Result<Self, LogError> {
+        Self::open_with(disk, config())
+    }
+
+    fn open_with(disk: &SimDisk, config: LogConfig) -> Result<Self, LogError> {
         let path = Path::new("/data");
         disk.create_dir_all(path).map_err(|error| LogError::of(path, "create", error))?;
         disk.sync_dir(Path::new("/")).map_err(|error| LogError::of(path, "sync", error))?;
         let checkpoints = Checkpoints::open(Arc::new(disk.clone()), path.join("checkpoint"))?;
-        let (log, state, recovery) = Log::open(place(disk), &checkpoints)?;
+        let place = Place { config: config.clone(), ..place(disk) };
+        let (log, state, recovery) = Log::open(place, &checkpoints)?;
         state.check();
         let reader = log.reader();
-        Ok(Self { disk: disk.clone(), checkpoints, log, state, reader, recovery })
+        Ok(Self { disk: disk.clone(), config, checkpoints, log, state, reader, recovery })
     }
 
     fn admit(&mut self, batch: &RecordBatch, leader_epoch: i32) -> Vec<Write> {
         let placed = Placed::new(batch, self.state.log_end(), LeaderEpoch(leader_epoch)).unwrap();
         let mut writes = Vec::new();
-        self.state.admit([placed], &config(), true, &mut writes);
+        self.state.admit([placed], &self.config, true, &mut writes);
         self.state.check();
         writes
     }
@@ -578,7 +585,7 @@ fn recovery_reads_only_what_was_written_after_the_checkpoint() {
     let rig = Rig::open(&disk).unwrap();
     assert_eq!(rig.recovery.scanned_bytes, tail);
     assert_eq!(rig.recovery.truncated_bytes, 0);
-    assert!(rig.recovery.walked_bytes < 700, "{:?}", rig.recovery);
+    assert!(rig.recovery.walked_bytes < 600, "{:?}", rig.recovery);
     assert_eq!(rig.reader.log_end(), Offset(41));
 }
 
@@ -843,6 +850,38 @@ fn a_read_yields_whole_batches_within_its_bounds() {
     assert!(rig.reader.read(Offset(2), Offset(8), 1, true).is_err());
     let slice = rig.reader.read(Offset(3), Offset(8), 1, true).unwrap();
     assert_eq!(slice.first.unwrap().base_offset, Offset(2), "the batch that contains it");
+}
+
+#[test]
+fn a_long_segment_is_searched_in_memory_and_in_its_file() {
+    let disk = SimDisk::new(1);
+    let dense = LogConfig { segment_bytes: 1 << 20, index_interval_bytes: 0, ..config() };
+    let mut rig = Rig::open_with(&disk, dense.clone()).unwrap();
+    let check = |rig: &Rig, from: i64, end: i64| {
+        for offset in (from..end).step_by(7) {
+            let slice = rig.reader.read(Offset(offset), Offset(end), 1, true).unwrap();
+            assert_eq!(slice.first.unwrap().base_offset, Offset(offset));
+            let at = rig.reader.offset_for_timestamp(Timestamp(offset * 2), Offset(end)).unwrap();
+            assert_eq!(at.unwrap().offset, Offset(offset));
+        }
+    };
+    for n in 0..900 {
+        rig.append(&data(1, 2 * n, None, false), 0).unwrap();
+        if n == 700 {
+            rig.log.checkpoint(&mut rig.checkpoints).unwrap();
+            rig.checkpoints.store().unwrap();
+        }
+    }
+    assert_eq!(rig.reader.segments().len(), 1);
+    check(&rig, 0, 900);
+    rig.state = rig.log.truncate_to(Offset(300), &mut rig.checkpoints).unwrap();
+    for n in 300..800 {
+        rig.append(&data(1, 2 * n, None, false), 0).unwrap();
+    }
+    check(&rig, 0, 800);
+    disk.kill();
+    let rig = Rig::open_with(&disk, dense).unwrap();
+    check(&rig, 0, 800);
 }
 
 #[test]
