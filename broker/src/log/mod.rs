@@ -25,6 +25,7 @@
 //! log without records has no files. Ends are exclusive. Shell.
 
 mod checkpoint;
+mod cut;
 mod dir;
 mod epochs;
 mod error;
