@@ -4,11 +4,13 @@
 //! not have is answered with the nearest name and all that there are. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::sdk::Constructor;
+use crate::sdk::{ConfigErrors, Connector, Constructor, Reader};
 
 /// The connectors of this process, by the name under which settings ask for them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Registry {
     constructors: BTreeMap<&'static str, Constructor>,
 }
@@ -28,8 +30,12 @@ pub struct UnknownConnector {
 impl Registry {
     /// This registry with `name` added. A name may be given once.
     #[must_use]
-    pub fn with(mut self, name: &'static str, constructor: Constructor) -> Self {
-        let earlier = self.constructors.insert(name, constructor);
+    pub fn with(
+        mut self,
+        name: &'static str,
+        constructor: impl Fn(&mut Reader) -> Result<Connector, ConfigErrors> + Send + Sync + 'static,
+    ) -> Self {
+        let earlier = self.constructors.insert(name, Arc::new(constructor));
         assert!(earlier.is_none(), "two connectors are called {name}");
         self
     }
@@ -44,7 +50,7 @@ impl Registry {
     /// # Errors
     /// There is none; the settings are wrong.
     pub fn constructor(&self, asked: &str) -> Result<Constructor, UnknownConnector> {
-        self.constructors.get(asked).copied().ok_or_else(|| {
+        self.constructors.get(asked).cloned().ok_or_else(|| {
             let likeness = |name: &&'static str| strsim::jaro_winkler(asked, name);
             UnknownConnector {
                 asked: asked.to_owned(),
@@ -58,17 +64,22 @@ impl Registry {
     }
 }
 
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sdk::ConfigErrors;
 
     #[test]
     fn an_unknown_connector_is_answered_with_the_nearest_and_all_names() {
-        let none: Constructor = |_| Err(ConfigErrors(Vec::new()));
+        let none = |_: &mut Reader| Err(ConfigErrors(Vec::new()));
         let registry = Registry::default().with("file-source", none).with("lake-sink", none);
         assert!(registry.constructor("lake-sink").is_ok());
-        let error = registry.constructor("file_source").unwrap_err();
+        let Err(error) = registry.constructor("file_source") else { panic!("there is none") };
         assert_eq!(
             error.to_string(),
             "no connector is called `file_source` (did you mean `file-source`?); there are: file-source, lake-sink"

@@ -45,6 +45,17 @@ impl Config {
         Self { origin: origin.into(), settings }
     }
 
+    /// Which file these settings come from.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Sets `key`, in place of what the file says.
+    pub fn set(&mut self, key: impl Into<String>, value: Value) {
+        self.settings.insert(key.into(), value);
+    }
+
     /// Begins to read.
     #[must_use]
     pub fn reader(&self) -> Reader {
@@ -168,6 +179,11 @@ impl Reader {
         } else {
             Err(ConfigErrors(std::mem::take(&mut self.errors)))
         }
+    }
+
+    /// Ends the reading early: all that was noted, without regard to keys not read.
+    pub fn errors(&mut self) -> ConfigErrors {
+        ConfigErrors(std::mem::take(&mut self.errors))
     }
 
     fn report_unknown(&mut self) {

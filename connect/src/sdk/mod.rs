@@ -15,6 +15,7 @@ mod context;
 mod error;
 mod record;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,7 +38,7 @@ pub enum Connector {
 ///
 /// Reads its own keys, then returns `reader.finish()`'s errors, if any: keys that the worker itself
 /// understands were read before. Touches nothing outside: a wrong path or host is the tasks' to report.
-pub type Constructor = fn(&mut Reader) -> Result<Connector, ConfigErrors>;
+pub type Constructor = Arc<dyn Fn(&mut Reader) -> Result<Connector, ConfigErrors> + Send + Sync>;
 
 /// A configured source. Holds settings alone; its tasks do the work.
 pub trait SourceConnector: Send + Sync {
@@ -179,7 +180,7 @@ pub trait SinkTask: Send {
 
     /// Takes records, in the order of offsets (with gaps where records were compacted, or belong to
     /// transactions). Waiting here is how a sink holds back its reader. Records that it cannot take are
-    /// returned, in the order of offsets; they count as taken, the worker deals with them.
+    /// returned, in the order of offsets; the worker deals with them, and `committable` need not reach beyond them.
     ///
     /// # Errors
     /// Retriable: nothing of `batch` was taken, it will be put again. Fatal: the task is given up.
