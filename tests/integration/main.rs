@@ -3,4 +3,5 @@
 //! Shell.
 
 mod client;
+mod connect;
 mod consumer;
