@@ -62,6 +62,17 @@ impl Stopping {
     }
 }
 
+impl Stopping {
+    /// What `work` gives, or `None` as soon as the task shall stop: `work` is dropped then, wherever it is.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
 impl fmt::Debug for Stopping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Stopping({})", self.is_stopping())
@@ -103,7 +114,9 @@ mod tests {
         let source = StopSource::default();
         let early = source.listener();
         assert!(!early.is_stopping());
+        assert_eq!(early.unless_stopped(async { 1 }).await, Some(1));
         source.stop();
+        assert_eq!(early.unless_stopped(std::future::pending::<()>()).await, None);
         early.stopped().await;
         assert!(early.is_stopping());
         let source = StopSource::default();

@@ -51,7 +51,10 @@ impl SinkSetup<'_> {
         asks: &mut Asks,
     ) -> Result<(), TaskError> {
         let setup = self.setup;
-        let feed = Feed::join(setup, self.topics).await?;
+        // Nothing of the task exists yet: an operator need not wait for a cluster that does not answer.
+        let joining = Feed::join(setup, self.topics);
+        let Some(feed) = context.stopping.unless_stopped(joining).await else { return Ok(()) };
+        let feed = feed?;
         let status = publisher.status();
         let mut run = Run {
             setup,

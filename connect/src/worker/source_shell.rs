@@ -29,15 +29,12 @@ impl SourceSetup<'_> {
     ) -> Result<Ended, TaskError> {
         let setup = self.setup;
         let transactional_id = format!("connect-{}-{}", setup.name, setup.task);
-        let config = ProducerConfig {
-            transactional_id: Some(transactional_id.clone()),
-            ..setup.producer.clone()
+        // Nothing of the task exists yet: an operator need not wait for a cluster that does not answer.
+        let Some(begun) = context.stopping.unless_stopped(begin(setup, &transactional_id)).await
+        else {
+            return Ok(Ended::Stopped);
         };
-        let bootstrap = setup.bootstrap(&transactional_id);
-        let mut producer =
-            Producer::connect(bootstrap.clone(), config).await.map_err(failed("the cluster"))?;
-        producer.init_transactions().await.map_err(failed(&transactional_id))?;
-        let offsets = offset_reader::read(bootstrap, &setup.offsets_topic, &setup.name).await?;
+        let (producer, offsets) = begun?;
         let mut task = self.connector.task(context.clone());
         let mut run = Run {
             setup,
@@ -55,6 +52,23 @@ impl SourceSetup<'_> {
         }
         ended
     }
+}
+
+/// Takes the transactional id over, then reads where to go on.
+async fn begin(
+    setup: &TaskSetup,
+    transactional_id: &str,
+) -> Result<(Producer, Vec<SourceOffset>), TaskError> {
+    let config = ProducerConfig {
+        transactional_id: Some(transactional_id.to_owned()),
+        ..setup.producer.clone()
+    };
+    let bootstrap = setup.bootstrap(transactional_id);
+    let mut producer =
+        Producer::connect(bootstrap.clone(), config).await.map_err(failed("the cluster"))?;
+    producer.init_transactions().await.map_err(failed(transactional_id))?;
+    let offsets = offset_reader::read(bootstrap, &setup.offsets_topic, &setup.name).await?;
+    Ok((producer, offsets))
 }
 
 struct Run<'a> {
