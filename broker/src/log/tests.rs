@@ -651,6 +651,55 @@ fn a_full_disk_refuses_a_write_whole_and_takes_it_once_there_is_room() {
     }
 }
 
+#[test]
+fn no_batch_of_a_refused_write_comes_back_behind_a_later_one() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    rig.append(&data(1, 0, None, false), 0).unwrap();
+    rig.log.sync().unwrap();
+    let size = rig.reader.size_bytes();
+    disk.set_capacity(Some(disk.used_bytes() + 2 * size + size / 2));
+    let refused = (1..4).map(|offset| {
+        Placed::new(&data(1, 7, None, false), Offset(offset), LeaderEpoch(0)).unwrap()
+    });
+    let mut writes = Vec::new();
+    rig.state.admit(refused, &config(), true, &mut writes);
+    assert!(matches!(rig.log.append(&writes), Err(LogError::Full { .. })));
+    rig.state = rig.log.restate().unwrap();
+    rig.append(&data(1, 9, None, false), 0).unwrap();
+    disk.kill();
+    let rig = Rig::open(&disk).unwrap();
+    let times: Vec<i64> = rig.batches().iter().map(|b| b.header().max_timestamp.0).collect();
+    assert_eq!(times, [0, 9]);
+}
+
+#[test]
+fn a_segment_whose_sealing_failed_grows_on() {
+    let mut failed = 0;
+    for after in 0..6 {
+        let disk = SimDisk::new(1);
+        let mut rig = Rig::open(&disk).unwrap();
+        rig.append(&data(2, 0, None, false), 0).unwrap();
+        rig.log.sync().unwrap();
+        disk.inject(Fault { on: Some(Op::Sync), after, times: 1, one_in: 1, errno: 28 });
+        let roll: Vec<Write> = rig.state.roll().into_iter().collect();
+        let rolled = rig.log.append(&roll);
+        disk.clear_faults();
+        match rolled {
+            Ok(()) => {}
+            Err(LogError::Full { .. }) => failed += 1,
+            // The batches themselves could not be synced.
+            Err(_) => continue,
+        }
+        rig.state = rig.log.restate().unwrap();
+        rig.append(&data(2, 1, None, false), 0).unwrap();
+        rig.log.sync().unwrap();
+        disk.kill();
+        assert_eq!(Rig::open(&disk).unwrap().batches().len(), 2, "{after}");
+    }
+    assert!(failed > 1);
+}
+
 /// Fails one operation of a kind for want of space, each in turn, and tries again.
 fn fill(steps: &[Step], on: Op) {
     for after in 0.. {

@@ -40,7 +40,10 @@ const SYNC_TOGETHER_MIN: usize = 8;
 /// 8 MiB: written to a log that no one waits for, before its file is written back in the background
 /// so that the sync which completes the segment has little left to do.
 const WRITE_BACK_BYTES: u64 = 8 << 20;
-/// 32: logs that one tick brings into the checkpoint, with some syncs each, while nothing is asked.
+/// 5: busy ticks after which one does its work all the same, so that what no one waits for is
+/// durable in a few seconds.
+const BUSY_TICKS_MAX: u32 = 5;
+/// 32: logs that one tick brings into the checkpoint, with some syncs each.
 const TICK_LOGS_MAX: usize = 32;
 
 /// The owner of a log directory.
@@ -52,8 +55,12 @@ pub(super) struct Writer {
     /// Bytes appended to each log since it was last in a checkpoint.
     unchecked: BTreeMap<usize, u64>,
     unchecked_bytes: u64,
+    /// Where the next checkpoint begins among them.
+    next_due: usize,
     /// Requests came since the last tick.
     is_busy: bool,
+    /// Ticks one after the other in which requests came.
+    busy_ticks: u32,
     health: watch::Sender<Option<LogError>>,
     is_offline: bool,
     /// Takes paths of files to write back; none in the simulator.
@@ -89,7 +96,9 @@ impl Writer {
             by_partition: BTreeMap::new(),
             unchecked: BTreeMap::new(),
             unchecked_bytes: 0,
+            next_due: 0,
             is_busy: false,
+            busy_ticks: 0,
             health,
             is_offline: false,
             write_back,
@@ -295,13 +304,15 @@ impl Writer {
     /// Brings logs of which `is_due` says so, by the bytes since they last were, into the
     /// checkpoint; at most so many.
     fn checkpoint(&mut self, is_due: impl Fn(u64) -> bool, logs_max: usize) {
-        let due: Vec<usize> = self
-            .unchecked
-            .iter()
+        // In turn, or busy logs in front would keep those behind them out.
+        let after = self.unchecked.range(self.next_due..);
+        let due: Vec<usize> = after
+            .chain(self.unchecked.range(..self.next_due))
             .filter(|&(_, &bytes)| is_due(bytes))
             .map(|(&id, _)| id)
             .take(logs_max)
             .collect();
+        self.next_due = due.last().map_or(0, |last| last + 1);
         for id in due {
             let result = self.with_checkpoints(LogId(id), |entry, checkpoints| {
                 let stalled = entry.progress.borrow().stalled.clone();
@@ -327,11 +338,15 @@ impl Writer {
         }
     }
 
-    /// Nothing was asked for a while: make durable, and note, what is not yet.
+    /// Makes durable, and notes, what is not yet; seldom while there is other work.
     fn tick(&mut self) {
         if std::mem::take(&mut self.is_busy) {
-            return;
+            self.busy_ticks += 1;
+            if self.busy_ticks < BUSY_TICKS_MAX {
+                return;
+            }
         }
+        self.busy_ticks = 0;
         self.checkpoint(|_| true, TICK_LOGS_MAX);
         if self.unchecked.is_empty() {
             self.unchecked_bytes = 0;

@@ -122,6 +122,20 @@ async fn what_no_one_waits_for_is_durable_soon_and_needs_no_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_writer_makes_durable_what_no_one_waits_for_all_the_same() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 3, false).await;
+    let mut other = open(&handle, 1).await.unwrap();
+    for _ in 0..100 {
+        submit(&handle, &mut other, 1, true).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(log.progress.borrow().synced, Offset(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_stalls_a_log_until_its_state_was_fetched_again() {
     let disk = SimDisk::new(1);
     let (handle, _) = start(&disk);
