@@ -35,7 +35,8 @@
 //!
 //! Rooms, from the outside in: [`dsl`] is what users write, [`topology`] what will run,
 //! [`processor`] how each operator thinks, [`store`] what it remembers, [`task`] one sub-topology
-//! for one partition, [`driver`] all of it in one process. Pure.
+//! for one partition, [`driver`] all of it in one process, [`runtime`] the same against a cluster.
+//! Pure.
 
 pub mod codec;
 pub mod driver;
@@ -43,6 +44,7 @@ pub mod dsl;
 pub mod error;
 pub mod processor;
 pub mod record;
+pub mod runtime;
 pub mod store;
 pub mod task;
 pub mod topology;
@@ -57,6 +59,7 @@ pub use dsl::table::KTable;
 pub use error::{BuildError, BuildErrors, ErrorPolicy, StreamsError};
 pub use processor::custom::{Context, Processor, PunctuationClock};
 pub use record::{Header, Headers, Record, RecordContext};
+pub use runtime::{App, AppError, AppHandle, AppState, Guarantee, Metrics};
 pub use store::Entry;
 pub use topology::Topology;
 pub use window::{Emit, Hopping, Tumbling, Windowed, Windows};

@@ -140,6 +140,17 @@ pub struct Produce<'a> {
     pub headers: &'a Headers,
 }
 
+impl Produce<'_> {
+    /// The partition it must go to; `None`: the one that the key names.
+    #[must_use]
+    pub fn partition(&self) -> Option<i32> {
+        match self.placement {
+            Placement::ByKey => None,
+            Placement::Exactly(partition) => Some(partition.0),
+        }
+    }
+}
+
 /// What a task wants produced, in order. The owner empties it after each round of processing.
 #[derive(Debug, Default)]
 pub struct Outbox {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use protocol::mutant::{Mutant, is_active};
 use protocol::time::Timestamp;
 
 use crate::codec::BoxError;
@@ -122,6 +123,9 @@ impl<K: Hash + Eq, V> Overlay<K, V> {
 
     /// Undoes every write since the last commit.
     pub fn rollback(&mut self) {
+        if is_active(Mutant::KeepAbortedWrites) {
+            return self.commit();
+        }
         for undo in std::mem::take(&mut self.dirty) {
             match undo.before {
                 None => self.erase(undo.slot),

@@ -296,6 +296,9 @@ impl TaskCore {
             store.any.borrow_mut().flush(changelog, &mut self.cx.outbox)?;
         }
         changed |= !self.cx.outbox.is_empty();
+        // Markers and aborted records are passed over without being processed; whoever waits for
+        // the end of an input waits for these too.
+        changed |= self.inputs.iter().any(|input| input.position() > input.committed());
         if !changed {
             return Ok(None);
         }
@@ -318,6 +321,14 @@ impl TaskCore {
     #[must_use]
     pub fn is_prepared(&self) -> bool {
         matches!(self.phase, Phase::Prepared(_))
+    }
+
+    /// True if the metadata of this task's inputs shows no commit but those the task has seen:
+    /// nobody else has had the task since.
+    #[must_use]
+    pub fn is_current<'a>(&self, metadata: impl IntoIterator<Item = &'a str>) -> bool {
+        let commits = metadata.into_iter().filter_map(Witness::decode).map(|it| it.commit);
+        commits.max().unwrap_or(0) == self.commits
     }
 
     /// How the prepared commit ended, judged by the metadata that the coordinator has for this
