@@ -5,3 +5,4 @@
 mod client;
 mod connect;
 mod consumer;
+mod streams;
