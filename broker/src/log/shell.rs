@@ -10,6 +10,7 @@
 //! are refused until the partition has fetched the state as it is on disk. A disk that fails stops
 //! the directory (KIP-112). Shell.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,7 +117,17 @@ pub(super) struct OpenRequest {
     pub(super) partition: TopicPartition,
     pub(super) topic_id: TopicId,
     pub(super) config: LogConfig,
+    pub(super) told: Option<Told>,
     pub(super) reply: Reply<Opened>,
+}
+
+/// Who is told of a log's progress by the writer itself.
+pub(super) struct Told(pub(super) Box<dyn Fn(Progress) + Send>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
@@ -158,8 +169,33 @@ impl DirHandle {
         topic_id: TopicId,
         config: LogConfig,
     ) -> Result<Opened, LogError> {
+        self.ask_to_open(partition, topic_id, config, None).await
+    }
+
+    /// Like [`DirHandle::open`]; besides, the writer calls `told` with each progress of the log, so
+    /// that whoever waits for it is not woken only to look. It must not wait.
+    ///
+    /// # Errors
+    /// As of [`DirHandle::open`].
+    pub async fn open_telling(
+        &self,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        told: impl Fn(Progress) + Send + 'static,
+    ) -> Result<Opened, LogError> {
+        self.ask_to_open(partition, topic_id, config, Some(Told(Box::new(told)))).await
+    }
+
+    async fn ask_to_open(
+        &self,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        told: Option<Told>,
+    ) -> Result<Opened, LogError> {
         self.ask(|reply| {
-            Request::Open(Box::new(OpenRequest { partition, topic_id, config, reply }))
+            Request::Open(Box::new(OpenRequest { partition, topic_id, config, told, reply }))
         })
         .await
     }

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use super::dir::LogDir;
 use super::error::LogError;
 use super::recovery::Place;
-use super::shell::{LogId, OpenRequest, Opened, Progress, Reply, Request};
+use super::shell::{LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
 use super::state::Write;
 use super::store::Log;
 use crate::limits::LOG_REQUESTS_MAX;
@@ -70,6 +70,7 @@ pub(super) struct Writer {
 struct Entry {
     log: Log,
     progress: watch::Sender<Progress>,
+    told: Option<Told>,
     /// Bytes appended that no one waited for, since they were last written back.
     idle_bytes: u64,
 }
@@ -219,7 +220,7 @@ impl Writer {
         match request {
             Request::Submit { .. } => unreachable!("appends are gathered before"),
             Request::Open(request) => {
-                let OpenRequest { partition, topic_id, config, reply } = *request;
+                let OpenRequest { partition, topic_id, config, told, reply } = *request;
                 let place = Place {
                     disk: Arc::clone(&self.dir.disk),
                     dir: self.dir.log_path(&partition),
@@ -227,7 +228,7 @@ impl Writer {
                     topic_id,
                     config,
                 };
-                let opened = self.open(place);
+                let opened = self.open(place, told);
                 self.answer(reply, opened);
             }
             Request::Restate { id, reply } => {
@@ -273,7 +274,7 @@ impl Writer {
         ControlFlow::Continue(())
     }
 
-    fn open(&mut self, place: Place) -> Result<Opened, LogError> {
+    fn open(&mut self, place: Place, told: Option<Told>) -> Result<Opened, LogError> {
         self.online()?;
         if self.by_partition.contains_key(&place.partition) {
             return Err(LogError::AlreadyOpen { partition: place.partition });
@@ -288,7 +289,7 @@ impl Writer {
             self.unchecked.insert(id, recovery.scanned_bytes);
         }
         let reader = log.reader();
-        self.logs.push(Some(Entry { log, progress: progress_sender, idle_bytes: 0 }));
+        self.logs.push(Some(Entry { log, progress: progress_sender, told, idle_bytes: 0 }));
         self.by_partition.insert(partition, id);
         Ok(Opened { id: LogId(id), state, reader, progress, recovery })
     }
@@ -417,7 +418,7 @@ impl Writer {
         error!(dir = %self.dir.path.display(), %error, "log directory goes offline");
         let offline = LogError::Offline { dir: self.dir.path.clone() };
         for entry in self.logs.iter().flatten() {
-            entry.progress.send_modify(|progress| progress.stalled = Some(offline.clone()));
+            entry.tell_as(|progress| progress.stalled = Some(offline.clone()));
         }
         self.health.send_replace(Some(error.clone()));
     }
@@ -432,11 +433,19 @@ impl Writer {
 
 impl Entry {
     fn tell(&self, stalled: Option<LogError>) {
-        self.progress.send_modify(|progress| {
+        self.tell_as(|progress| {
             progress.written = self.log.end();
             progress.synced = self.log.synced();
             progress.stalled = stalled;
         });
+    }
+
+    fn tell_as(&self, change: impl FnOnce(&mut Progress)) {
+        self.progress.send_modify(change);
+        if let Some(told) = &self.told {
+            let progress = self.progress.borrow().clone();
+            (told.0)(progress);
+        }
     }
 }
 

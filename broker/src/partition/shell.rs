@@ -289,17 +289,18 @@ impl Partition {
         let config = LogConfig::of(&self.config());
         self.runtime.spawn(async move {
             let Identity { partition, topic_id } = this.identity.clone();
-            match this.dir.open(partition, topic_id, config).await {
-                Ok(opened) => {
-                    let progress = opened.progress.clone();
-                    this.opened(Ok(opened));
-                    this.follow(progress).await;
+            // The writer must not keep alive what nobody else needs.
+            let weak = Arc::downgrade(&this);
+            let told = move |progress| {
+                if let Some(this) = weak.upgrade() {
+                    this.tell(Event::Progress(progress_of(progress)));
                 }
-                Err(error) => {
-                    error!(partition = %this.partition(), %error, "the log cannot be opened");
-                    this.opened(Err(Closed::Offline { reason: words(&error) }));
-                }
-            }
+            };
+            let opened = this.dir.open_telling(partition, topic_id, config, told).await;
+            this.opened(opened.map_err(|error| {
+                error!(partition = %this.partition(), %error, "the log cannot be opened");
+                Closed::Offline { reason: words(&error) }
+            }));
         });
     }
 
@@ -318,18 +319,6 @@ impl Partition {
         // Published before any mail is handled: whoever is woken finds the reader.
         self.watermarks.send_replace(watermarks);
         self.attend(desk);
-    }
-
-    /// Tells the core how far the log's writer is, as long as there is one.
-    async fn follow(self: Arc<Self>, mut progress: watch::Receiver<LogProgress>) {
-        while progress.changed().await.is_ok() {
-            let LogProgress { written, synced, stalled } = progress.borrow_and_update().clone();
-            let stalled = stalled.map(|error| Stalled {
-                reason: words(&error),
-                is_final: error.takes_dir_offline(),
-            });
-            self.tell(Event::Progress(Progress { written, synced, stalled }));
-        }
     }
 
     /// Hands a write to the log's writer. When its queue is full the write, and those after it,
@@ -563,6 +552,13 @@ impl Clerk {
             (_, answer) => unreachable!("the core answers what was asked, not {answer:?}"),
         }
     }
+}
+
+fn progress_of(progress: LogProgress) -> Progress {
+    let LogProgress { written, synced, stalled } = progress;
+    let stalled =
+        stalled.map(|error| Stalled { reason: words(&error), is_final: error.takes_dir_offline() });
+    Progress { written, synced, stalled }
 }
 
 fn index(token: Token) -> usize {
