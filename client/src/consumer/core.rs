@@ -148,15 +148,17 @@ impl Core {
         self.group.as_ref().map(Group::identity)
     }
 
-    /// The caller is alive, and has processed what earlier polls returned.
-    pub(super) fn polled(&mut self, now: Duration) {
-        if let Some(group) = &mut self.group {
-            group.polled(now);
-            if let Some(offsets) = self.committer.on_poll(now, &self.positions) {
-                let identity = group.identity().clone();
-                self.effects.push(Effect::Commit { identity, offsets });
-            }
-        }
+    /// The caller is alive, and has processed what earlier polls returned. True: there is
+    /// something new to do.
+    pub(super) fn polled(&mut self, now: Duration) -> bool {
+        let Some(group) = &mut self.group else { return false };
+        let was_overdue = group.polled(now);
+        let Some(offsets) = self.committer.on_poll(now, &self.positions) else {
+            return was_overdue;
+        };
+        let identity = group.identity().clone();
+        self.effects.push(Effect::Commit { identity, offsets });
+        true
     }
 
     /// The caller waits in `poll`.
@@ -166,12 +168,13 @@ impl Core {
         }
     }
 
-    /// The caller has given up what it was told to.
-    pub(super) fn revoked(&mut self) {
-        if let Some(Revoked { partitions, .. }) = self.group.as_mut().and_then(Group::revoked) {
-            self.positions.retain(|it| !partitions.contains(it));
-            self.committer.retain(|it| !partitions.contains(it));
-        }
+    /// The caller has given up what it was told to. True: there was something.
+    pub(super) fn revoked(&mut self) -> bool {
+        let revoked = self.group.as_mut().and_then(Group::revoked);
+        let Some(Revoked { partitions, .. }) = revoked else { return false };
+        self.positions.retain(|it| !partitions.contains(it));
+        self.committer.retain(|it| !partitions.contains(it));
+        true
     }
 
     /// What `poll` returns, if there is anything.

@@ -114,10 +114,10 @@ impl Group {
         self.identity = GroupMetadata::simple(self.identity.group_id.clone());
     }
 
-    /// The caller is alive.
-    pub(super) fn polled(&mut self, now: Duration) {
+    /// The caller is alive. True: it was not taken to be.
+    pub(super) fn polled(&mut self, now: Duration) -> bool {
         self.polled_at = now;
-        self.is_overdue = false;
+        std::mem::take(&mut self.is_overdue)
     }
 
     /// What the caller was told to give up and has yet to say that it has.

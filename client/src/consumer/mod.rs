@@ -172,10 +172,17 @@ impl Consumer {
     pub async fn poll(&mut self, timeout: Duration) -> Result<Polled, ConsumeError> {
         // First of all, that the rebalance timeout counts from here.
         let now = self.shared.now();
-        self.change(|core| core.polled(now));
+        let has_work = self.shared.lock().polled(now);
+        if has_work {
+            self.shared.work.notify_one();
+        }
         self.commit_revoked().await;
         self.revoked();
         let deadline = deadline_after(timeout);
+        if timeout.is_zero() {
+            // Who never waits must not keep the task from working.
+            tokio::task::yield_now().await;
+        }
         loop {
             let progress = self.shared.progress.notified();
             tokio::pin!(progress);
@@ -200,7 +207,10 @@ impl Consumer {
     /// The caller has given up what `poll` told it to. The next `poll` says so, too: call this to
     /// let the group go on while there is something else to do.
     pub fn revoked(&mut self) {
-        self.change(Core::revoked);
+        let had_some = self.shared.lock().revoked();
+        if had_some {
+            self.shared.work.notify_one();
+        }
     }
 
     /// With `enable.auto.commit`, what was processed of partitions about to be given up. That it
