@@ -2,7 +2,10 @@
 //!
 //! Shell.
 
+#![allow(clippy::unwrap_used, reason = "tests may, and so may what they call")]
+
 mod client;
 mod connect;
 mod consumer;
+mod faults;
 mod streams;
