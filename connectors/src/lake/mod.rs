@@ -30,6 +30,9 @@
 //! WHERE date = '2026-11-21' GROUP BY ALL;   -- DuckDB
 //! ```
 //!
+//! Inferred columns may differ from file to file. Readers that take those of one file for those of all (pyarrow's
+//! dataset) want `[[columns]]`.
+//!
 //! # What is promised
 //!
 //! Every record that was not refused is in exactly one row, whatever crashes, whatever ends a flush (rows, bytes, age,
@@ -44,7 +47,8 @@
 //! not refuse is an error, as nothing would be promised there. Local files and directories are synced before anything is
 //! reported as durable, so the promise holds across loss of power. Dead letters may repeat after a crash. If the
 //! group's offsets are lost the lake goes on where it ended. If the topic is deleted and created again, its log ends
-//! before the lake does, or offsets are set back, the sink says so and stops: it never writes a second time.
+//! before the lake does, or offsets are set back, the sink says so and stops: it never writes a second time. Files may be
+//! deleted or merged by others once their offsets are committed; `_intent` must be left alone.
 //! On compacted topics, records compacted away between the announcement and its completion are left out.
 //!
 //! # Settings
