@@ -80,7 +80,7 @@ pub enum Reply {
     /// To a commit: one code per partition, in the request's order.
     Committed(Vec<ErrorCode>),
     /// To a fetch, in the request's order; for "all", in partition order.
-    Fetched(Result<Vec<(TopicPartition, Result<Option<Committed>, ErrorCode>)>, ErrorCode>),
+    Fetched(Result<Vec<FetchedOffset>, ErrorCode>),
     /// To a description.
     Described(Box<Description>),
     /// To a listing.
@@ -88,6 +88,9 @@ pub enum Reply {
     /// To a deletion.
     Deleted(ErrorCode),
 }
+
+/// What was committed for a partition; `None`: nothing.
+pub type FetchedOffset = (TopicPartition, Result<Option<Committed>, ErrorCode>);
 
 /// A member as it names itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

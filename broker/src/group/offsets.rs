@@ -152,7 +152,7 @@ mod tests {
         let at = TopicPartition::new("t", 0);
         let mut offsets = Offsets::default();
         offsets.commit(&group, at.clone(), Some(committed(1)));
-        assert_eq!(offsets.older_than("g", Timestamp(2)), [at.clone()]);
+        assert_eq!(offsets.older_than("g", Timestamp(2)), std::slice::from_ref(&at));
         offsets.stage(ProducerId(7), &group, at, committed(5));
         assert_eq!(offsets.older_than("g", Timestamp(2)), []);
     }
