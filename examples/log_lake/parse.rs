@@ -13,27 +13,27 @@ use serde::{Deserialize, Serialize};
 
 /// One line, understood as far as it can be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub(crate) struct Line {
     /// The file it stood in.
-    pub file: String,
+    pub(crate) file: String,
     /// `syslog`, `dpkg`, `apt`, `access`, `error`, `json` or `text`.
-    pub format: String,
+    pub(crate) format: String,
     /// When it happened, in milliseconds since 1970 UTC; none when the line does not say.
-    pub time: Option<i64>,
+    pub(crate) time: Option<i64>,
     /// The machine.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// The program, service or package tool.
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
     /// `error`, `warning`, `info` or `debug`.
-    pub severity: String,
+    pub(crate) severity: String,
     /// What is left to say.
-    pub message: String,
+    pub(crate) message: String,
     /// The line as it stood there; bytes that are no UTF-8 are replaced.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 /// Understands `line` of `file`, read at `read_at` (milliseconds since 1970 UTC).
-pub fn parse(file: &str, line: &str, read_at: i64) -> Line {
+pub(crate) fn parse(file: &str, line: &str, read_at: i64) -> Line {
     let known = json(line)
         .or_else(|| syslog(line, read_at))
         .or_else(|| dpkg(line))
