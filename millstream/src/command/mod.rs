@@ -3,6 +3,7 @@
 //! Shell.
 
 mod broker;
+mod connect;
 mod topic;
 
 use anyhow::Context;
@@ -13,6 +14,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Run a broker.
     Broker(broker::Arguments),
+    /// Run connectors from their config files.
+    Connect(connect::Arguments),
     /// Create, list, describe and delete topics.
     Topic(topic::Arguments),
 }
@@ -24,6 +27,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             Command::Broker(arguments) => broker::run(arguments).await,
+            Command::Connect(arguments) => connect::run(arguments).await,
             Command::Topic(arguments) => topic::run(arguments).await,
         }
     })
