@@ -18,19 +18,16 @@ pub enum Mutant {
     ForgetProducersOnRecovery,
     /// A Streams app commits its input offsets outside of its transaction.
     OffsetsOutsideTransaction,
-    /// A reader of committed records is shown what lies beyond the last stable offset.
-    ReadPastLastStable,
     /// A store keeps the uncommitted writes of an aborted transaction.
     KeepAbortedWrites,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::AckBeforeWrite,
         Self::ForgetProducersOnRecovery,
         Self::OffsetsOutsideTransaction,
-        Self::ReadPastLastStable,
         Self::KeepAbortedWrites,
     ];
 }

@@ -25,7 +25,9 @@ use protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use protocol::time::{Now, Timestamp};
 use std::time::Duration;
 
-use crate::partition::{AppendError, EndTxnMarker};
+use crate::partition::AppendError;
+
+pub use crate::partition::EndTxnMarker;
 
 pub mod parked;
 pub mod route;

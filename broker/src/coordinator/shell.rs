@@ -284,7 +284,7 @@ impl<'a, S: Shard> Serving<'a, S> {
             || at.rollbacks != self.at.rollbacks;
         self.at = at;
         if lost {
-            tracing::warn!(topic = self.shared.topic, "shard lost its log; it will load again");
+            tracing::debug!(topic = self.shared.topic, online = at.online, "shard left its log");
             return false;
         }
         for held in self.parked.release(at.high_watermark) {

@@ -22,8 +22,7 @@ use super::member::{JoinSettings, Out};
 use super::offsets::Offsets;
 use super::record::{Committed, GroupRecord, group_record, offset_record};
 use super::{Commit, Description, Fetch, Join, Leave, Listing, Reply, Request, Synced};
-use crate::coordinator::{KeyValue, Logged, Outcome, Records, Release, Shard, Token};
-use crate::partition::EndTxnMarker;
+use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Records, Release, Shard, Token};
 
 /// How often expired offsets are looked for: Kafka's `offsets.retention.check.interval.ms`.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);

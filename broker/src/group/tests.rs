@@ -12,8 +12,7 @@ use protocol::time::{Now, Timestamp};
 
 use super::member::JoinSettings;
 use super::*;
-use crate::coordinator::{KeyValue, Logged, Outcome, Release, Shard, Token};
-use crate::partition::EndTxnMarker;
+use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
 
 const SESSION: Duration = Duration::from_secs(10);
 const REBALANCE: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::ids::{Offset, TopicId, TopicPartition};
+use protocol::mutant::{self, Mutant};
 use protocol::record::ControlRecord;
 
 use super::checkpoint::{Checkpoint, Point};
@@ -163,6 +164,9 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
     }
     if tidied || recovery.scanned_bytes > 0 {
         place.sync_dir()?;
+    }
+    if mutant::is_active(Mutant::ForgetProducersOnRecovery) {
+        state.producers = super::Producers::default();
     }
     let mut found = Recovered { segments, active, state, recovery, has_dir: true };
     found.begin_at(place, checkpoint.log_start)?;

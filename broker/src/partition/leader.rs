@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::mutant::{self, Mutant};
 use protocol::record::{ControlRecord, RecordBatch};
 use protocol::time::{Now, Timestamp};
 
@@ -329,6 +330,9 @@ impl Leader {
     /// Answers when `end` is as safe as `acks` asks for.
     fn owe(&mut self, acks: Acks, owed: Owed, end: Offset, told: &mut Vec<Effect>) {
         let (position, waiters) = match acks {
+            _ if mutant::is_active(Mutant::AckBeforeWrite) => {
+                return told.push(owed.fulfilled());
+            }
             Acks::Accepted => return told.push(owed.fulfilled()),
             Acks::Written => (self.written, &mut self.until_written),
             Acks::Committed => (self.high_watermark, &mut self.until_committed),
