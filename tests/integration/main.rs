@@ -1,4 +1,5 @@
-//! Promises across crates, kept in one process: one module per promise.
+//! Promises across crates, with real processes, files and kills where they matter: one module per
+//! promise.
 //!
 //! Shell.
 
@@ -8,4 +9,5 @@ mod client;
 mod connect;
 mod consumer;
 mod faults;
+mod kill;
 mod streams;

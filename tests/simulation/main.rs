@@ -22,8 +22,18 @@ fn environment(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// With `TRACE` set, to directives such as `debug`, the world tells what happens in it.
+fn listen() {
+    if let Ok(directives) = std::env::var("TRACE") {
+        let filter = tracing_subscriber::EnvFilter::new(directives);
+        // A second call finds the first one's subscriber in place.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).without_time().try_init();
+    }
+}
+
 /// The story's verdict on one seed, and the run's trace.
 fn play(story: &Story, seed: u64) -> (Result<(), String>, u64) {
+    listen();
     let (told, trace) = world::run(seed, story.settings, story.run);
     (told.map_err(|error| format!("{error:#}")), trace)
 }

@@ -2,18 +2,24 @@
 //!
 //! Shell.
 
+mod streams;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use client::admin::{Admin, NewTopic};
 use client::bootstrap::Bootstrap;
-use client::config::ProducerConfig;
+use client::config::{ConsumerConfig, IsolationLevel, OffsetReset, ProducerConfig};
+use client::consumer::{Consumer, FetchedBatch, Polled};
 use client::producer::{CommitOutcome, Producer};
 use harness::check::{Fate, History};
 use harness::read::read_all;
 use harness::sim::world::{Faults, World};
+use protocol::ids::TopicPartition;
 use protocol::rng::Rng;
 use protocol::time::Timestamp;
 
@@ -30,6 +36,7 @@ pub(crate) struct Story {
 pub(crate) const STORIES: &[Story] = &[
     Story { name: "produce", settings: &[], run: |world| Box::pin(produce(world)) },
     Story { name: "transactions", settings: &[], run: |world| Box::pin(transactions(world)) },
+    Story { name: "streams", settings: &[], run: |world| Box::pin(streams::count(world)) },
 ];
 
 /// How long a story may take in its own time: far more than any needs.
@@ -64,6 +71,7 @@ async fn produce(world: &mut World) -> anyhow::Result<()> {
     let (bootstrap, rng) = (world.bootstrap("writer"), world.rng.fork());
     let history = amid_faults(world, write_chunks(bootstrap, rng)).await?;
     let read = read_all(world.bootstrap("reader"), TOPIC, false).await?;
+    ensure!(0 < history.kept(), "nothing was acknowledged: the story proves nothing");
     if let Err(broken) = history.check(&read, false) {
         bail!("{broken} (after {} crashes)", world.crashes());
     }
@@ -83,7 +91,7 @@ async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<Hist
         };
         let writer = match &mut producer {
             Some(writer) => writer,
-            None => match Producer::connect(bootstrap.clone(), config).await {
+            None => match idempotent(bootstrap.clone(), config).await {
                 Ok(connected) => producer.insert(connected),
                 // The broker is down for longer than a producer waits: try again.
                 Err(_) => continue,
@@ -110,20 +118,68 @@ async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<Hist
     Ok(history)
 }
 
+async fn idempotent(bootstrap: Bootstrap, config: ProducerConfig) -> anyhow::Result<Producer> {
+    let mut producer = Producer::connect(bootstrap, config).await?;
+    producer.partition_count(TOPIC).await?;
+    Ok(producer)
+}
+
 /// A transactional producer commits and aborts; each transaction is there once as a whole, or not
 /// at all.
 async fn transactions(world: &mut World) -> anyhow::Result<()> {
     world.start_broker().await?;
     create_topic(world.bootstrap("admin"), TOPIC).await?;
     let (bootstrap, rng) = (world.bootstrap("writer"), world.rng.fork());
-    let history = amid_faults(world, write_transactions(bootstrap, rng)).await?;
+    let watching = world.bootstrap("watcher");
+    let mut watched = Vec::new();
+    let work = async {
+        tokio::select! {
+            biased;
+            history = write_transactions(bootstrap, rng) => history,
+            never = watch(watching, &mut watched) => match never {},
+        }
+    };
+    let history = Box::pin(amid_faults(world, work)).await?;
     // Whatever the writer left open is aborted when its time is up.
     tokio::time::sleep(Duration::from_secs(90)).await;
     let read = read_all(world.bootstrap("reader"), TOPIC, true).await?;
+    ensure!(0 < history.kept(), "nothing was committed: the story proves nothing");
     if let Err(broken) = history.check(&read, true) {
         bail!("{broken} (after {} crashes)", world.crashes());
     }
+    let there: BTreeSet<&String> = read.iter().flatten().collect();
+    if let Some(early) = watched.iter().find(|value| !there.contains(value)) {
+        bail!("read before it was committed, and it never was: {early}");
+    }
     world.stop().await
+}
+
+/// Reads what is committed as it comes, for as long as it is polled.
+async fn watch(bootstrap: Bootstrap, watched: &mut Vec<String>) -> Infallible {
+    let config = ConsumerConfig {
+        isolation_level: IsolationLevel::ReadCommitted,
+        auto_offset_reset: OffsetReset::Earliest,
+        request_timeout: Duration::from_secs(5),
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = loop {
+        match Consumer::connect(bootstrap.clone(), config.clone()).await {
+            Ok(consumer) => break consumer,
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    };
+    consumer.assign((0..PARTITIONS).map(|index| TopicPartition::new(TOPIC, index)));
+    loop {
+        match consumer.poll(Duration::from_secs(1)).await {
+            Ok(Polled::Batches(batches)) => {
+                let records = batches.iter().flat_map(FetchedBatch::records).flatten();
+                let values = records.filter_map(|record| record.value);
+                watched.extend(values.map(|value| String::from_utf8_lossy(value).into_owned()));
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 async fn write_transactions(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<History> {
@@ -157,6 +213,7 @@ async fn transactional(bootstrap: Bootstrap) -> anyhow::Result<Producer> {
         ..ProducerConfig::default()
     };
     let mut producer = Producer::connect(bootstrap, config).await?;
+    producer.partition_count(TOPIC).await?;
     producer.init_transactions().await?;
     Ok(producer)
 }

@@ -4,4 +4,5 @@
 
 pub mod check;
 pub mod process;
+pub mod read;
 pub mod sim;

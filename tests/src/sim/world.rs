@@ -60,6 +60,8 @@ pub struct World {
     settings: Vec<(String, String)>,
     broker: Option<BrokerHandle>,
     crashes: u64,
+    /// The disk will die, or has: the machine must be started anew.
+    is_doomed: bool,
 }
 
 struct SimAccept(SimListener);
@@ -108,7 +110,17 @@ impl World {
         let settings = own.iter().chain(settings).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let endpoint = Endpoint::new("broker", 9092);
         let settings = settings.collect();
-        Self { rng, clock, net, disk, endpoint, settings, broker: None, crashes: 0 }
+        Self {
+            rng,
+            clock,
+            net,
+            disk,
+            endpoint,
+            settings,
+            broker: None,
+            crashes: 0,
+            is_doomed: false,
+        }
     }
 
     /// Starts the broker over what the disk holds.
@@ -133,6 +145,7 @@ impl World {
     /// The broker is gone at once: killed, or with its power cut.
     pub fn crash(&mut self, power_cut: bool) {
         self.crashes += 1;
+        self.is_doomed = false;
         self.net.down(&self.endpoint);
         if power_cut {
             self.disk.crash();
@@ -148,6 +161,9 @@ impl World {
     /// # Errors
     /// When it does not start.
     pub async fn recover(&mut self) -> anyhow::Result<()> {
+        if self.is_doomed {
+            self.crash(true);
+        }
         match self.broker {
             Some(_) => Ok(()),
             None => self.start_broker().await,
@@ -179,6 +195,19 @@ impl World {
             .client_id(client_id)
     }
 
+    /// The power fails in the middle of some write or sync to come; what the broker still says
+    /// until the machine is quite dead may reach its clients.
+    async fn die_at_the_disk(&mut self) {
+        self.is_doomed = true;
+        self.disk.crash_at(1 + self.rng.below(60));
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_micros(self.rng.below(6000))).await;
+            if self.disk.is_dead() {
+                return;
+            }
+        }
+    }
+
     /// Lets things go wrong, for as long as it is polled.
     ///
     /// # Errors
@@ -190,6 +219,9 @@ impl World {
             let power_cut = self.rng.chance(faults.power_cut_one_in);
             let kill = self.rng.chance(faults.kill_one_in);
             if power_cut || kill {
+                if power_cut && self.rng.chance(2) {
+                    self.die_at_the_disk().await;
+                }
                 self.crash(power_cut);
                 tokio::time::sleep(Duration::from_millis(self.rng.below(500))).await;
                 self.start_broker().await?;
