@@ -291,6 +291,17 @@ impl Producer {
         self.shared.lock().core.take_acks()
     }
 
+    /// Waits until batches were acknowledged, and takes them as [`poll_acks`](Self::poll_acks)
+    /// does. Empty when nothing waits to be acknowledged: what failed is told by
+    /// [`flush`](Self::flush). Dropping it loses nothing.
+    pub async fn acks(&mut self) -> Vec<BatchAck> {
+        let acked = self.shared.until(Duration::MAX, |core| {
+            let acks = core.take_acks();
+            (!acks.is_empty() || core.accumulator.used_bytes() == 0).then_some(acks)
+        });
+        acked.await.expect("a century has not passed")
+    }
+
     /// Sends one record and waits for its acknowledgement. For throughput, `append` many.
     ///
     /// # Errors
