@@ -4,6 +4,7 @@
 //!
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
+//! - [`buffers`]: memory that is used again
 //! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
@@ -17,6 +18,7 @@
 //! Shell.
 
 mod api;
+pub mod buffers;
 pub mod config;
 pub mod controller;
 pub mod coordinator;

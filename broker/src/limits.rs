@@ -71,3 +71,10 @@ pub const SHARD_GROUPS_MAX: usize = 20_000;
 
 /// Transactional ids in one shard. The next new one is refused.
 pub const SHARD_TXNS_MAX: usize = 20_000;
+
+/// 2 MiB: buffers up to this size are kept for the next who needs one. Larger ones are freed.
+pub const BUFFER_BYTES_MAX: usize = 2 << 20;
+
+/// 16 MiB: buffers that are kept while nobody uses them: what one connection may have in flight.
+/// Then the oldest are freed.
+pub const BUFFERS_KEPT_BYTES_MAX: usize = 16 << 20;

@@ -9,6 +9,7 @@ use std::io;
 use bytes::Bytes;
 use protocol::record::{BatchHeader, HEADER_BYTES, RecordBatch};
 
+use crate::buffers::Buffer;
 use crate::disk::File;
 
 /// 1 MiB: pieces for those who read everything.
@@ -89,10 +90,10 @@ impl<'a> Scanner<'a> {
         if count > left {
             return Err(ScanError::Malformed);
         }
-        let mut piece = vec![0; count.max(self.piece_bytes).min(left)];
-        let read = self.file.read_at(&mut piece, self.position)?;
-        piece.truncate(read);
-        self.window = piece.into();
+        let mut piece = Buffer::with_room(count.max(self.piece_bytes).min(left));
+        let read = self.file.read_at(piece.room(), self.position)?;
+        piece.fill(read);
+        self.window = piece.freeze();
         self.window_at = self.position;
         if read < count { Err(ScanError::Malformed) } else { Ok(self.window.slice(..count)) }
     }

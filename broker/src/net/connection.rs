@@ -20,7 +20,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use client::net::BoxStream;
 use protocol::api::{AnyRequest, encode_response, split_request};
 use protocol::api_key::ApiKey;
-use protocol::frame::{FrameError, Framer};
+use protocol::frame::{FrameError, Framer, PREFIX_BYTES};
 use protocol::primitive::{Chunks, DecodeError, EncodeError};
 use protocol::time::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -28,14 +28,17 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::api::serving::{Answer, Context, Request, Serve, Serving};
+use crate::buffers::Buffer;
+use crate::limits::{BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
 
 /// Requests of one connection that may be in flight. More wait in the socket. Clients that know
 /// their own bound use 5; those that do not (librdkafka without idempotence) are held here.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// 32 MiB: bytes of requests of one connection that may be in flight; the one that crosses it is
+/// 16 MiB: bytes of requests of one connection that may be in flight: enough to keep a disk busy
+/// while the next arrive, and as much as there are buffers kept for. The one that crosses it is
 /// still taken, so that any request that is accepted at all can be served.
-const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+const IN_FLIGHT_BYTES_MAX: usize = BUFFERS_KEPT_BYTES_MAX;
 
 /// Room for one read where nothing says how much will come. Most requests fit.
 const SCRATCH_BYTES: usize = 64 << 10;
@@ -105,6 +108,7 @@ pub(crate) async fn serve(
         clock,
         peer: peer.clone(),
         inbox: BytesMut::new(),
+        frame: None,
         in_flight: VecDeque::new(),
         in_flight_bytes: 0,
     };
@@ -129,6 +133,8 @@ struct Connection<S> {
     peer: Arc<str>,
     /// What was read and is not a whole frame yet.
     inbox: BytesMut,
+    /// A larger frame, of which the beginning was read; the inbox is empty then.
+    frame: Option<Buffer>,
     /// Begun and not answered, oldest first.
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
@@ -246,7 +252,9 @@ impl<S: Serve> Connection<S> {
     }
 
     fn poll_read(&mut self, polling: &mut Polling<'_>) -> Poll<Result<Happened, ConnectionError>> {
-        let polled = if self.inbox.is_empty() {
+        let polled = if let Some(frame) = &mut self.frame {
+            poll_read_into(&mut self.stream, polling, frame)
+        } else if self.inbox.is_empty() {
             self.poll_read_first(polling)
         } else {
             let missing = self.framer.missing(&self.inbox)?;
@@ -280,13 +288,33 @@ impl<S: Serve> Connection<S> {
     /// Begins to serve every whole frame that was read, as far as there is room in flight.
     fn begin_requests(&mut self) -> Result<(), ConnectionError> {
         while self.has_room() {
-            let Some(frame) = self.framer.next(&mut self.inbox)? else { break };
+            let Some(frame) = self.next_frame()? else { break };
             let bytes = frame.len();
             let request = self.begin(frame)?;
             self.in_flight_bytes += bytes;
             self.in_flight.push_back(InFlight { bytes, ..request });
         }
         Ok(())
+    }
+
+    /// The next whole frame, if it was read. The rest of a larger one is read into a buffer of
+    /// exactly its size, so that it need not be moved.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, ConnectionError> {
+        if let Some(frame) = self.frame.take_if(|frame| frame.is_full()) {
+            return Ok(Some(frame.freeze().slice(PREFIX_BYTES..)));
+        }
+        let whole = self.framer.next(&mut self.inbox)?;
+        if whole.is_none() {
+            let size = self.inbox.len() + self.framer.missing(&self.inbox)?;
+            if (SCRATCH_BYTES..=BUFFER_BYTES_MAX).contains(&size) {
+                let mut frame = Buffer::with_room(size);
+                frame.room()[..self.inbox.len()].copy_from_slice(&self.inbox);
+                frame.fill(self.inbox.len());
+                self.inbox = BytesMut::new();
+                self.frame = Some(frame);
+            }
+        }
+        Ok(whole)
     }
 
     fn begin(&mut self, frame: Bytes) -> Result<InFlight, ConnectionError> {
@@ -350,6 +378,21 @@ impl<S: Serve> Connection<S> {
         self.stream.flush().await?;
         Ok(())
     }
+}
+
+/// Reads what there is of `frame`, and no more.
+fn poll_read_into(
+    stream: &mut BoxStream,
+    polling: &mut Polling<'_>,
+    frame: &mut Buffer,
+) -> Poll<io::Result<usize>> {
+    let mut buf = ReadBuf::new(frame.room());
+    let polled = Pin::new(stream).poll_read(polling, &mut buf);
+    let count = buf.filled().len();
+    polled.map_ok(|()| {
+        frame.fill(count);
+        count
+    })
 }
 
 /// Writes as many bytes of `slices` as the stream takes at once.

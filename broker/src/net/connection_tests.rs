@@ -113,6 +113,29 @@ fn frame_in(version: i16, number: i32, name: &str) -> Bytes {
     encode_request(&request.into(), version, number, Some("test")).unwrap().into_bytes()
 }
 
+async fn receive(client: &mut (impl AsyncRead + Unpin), version: i16) -> (i32, i16) {
+    let length = usize::try_from(client.read_i32().await.unwrap()).unwrap();
+    let mut frame = vec![0; length];
+    client.read_exact(&mut frame).await.unwrap();
+    let (header, response) = decode_response(ApiKey::ApiVersions, version, frame.into()).unwrap();
+    let response = ApiVersionsResponse::try_from(response).unwrap();
+    (header.correlation_id, response.error_code)
+}
+
+/// As large as the fixture accepts, answered at once.
+fn large_frame(number: i32) -> Bytes {
+    let padded = |zeros: usize| {
+        let request = ApiVersionsRequest {
+            client_software_name: format!("now{}{number}", "0".repeat(zeros)),
+            client_software_version: "1".repeat(32_760),
+            ..Default::default()
+        };
+        encode_request(&request.into(), 3, number, Some("test")).unwrap().into_bytes()
+    };
+    let zeros = 32_000;
+    padded(zeros + PREFIX_BYTES + SCRATCH_BYTES - padded(zeros).len())
+}
+
 impl Fixture {
     async fn send(&mut self, bytes: &[u8]) {
         self.client.write_all(bytes).await.unwrap();
@@ -120,13 +143,7 @@ impl Fixture {
 
     /// The next response's correlation id and error code.
     async fn receive(&mut self, version: i16) -> (i32, i16) {
-        let length = usize::try_from(self.client.read_i32().await.unwrap()).unwrap();
-        let mut frame = vec![0; length];
-        self.client.read_exact(&mut frame).await.unwrap();
-        let (header, response) =
-            decode_response(ApiKey::ApiVersions, version, frame.into()).unwrap();
-        let response = ApiVersionsResponse::try_from(response).unwrap();
-        (header.correlation_id, response.error_code)
+        receive(&mut self.client, version).await
     }
 
     /// True when the connection ends without another byte.
@@ -180,6 +197,39 @@ async fn frames_may_arrive_byte_by_byte() {
         it.send(&[byte]).await;
     }
     assert_eq!(it.receive(3).await, (7, 9));
+}
+
+#[tokio::test]
+async fn frames_larger_than_one_read_come_out_whole_however_they_arrive() {
+    for piece_bytes in [1000, SCRATCH_BYTES, usize::MAX] {
+        let mut it = fixture().await;
+        let mut stream = Vec::new();
+        for number in 1..=3 {
+            let large = large_frame(number);
+            assert_eq!(large.len(), PREFIX_BYTES + SCRATCH_BYTES);
+            stream.extend_from_slice(&large);
+            stream.extend_from_slice(&frame(number + 10, &format!("now{number}")));
+        }
+        let (mut receiver, mut sender) = tokio::io::split(it.client);
+        let sending = async {
+            for piece in stream.chunks(piece_bytes) {
+                sender.write_all(piece).await.unwrap();
+            }
+        };
+        let receiving = async {
+            for number in 1..=3_i16 {
+                for correlation_id in [i32::from(number), i32::from(number) + 10] {
+                    assert_eq!(receive(&mut receiver, 3).await, (correlation_id, number));
+                }
+            }
+        };
+        let begun = async { while it.begun.recv().await.is_some() {} };
+        tokio::select! {
+            biased;
+            ((), ()) = async { tokio::join!(sending, receiving) } => {}
+            () = begun => panic!("the connection ended"),
+        }
+    }
 }
 
 #[tokio::test]
