@@ -2,6 +2,7 @@
 //!
 //! Shell.
 
+mod bench;
 mod broker;
 mod connect;
 mod topic;
@@ -16,6 +17,8 @@ pub(crate) enum Command {
     Broker(broker::Arguments),
     /// Run connectors from their config files.
     Connect(connect::Arguments),
+    /// Measure throughput and latency.
+    Bench(bench::Arguments),
     /// Create, list, describe and delete topics.
     Topic(topic::Arguments),
 }
@@ -28,6 +31,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         match command {
             Command::Broker(arguments) => broker::run(arguments).await,
             Command::Connect(arguments) => connect::run(arguments).await,
+            Command::Bench(arguments) => bench::run(arguments).await,
             Command::Topic(arguments) => topic::run(arguments).await,
         }
     })
