@@ -14,7 +14,7 @@ use stories::{STORIES, Story};
 /// Seeds of each story in an ordinary run.
 const SEEDS: u64 = 70;
 /// Seeds after which a mutant must have been caught.
-const MUTANT_SEEDS_MAX: u64 = 100;
+const MUTANT_SEEDS_MAX: u64 = 300;
 
 fn environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -77,27 +77,31 @@ fn a_streams_app_counts_each_record_once() {
     over_seeds("streams");
 }
 
-/// The first seed at which some story notices the mistake.
-fn caught_by(mutant: Mutant) -> Option<(&'static str, u64)> {
-    for seed in 0..MUTANT_SEEDS_MAX {
-        for story in STORIES {
-            activate(Some(mutant));
-            // A mistake may also break an invariant of ours: that is caught, too.
-            let played = std::panic::catch_unwind(|| play(story, seed).0);
-            activate(None);
-            if !matches!(played, Ok(Ok(()))) {
-                return Some((story.name, seed));
-            }
-        }
-    }
-    None
+/// Each mistake, and the story that must notice it.
+const SUSPECTS: [(Mutant, &str); 4] = [
+    (Mutant::AckBeforeWrite, "produce"),
+    (Mutant::ForgetProducersOnRecovery, "produce"),
+    (Mutant::OffsetsOutsideTransaction, "streams"),
+    (Mutant::KeepAbortedWrites, "streams"),
+];
+
+/// The first seed at which the story notices the mistake.
+fn caught_by(mutant: Mutant, name: &str) -> Option<u64> {
+    let story = STORIES.iter().find(|it| it.name == name).expect("a story of this name");
+    (0..MUTANT_SEEDS_MAX).find(|seed| {
+        activate(Some(mutant));
+        // A mistake may also break an invariant of ours: that is caught, too.
+        let played = std::panic::catch_unwind(|| play(story, *seed).0);
+        activate(None);
+        !matches!(played, Ok(Ok(())))
+    })
 }
 
 #[test]
 fn every_mutant_is_caught_by_some_seed() {
-    for mutant in Mutant::ALL {
-        let caught = caught_by(mutant);
-        println!("{mutant:?}: {caught:?}");
+    for (mutant, story) in SUSPECTS {
+        let caught = caught_by(mutant, story);
+        println!("{mutant:?}: {story}, seed {caught:?}");
         assert!(caught.is_some(), "{mutant:?} went unnoticed for {MUTANT_SEEDS_MAX} seeds");
     }
 }

@@ -148,6 +148,12 @@ impl<S: Shard> Coordinator<S> {
         replies
     }
 
+    /// Ends all shards: those who wait learn that their coordinator is gone. A later call would
+    /// begin anew.
+    pub fn stop(&self) {
+        self.shared.shards.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn send(&self, index: PartitionIndex, command: Command<S>) -> Result<(), ErrorCode> {
         let mailbox = self.mailbox(index);
         mailbox.try_send(command).map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! Wires the coordinators to the rooms that they need: partitions for their logs and for markers,
 //! the controller for topics and producer ids. Shell.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,20 +25,29 @@ use crate::group::{self, GroupShard, Groups};
 use crate::limits::{SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX};
 use crate::partition::{EndTxnMarker, Partitions};
 use crate::txn::shell::{MarkerSink, send_markers};
-use crate::txn::{self, TxnShard};
+use crate::txn::{self, TxnShard, Txns};
 
 /// How long a request waits for an internal topic to be created.
 const ENSURE_MAX: Duration = Duration::from_secs(10);
 
 /// What runs for the coordinators. Ends with this.
-#[derive(Debug)]
 pub(super) struct Coordinators {
     markers: JoinHandle<()>,
+    groups: Groups,
+    txns: Txns,
+}
+
+impl fmt::Debug for Coordinators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Coordinators")
+    }
 }
 
 impl Drop for Coordinators {
     fn drop(&mut self) {
         self.markers.abort();
+        self.groups.stop();
+        self.txns.stop();
     }
 }
 
@@ -71,6 +81,7 @@ pub(super) fn start(
     let sending = tokio::spawn(send_markers(decided, markers.clone(), txns.clone()));
     // What the last run of this broker left decided or open must not wait for a client to ask.
     txns.load_all();
+    let (of_groups, of_txns) = (groups.clone(), txns.clone());
     let coordination = Coordination {
         groups,
         txns,
@@ -78,7 +89,7 @@ pub(super) fn start(
         ensure: ensure(rooms),
         markers,
     };
-    (coordination, Coordinators { markers: sending })
+    (coordination, Coordinators { markers: sending, groups: of_groups, txns: of_txns })
 }
 
 fn groups(

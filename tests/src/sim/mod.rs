@@ -3,5 +3,6 @@
 //!
 //! Shell.
 
+pub mod mounted;
 pub mod net;
 pub mod world;

@@ -7,6 +7,7 @@
 //! Shell.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +20,7 @@ use client::net::{BoxStream, Endpoint};
 use protocol::rng::Rng;
 use protocol::time::{Clock, Timestamp};
 
+use super::mounted::Mounted;
 use super::net::{SimListener, SimNet, Weather};
 
 /// When the world begins: 2026-01-01 00:00 UTC.
@@ -62,6 +64,8 @@ pub struct World {
     crashes: u64,
     /// The disk will die, or has: the machine must be started anew.
     is_doomed: bool,
+    /// False for all that a crash has ended.
+    is_alive: Arc<AtomicBool>,
 }
 
 struct SimAccept(SimListener);
@@ -120,6 +124,7 @@ impl World {
             broker: None,
             crashes: 0,
             is_doomed: false,
+            is_alive: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -131,7 +136,7 @@ impl World {
         let config = BrokerConfig::from_pairs(self.settings.clone()).context("settings")?;
         let listener = SimAccept(self.net.listen(self.endpoint.clone()));
         let outside = Outside {
-            disk: Arc::new(self.disk.clone()),
+            disk: Arc::new(Mounted::new(self.disk.clone(), Arc::clone(&self.is_alive))),
             listeners: Some(vec![Box::new(listener)]),
             clock: self.clock.clone(),
             seed: self.rng.next_u64(),
@@ -146,6 +151,8 @@ impl World {
     pub fn crash(&mut self, power_cut: bool) {
         self.crashes += 1;
         self.is_doomed = false;
+        self.is_alive.store(false, Ordering::Relaxed);
+        self.is_alive = Arc::new(AtomicBool::new(true));
         self.net.down(&self.endpoint);
         if power_cut {
             self.disk.crash();
