@@ -91,7 +91,7 @@ async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<Hist
         };
         let writer = match &mut producer {
             Some(writer) => writer,
-            None => match idempotent(bootstrap.clone(), config).await {
+            None => match idempotent(bootstrap.clone(), config, TOPIC).await {
                 Ok(connected) => producer.insert(connected),
                 // The broker is down for longer than a producer waits: try again.
                 Err(_) => continue,
@@ -118,9 +118,13 @@ async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<Hist
     Ok(history)
 }
 
-async fn idempotent(bootstrap: Bootstrap, config: ProducerConfig) -> anyhow::Result<Producer> {
+async fn idempotent(
+    bootstrap: Bootstrap,
+    config: ProducerConfig,
+    topic: &str,
+) -> anyhow::Result<Producer> {
     let mut producer = Producer::connect(bootstrap, config).await?;
-    producer.partition_count(TOPIC).await?;
+    producer.partition_count(topic).await?;
     Ok(producer)
 }
 

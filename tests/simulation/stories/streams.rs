@@ -15,17 +15,17 @@ use anyhow::{Context, bail, ensure};
 use client::admin::{Admin, NewTopic};
 use client::bootstrap::Bootstrap;
 use client::config::ProducerConfig;
-use client::producer::Producer;
 use harness::read::read_all;
 use harness::sim::world::World;
 use protocol::rng::Rng;
 use protocol::time::Timestamp;
 
-use super::{PARTITIONS, amid_faults};
+use super::{PARTITIONS, amid_faults, idempotent};
 
 const WORDS: &str = "words";
 const COUNTS: &str = "counts";
-const INPUT: u64 = 150;
+/// Rounds of writing; about half a minute.
+const ROUNDS: u64 = 100;
 const KINDS: u64 = 7;
 
 fn topology() -> anyhow::Result<Topology> {
@@ -53,8 +53,9 @@ pub(crate) async fn count(world: &mut World) -> anyhow::Result<()> {
     let (app, mut rng) = (world.bootstrap("app"), world.rng.fork());
     let mut input = rng.fork();
     let work = async {
-        write(writing, &mut input).await?;
-        live_and_die(app, &mut rng).await
+        let (written, lived) =
+            tokio::join!(write(writing, &mut input), live_and_die(app, &mut rng));
+        written.and(lived)
     };
     amid_faults(world, work).await?;
     // In peace, it must come to the end of its input.
@@ -65,30 +66,28 @@ pub(crate) async fn count(world: &mut World) -> anyhow::Result<()> {
     world.stop().await
 }
 
-/// Each word is written until it is known to be there; a repetition has another number, so that it
-/// is another record.
+/// Words come a few at a time, for as long as the app lives and dies.
 async fn write(bootstrap: Bootstrap, rng: &mut Rng) -> anyhow::Result<()> {
-    let mut written = 0;
-    while written < INPUT {
-        let Ok(mut producer) =
-            Producer::connect(bootstrap.clone(), ProducerConfig::default()).await
-        else {
-            continue;
+    let mut connected = None;
+    for _ in 0..ROUNDS {
+        tokio::time::sleep(Duration::from_millis(rng.below(600))).await;
+        let mut producer = match connected.take() {
+            Some(producer) => producer,
+            None => match idempotent(bootstrap.clone(), ProducerConfig::default(), WORDS).await {
+                Ok(producer) => producer,
+                Err(_) => continue,
+            },
         };
-        if producer.partition_count(WORDS).await.is_err() {
-            continue;
-        }
-        while written < INPUT {
+        for _ in 0..1 + rng.below(5) {
             let word = format!("w{}", rng.below(KINDS));
             let at = Timestamp(1_767_225_600_000);
             producer
                 .append(WORDS, None, at, Some(word.as_bytes()), Some(b"x"), &[])
                 .context("append")?;
-            written += 1;
         }
         // What is not acknowledged may be there or not: the app counts what is there.
         if producer.flush().await.is_ok() {
-            return Ok(());
+            connected = Some(producer);
         }
     }
     Ok(())
@@ -105,8 +104,9 @@ fn app(bootstrap: Bootstrap) -> anyhow::Result<App> {
 
 /// Runs the app for a while and drops it in the middle of whatever it does, several times.
 async fn live_and_die(bootstrap: Bootstrap, rng: &mut Rng) -> anyhow::Result<()> {
-    for _ in 0..2 + rng.below(3) {
-        let life = Duration::from_millis(200 + rng.below(6000));
+    for _ in 0..3 + rng.below(3) {
+        // Longer than a session: what a dead member held is free again by then.
+        let life = Duration::from_millis(200 + rng.below(16_000));
         let lived = async {
             // A start that fails, as while the broker is down, is a short life.
             let Ok((handle, worker)) =
