@@ -57,7 +57,7 @@ pub(crate) async fn count(world: &mut World) -> anyhow::Result<()> {
             tokio::join!(write(writing, &mut input), live_and_die(app, &mut rng));
         written.and(lived)
     };
-    amid_faults(world, work).await?;
+    Box::pin(amid_faults(world, work)).await?;
     // In peace, it must come to the end of its input.
     finish(world.bootstrap("app")).await?;
     let words = read_all(world.bootstrap("reader"), WORDS, true).await?;
