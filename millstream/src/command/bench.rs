@@ -10,9 +10,11 @@ mod consume;
 mod content;
 mod end_to_end;
 mod histogram;
+mod lake;
 mod metronome;
 mod produce;
 mod report;
+mod streams;
 mod target;
 mod usage;
 
@@ -41,6 +43,10 @@ enum Workload {
     Consume(Load),
     /// Produce at a fixed rate, 1000/s unless --rate says otherwise, and consume at the same time.
     EndToEnd(Load),
+    /// Fill a fresh topic, then count its records by key, exactly once, into another.
+    Streams(Load),
+    /// Fill a fresh topic with JSON, then write it as Parquet into a directory.
+    Lake(Load),
 }
 
 /// What is sent, how, and to whom.
@@ -89,24 +95,23 @@ struct Load {
 
 /// Carries out one workload and prints what was measured.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let (Workload::Produce(load) | Workload::Consume(load) | Workload::EndToEnd(load)) =
-        &arguments.workload;
-    load.check()?;
     match &arguments.workload {
-        Workload::Produce(load) => produce::run(load).await,
-        Workload::Consume(load) => consume::run(load).await,
-        Workload::EndToEnd(load) => end_to_end::run(load).await,
+        Workload::Produce(load) => produce::run(load.check()?).await,
+        Workload::Consume(load) => consume::run(load.check()?).await,
+        Workload::EndToEnd(load) => end_to_end::run(load.check()?).await,
+        Workload::Streams(load) => streams::run(load.check()?).await,
+        Workload::Lake(load) => lake::run(load.check()?).await,
     }
 }
 
 impl Load {
-    fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> anyhow::Result<&Self> {
         ensure!(self.records > 0, "--records must be at least 1");
         ensure!(self.partitions > 0, "--partitions must be at least 1");
         let limit = REQUEST_BYTES_MAX;
         ensure!(self.size <= limit, "--size must not exceed {limit}");
         ensure!(self.batch_bytes <= limit, "--batch-bytes must not exceed {limit}");
-        Ok(())
+        Ok(self)
     }
 
     fn producer_config(&self) -> anyhow::Result<ProducerConfig> {
@@ -123,6 +128,12 @@ impl Load {
             ("buffer.memory", (request_bytes * 2).max(64 << 20).to_string()),
         ];
         ProducerConfig::parse(pairs).context("the producer's settings")
+    }
+
+    /// Refuses a rate: for workloads that read what is there.
+    fn without_rate(&self) -> anyhow::Result<()> {
+        ensure!(self.rate.is_none(), "this goes as fast as it can: leave --rate out");
+        Ok(())
     }
 
     /// How long or how much, in words.

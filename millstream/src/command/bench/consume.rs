@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use client::config::ConsumerConfig;
 use client::consumer::{Consumer, FetchedBatch, Polled};
 use protocol::ids::TopicPartition;
@@ -20,7 +20,7 @@ use super::usage::{CpuTime, peak_memory_bytes};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
-    ensure!(load.rate.is_none(), "consuming goes as fast as it can: leave --rate out");
+    load.without_rate()?;
     let mut target = Target::reach(load).await?;
     let topic = target.fresh_topic(load).await?;
     let clock = target.bootstrap().clock;

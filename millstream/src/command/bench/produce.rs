@@ -3,11 +3,12 @@
 //! Record n goes to partition n modulo their count, into a fresh topic; so the offset that an
 //! acknowledgement names tells which records it is about, and thus when they were due. Shell.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use client::producer::{BatchAck, Producer};
-use protocol::ids::Offset;
+use protocol::ids::{Offset, TopicPartition};
 use protocol::time::{Clock, Timestamp};
 
 use super::Load;
@@ -68,6 +69,8 @@ pub(super) struct Generator {
     topic: String,
     content: Content,
     partitions: u64,
+    /// How many different keys there are; `None`: records have none.
+    keys: Option<u64>,
 }
 
 impl Generator {
@@ -78,7 +81,19 @@ impl Generator {
         producer.partition_count(topic).await.with_context(|| format!("topic {topic}"))?;
         let content = Content::new(load.size);
         let partitions = u64::try_from(load.partitions)?;
-        Ok(Self { producer, topic: topic.to_owned(), content, partitions })
+        Ok(Self { producer, topic: topic.to_owned(), content, partitions, keys: None })
+    }
+
+    /// The same with other content.
+    pub(super) fn content(mut self, content: Content) -> Self {
+        self.content = content;
+        self
+    }
+
+    /// The same with so many different keys, each in one partition.
+    pub(super) fn keys(mut self, keys: u64) -> Self {
+        self.keys = Some(keys);
+        self
     }
 
     /// Sends as many records as asked for, or for as long, and waits until all are acknowledged.
@@ -143,8 +158,14 @@ impl Generator {
     async fn send(&mut self, number: u64, at: Timestamp) -> anyhow::Result<()> {
         let partition = i32::try_from(number % self.partitions)?;
         let value = Some(self.content.value(number));
+        let key = self.keys.map(|keys| {
+            // The same key for the same partition alone, as if a hash had chosen it.
+            let key = number / self.partitions % keys;
+            format!("key-{partition}-{key:08}")
+        });
+        let key = key.as_deref().map(str::as_bytes);
         loop {
-            match self.producer.append(&self.topic, Some(partition), at, None, value, &[]) {
+            match self.producer.append(&self.topic, Some(partition), at, key, value, &[]) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retriable() => self.producer.ready().await?,
                 Err(error) => return Err(error.into()),
@@ -161,6 +182,22 @@ impl Generator {
 pub(super) fn number(partition: i32, offset: Offset, partitions: i32) -> Option<u64> {
     let number = offset.0.checked_mul(i64::from(partitions))?.checked_add(i64::from(partition))?;
     u64::try_from(number).ok()
+}
+
+/// Where each partition ends (exclusive) of a topic that the generator filled with `records`.
+pub(super) fn ends(
+    topic: &str,
+    records: u64,
+    partitions: i32,
+) -> anyhow::Result<BTreeMap<TopicPartition, Offset>> {
+    let count = u64::try_from(partitions)?;
+    (0..partitions)
+        .map(|partition| {
+            let has_more = u64::try_from(partition)? < records % count;
+            let end = i64::try_from(records / count + u64::from(has_more))?;
+            Ok((TopicPartition::new(topic, partition), Offset(end)))
+        })
+        .collect()
 }
 
 /// How long acknowledgements took.
@@ -203,5 +240,11 @@ mod tests {
             .collect();
         assert_eq!(numbers, (0..6).map(Some).collect::<Vec<_>>());
         assert_eq!(number(0, Offset::NONE, 1), None);
+    }
+
+    #[test]
+    fn partitions_end_after_the_last_of_their_records() {
+        let ends: Vec<_> = ends("t", 8, 3).unwrap().into_values().map(|end| end.0).collect();
+        assert_eq!(ends, [3, 3, 2]);
     }
 }

@@ -4,7 +4,7 @@
 //! a directory of its own, which goes when the run ends. It is reached over TCP like any other.
 //! Shell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -35,7 +35,13 @@ struct Own {
 }
 
 /// A directory that is deleted when this is dropped.
-struct TemporaryDir(PathBuf);
+pub(super) struct TemporaryDir(PathBuf);
+
+impl TemporaryDir {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for TemporaryDir {
     fn drop(&mut self) {
@@ -83,6 +89,12 @@ impl Target {
         Ok(name)
     }
 
+    /// A directory that no run used before, for what a workload writes besides. It goes with the run.
+    pub(super) fn scratch(load: &Load) -> TemporaryDir {
+        let parent = load.dir.clone().unwrap_or_else(std::env::temp_dir);
+        TemporaryDir(parent.join(format!("millstream-bench-output-{}", std::process::id())))
+    }
+
     /// Leaves nothing behind.
     pub(super) async fn leave(self) -> anyhow::Result<()> {
         let Self { admin, own, topics, .. } = self;
@@ -109,6 +121,8 @@ impl Own {
             ("log.dir", dir.0.display().to_string()),
             ("listeners", "PLAINTEXT://127.0.0.1:0".to_owned()),
             ("flush.mode", load.flush_mode.clone()),
+            // Waiting for members that will not come would be measured as work.
+            ("group.initial.rebalance.delay.ms", "0".to_owned()),
             // Whatever batch is asked for must be accepted.
             ("message.max.bytes", (super::REQUEST_BYTES_MAX * 2).to_string()),
         ];
