@@ -35,7 +35,7 @@ use millstream::connect::status::{ConnectorStatus, Direction};
 use millstream::connect::{Running, Standalone};
 use millstream::protocol::ids::{Offset, TopicPartition};
 use millstream::streams::{App, AppHandle};
-use topology::{LOGS, PARSED, PER_MINUTE};
+use topology::{LOGS, PARSED, PER_MINUTE, REGROUPED};
 
 /// Log files of this machine, into a data lake.
 #[derive(Parser)]
@@ -147,6 +147,10 @@ impl Work {
                 }
                 (Ok(reached), Stage::Processing(_)) => {
                     reached?;
+                    Stage::Counting(report::ends_of(&mut asking, REGROUPED).await?)
+                }
+                (Ok(reached), Stage::Counting(_)) => {
+                    reached?;
                     let mut ends = report::ends_of(&mut asking, PARSED).await?;
                     ends.extend(report::ends_of(&mut asking, PER_MINUTE).await?);
                     Stage::Writing(ends)
@@ -164,7 +168,9 @@ impl Work {
         match stage {
             Stage::Reading if self.follow => std::future::pending().await,
             Stage::Reading => self.running.sources_drained().await,
-            Stage::Processing(ends) => self.app.caught_up(ends).await.context("the streams app")?,
+            Stage::Processing(ends) | Stage::Counting(ends) => {
+                self.app.caught_up(ends).await.context("the streams app")?
+            }
             Stage::Writing(ends) => self.running.sinks_committed(ends).await,
         }
         Ok(())
@@ -196,6 +202,8 @@ enum Stage {
     Reading,
     /// They are in the broker, up to these ends, and are processed.
     Processing(BTreeMap<TopicPartition, Offset>),
+    /// They are parsed and regrouped, up to these ends, and are counted.
+    Counting(BTreeMap<TopicPartition, Offset>),
     /// They are processed, up to these ends, and are written to the lake.
     Writing(BTreeMap<TopicPartition, Offset>),
 }

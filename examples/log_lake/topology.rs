@@ -18,6 +18,9 @@ pub(crate) const PARSED: &str = "logs.parsed";
 /// How many lines, by file, severity and minute. A newer count of a key replaces the older.
 pub(crate) const PER_MINUTE: &str = "logs.per_minute";
 
+/// Lines on their way to where they are counted: what the app itself calls its repartition topic.
+pub(crate) const REGROUPED: &str = "log-lake-by-minute-repartition";
+
 const MINUTE_MS: i64 = 60_000;
 
 /// A count as it stands in `logs.per_minute`.
