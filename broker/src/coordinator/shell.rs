@@ -251,9 +251,7 @@ impl<'a, S: Shard> Serving<'a, S> {
     async fn serve(&mut self, mut commands: mpsc::Receiver<Command<S>>) {
         let mut outcomes = Vec::new();
         self.shard.loaded(self.shared.clock.now(), &mut outcomes);
-        if self.settle(outcomes).await.is_err() {
-            return;
-        }
+        self.settle(outcomes).await;
         loop {
             let now = self.shared.clock.now().monotonic;
             let due = self.shard.wake_at().map(|at| at.saturating_sub(now));
@@ -268,11 +266,17 @@ impl<'a, S: Shard> Serving<'a, S> {
                 changed = self.watermarks.changed() => changed.is_ok() && self.moved().await,
                 command = commands.recv(), if self.parked.len() < SHARD_PARKED_MAX => {
                     match command {
-                        Some(command) => self.take(command).await.is_ok(),
+                        Some(command) => {
+                            self.take(command).await;
+                            true
+                        }
                         None => false,
                     }
                 }
-                () = timer => self.ticked().await.is_ok(),
+                () = timer => {
+                    self.ticked().await;
+                    true
+                }
             };
             if !lasts {
                 // Those who wait learn that their coordinator is gone by its closed channel.
@@ -299,7 +303,7 @@ impl<'a, S: Shard> Serving<'a, S> {
         true
     }
 
-    async fn take(&mut self, command: Command<S>) -> Result<(), Lost> {
+    async fn take(&mut self, command: Command<S>) {
         let now = self.shared.clock.now();
         match command {
             Command::Request(request, reply) => {
@@ -308,7 +312,7 @@ impl<'a, S: Shard> Serving<'a, S> {
                 self.asked.insert(token, reply);
                 let mut outcomes = Vec::new();
                 self.shard.handle(now, token, request, &mut outcomes);
-                self.settle(outcomes).await
+                self.settle(outcomes).await;
             }
             Command::Marker(marker, reply) => {
                 // It is in the log before anything that this shard appends later; whether it was
@@ -323,19 +327,18 @@ impl<'a, S: Shard> Serving<'a, S> {
                         let _ = reply.send(Err(error.code()));
                     }
                 }
-                Ok(())
             }
         }
     }
 
-    async fn ticked(&mut self) -> Result<(), Lost> {
+    async fn ticked(&mut self) {
         let mut outcomes = Vec::new();
         self.shard.tick(self.shared.clock.now(), &mut outcomes);
-        self.settle(outcomes).await
+        self.settle(outcomes).await;
     }
 
     /// Appends what was decided, replays it once accepted, and parks what follows from it.
-    async fn settle(&mut self, outcomes: Vec<Outcome<S>>) -> Result<(), Lost> {
+    async fn settle(&mut self, outcomes: Vec<Outcome<S>>) {
         for Outcome { records, releases } in outcomes {
             let releases = match records.filter(|it| !it.entries.is_empty()) {
                 None => releases,
@@ -356,7 +359,6 @@ impl<'a, S: Shard> Serving<'a, S> {
         }
         #[cfg(any(test, feature = "check"))]
         self.shard.check();
-        Ok(())
     }
 
     async fn append(&mut self, records: &Records) -> Result<(), AppendError> {
@@ -395,10 +397,6 @@ impl<'a, S: Shard> Serving<'a, S> {
         }
     }
 }
-
-/// The shard cannot go on.
-#[derive(Debug)]
-struct Lost;
 
 fn batch_of(records: &Records, now: protocol::time::Timestamp) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
