@@ -113,12 +113,16 @@ api_keys! {
     27 WriteTxnMarkers 1..=2, flexible 1;
     28 TxnOffsetCommit 0..=5, flexible 3;
     32 DescribeConfigs 1..=4, flexible 4;
+    33 AlterConfigs 0..=2, flexible 2;
     35 DescribeLogDirs 1..=5, flexible 2;
     36 SaslAuthenticate 0..=2, flexible 2;
     37 CreatePartitions 0..=3, flexible 2;
     42 DeleteGroups 0..=2, flexible 2;
     44 IncrementalAlterConfigs 0..=1, flexible 1;
+    48 DescribeClientQuotas 0..=1, flexible 1;
+    49 AlterClientQuotas 0..=1, flexible 1;
     60 DescribeCluster 0..=2, flexible 0;
+    74 ListConfigResources 0..=1, flexible 0;
 }
 
 impl ApiKey {

@@ -262,6 +262,10 @@ routes! {
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,
+        AlterConfigs,
+        DescribeClientQuotas,
+        AlterClientQuotas,
+        ListConfigResources,
     }
 }
 

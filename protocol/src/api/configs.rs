@@ -1,4 +1,5 @@
-//! DescribeConfigs and IncrementalAlterConfigs: the settings of topics, brokers and groups.
+//! DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources: the settings of
+//! topics, brokers and groups.
 //!
 //! Resource types: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group. Pure.
 
@@ -125,5 +126,64 @@ wire! {
         resource_type: i8;
         /// The resource's name.
         resource_name: String;
+    }
+
+    /// Replaces all settings of each resource: what is not named returns to its default. KIP-133.
+    pub struct AlterConfigsRequest {
+        /// The resources.
+        resources: Vec<ReplacedConfigsResource>;
+        /// Whether to check without doing.
+        validate_only: bool;
+    }
+
+    /// The settings that a resource is to have, and no others.
+    pub struct ReplacedConfigsResource {
+        /// The resource's type.
+        resource_type: i8;
+        /// The resource's name.
+        resource_name: String;
+        /// The settings.
+        configs: Vec<ReplacedConfig>;
+    }
+
+    /// A setting that a resource is to have.
+    pub struct ReplacedConfig {
+        /// The setting.
+        name: String;
+        /// The value. `None`: not a value; refused.
+        value: Option<String> = Some(String::new());
+    }
+
+    /// Which resources were changed.
+    pub struct AlterConfigsResponse {
+        /// How long the client should stay silent because of a quota, in milliseconds.
+        throttle_time_ms: i32;
+        /// What became of each resource.
+        responses: Vec<AlterConfigsResourceResponse>;
+    }
+
+    /// Asks which resources there are settings of. KIP-1142; version 0 asks for subscriptions to
+    /// client metrics alone, as KIP-714 had it.
+    pub struct ListConfigResourcesRequest {
+        /// The types to list. Empty: all.
+        resource_types: Vec<i8>, in 1..;
+    }
+
+    /// The resources that can have settings.
+    pub struct ListConfigResourcesResponse {
+        /// How long the client should stay silent because of a quota, in milliseconds.
+        throttle_time_ms: i32;
+        /// An error code of the wire; 0: success.
+        error_code: i16;
+        /// The resources.
+        config_resources: Vec<ConfigResource>;
+    }
+
+    /// A resource that can have settings.
+    pub struct ConfigResource {
+        /// The resource's name.
+        resource_name: String;
+        /// The resource's type.
+        resource_type: i8 = 16, in 1.., ignorable;
     }
 }

@@ -26,14 +26,16 @@ pub mod metadata;
 pub mod offsets;
 pub mod produce;
 pub mod producer_id;
+pub mod quotas;
 pub mod sasl;
 pub mod topics;
 pub mod txn;
 pub mod versions;
 
 use configs::{
-    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse,
+    AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse,
 };
 use fetch::{FetchRequest, FetchResponse};
 use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -55,6 +57,10 @@ use offsets::{
 };
 use produce::{ProduceRequest, ProduceResponse};
 use producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasResponse, DescribeClientQuotasRequest,
+    DescribeClientQuotasResponse,
+};
 use sasl::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
@@ -198,12 +204,16 @@ macro_rules! each_message {
             WriteTxnMarkers: WriteTxnMarkersRequest => WriteTxnMarkersResponse;
             TxnOffsetCommit: TxnOffsetCommitRequest => TxnOffsetCommitResponse;
             DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse;
+            AlterConfigs: AlterConfigsRequest => AlterConfigsResponse;
             DescribeLogDirs: DescribeLogDirsRequest => DescribeLogDirsResponse;
             SaslAuthenticate: SaslAuthenticateRequest => SaslAuthenticateResponse;
             CreatePartitions: CreatePartitionsRequest => CreatePartitionsResponse;
             DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse;
             IncrementalAlterConfigs: IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
+            DescribeClientQuotas: DescribeClientQuotasRequest => DescribeClientQuotasResponse;
+            AlterClientQuotas: AlterClientQuotasRequest => AlterClientQuotasResponse;
             DescribeCluster: DescribeClusterRequest => DescribeClusterResponse;
+            ListConfigResources: ListConfigResourcesRequest => ListConfigResourcesResponse;
         }
     };
 }
