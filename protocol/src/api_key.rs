@@ -114,15 +114,26 @@ api_keys! {
     28 TxnOffsetCommit 0..=5, flexible 3;
     32 DescribeConfigs 1..=4, flexible 4;
     33 AlterConfigs 0..=2, flexible 2;
+    34 AlterReplicaLogDirs 1..=2, flexible 2;
     35 DescribeLogDirs 1..=5, flexible 2;
     36 SaslAuthenticate 0..=2, flexible 2;
     37 CreatePartitions 0..=3, flexible 2;
     42 DeleteGroups 0..=2, flexible 2;
+    43 ElectLeaders 0..=2, flexible 2;
     44 IncrementalAlterConfigs 0..=1, flexible 1;
+    45 AlterPartitionReassignments 0..=1, flexible 0;
+    46 ListPartitionReassignments 0..=0, flexible 0;
     48 DescribeClientQuotas 0..=1, flexible 1;
     49 AlterClientQuotas 0..=1, flexible 1;
+    55 DescribeQuorum 0..=2, flexible 0;
+    57 UpdateFeatures 0..=2, flexible 0;
     60 DescribeCluster 0..=2, flexible 0;
+    61 DescribeProducers 0..=0, flexible 0;
+    64 UnregisterBroker 0..=0, flexible 0;
+    65 DescribeTransactions 0..=0, flexible 0;
+    66 ListTransactions 0..=2, flexible 0;
     74 ListConfigResources 0..=1, flexible 0;
+    75 DescribeTopicPartitions 0..=0, flexible 0;
 }
 
 impl ApiKey {

@@ -192,6 +192,8 @@ macro_rules! wire {
             }
         }
 
+        impl $crate::primitive::Part for $name {}
+
         $(
             #[allow(unused_variables)]
             impl $crate::message::Versioned for $name {

@@ -45,6 +45,10 @@ pub trait Wire: Sized {
     fn decode(reader: &mut Reader, cx: Context) -> Result<Self, DecodeError>;
 }
 
+/// A struct of the wire: one that may be null has a byte before it that says so. All that
+/// [`wire!`](crate::wire) declares are.
+pub trait Part: Wire {}
+
 /// Why bytes are not a message. The peer is wrong: never worth a retry.
 ///
 /// `at` is the position in the frame, counted from where its reader began.
@@ -268,5 +272,22 @@ impl<T: Wire> Wire for Vec<T> {
     fn decode(reader: &mut Reader, cx: Context) -> Result<Self, DecodeError> {
         let count = reader.length(cx)?.ok_or(DecodeError::Null { at: reader.position() })?;
         reader.elements(count, cx)
+    }
+}
+
+impl<T: Part> Wire for Option<T> {
+    fn encode(&self, writer: &mut Writer, cx: Context) -> Result<(), EncodeError> {
+        match self {
+            Some(part) => {
+                1_i8.encode(writer, cx)?;
+                part.encode(writer, cx)
+            }
+            None => (-1_i8).encode(writer, cx),
+        }
+    }
+
+    fn decode(reader: &mut Reader, cx: Context) -> Result<Self, DecodeError> {
+        // Like Kafka, any negative byte is null.
+        if i8::decode(reader, cx)? < 0 { Ok(None) } else { T::decode(reader, cx).map(Some) }
     }
 }

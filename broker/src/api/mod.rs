@@ -259,6 +259,17 @@ routes! {
         },
     }
     not served {
+        AlterReplicaLogDirs,
+        ElectLeaders,
+        AlterPartitionReassignments,
+        ListPartitionReassignments,
+        DescribeQuorum,
+        UpdateFeatures,
+        DescribeProducers,
+        UnregisterBroker,
+        DescribeTransactions,
+        ListTransactions,
+        DescribeTopicPartitions,
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,

@@ -1,6 +1,7 @@
-//! DescribeLogDirs: which partitions lie in which log directory, and how large.
+//! DescribeLogDirs and AlterReplicaLogDirs: which partitions lie in which log directory.
 //!
-//! An operator asks each broker about itself. Pure.
+//! An operator asks each broker about itself, and may move its replicas between its directories.
+//! Pure.
 
 use crate::wire;
 
@@ -63,5 +64,51 @@ wire! {
         offset_lag: i64;
         /// Whether this is a copy on its way to replace the log.
         is_future_key: bool;
+    }
+
+    /// Asks a broker to move its replicas between its log directories. KIP-113.
+    pub struct AlterReplicaLogDirsRequest {
+        /// The directories to move to.
+        dirs: Vec<AlterReplicaLogDir>;
+    }
+
+    /// What to move to one directory.
+    pub struct AlterReplicaLogDir {
+        /// The absolute path.
+        path: String;
+        /// The topics.
+        topics: Vec<AlterReplicaLogDirTopic>;
+    }
+
+    /// Partitions of one topic to move.
+    pub struct AlterReplicaLogDirTopic {
+        /// The topic's name.
+        name: String;
+        /// The partitions.
+        partitions: Vec<i32>;
+    }
+
+    /// Which replicas move.
+    pub struct AlterReplicaLogDirsResponse {
+        /// How long the client should stay silent because of a quota, in milliseconds.
+        throttle_time_ms: i32;
+        /// The topics.
+        results: Vec<AlterReplicaLogDirTopicResult>;
+    }
+
+    /// Which replicas of one topic move.
+    pub struct AlterReplicaLogDirTopicResult {
+        /// The topic's name.
+        topic_name: String;
+        /// The partitions.
+        partitions: Vec<AlterReplicaLogDirPartitionResult>;
+    }
+
+    /// Whether one replica moves.
+    pub struct AlterReplicaLogDirPartitionResult {
+        /// Which partition.
+        partition_index: i32;
+        /// An error code of the wire; 0: success.
+        error_code: i16;
     }
 }

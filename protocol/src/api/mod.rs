@@ -16,7 +16,10 @@ use crate::message::{Versioned, decode_message, encode_message};
 use crate::primitive::Context;
 use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Writer};
 
+pub mod brokers;
 pub mod configs;
+pub mod elections;
+pub mod features;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod group;
@@ -26,17 +29,24 @@ pub mod metadata;
 pub mod offsets;
 pub mod produce;
 pub mod producer_id;
+pub mod quorum;
 pub mod quotas;
+pub mod reassignments;
 pub mod sasl;
+pub mod topic_partitions;
 pub mod topics;
+pub mod transactions;
 pub mod txn;
 pub mod versions;
 
+use brokers::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use configs::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
+use elections::{ElectLeadersRequest, ElectLeadersResponse};
+use features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use fetch::{FetchRequest, FetchResponse};
 use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use group::{
@@ -47,7 +57,10 @@ use group::{
 use group_offsets::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
-use log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use log_dirs::{
+    AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse,
+};
 use metadata::{
     DescribeClusterRequest, DescribeClusterResponse, MetadataRequest, MetadataResponse,
 };
@@ -57,16 +70,26 @@ use offsets::{
 };
 use produce::{ProduceRequest, ProduceResponse};
 use producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, DescribeClientQuotasRequest,
     DescribeClientQuotasResponse,
 };
+use reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
 use sasl::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
+use topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use topics::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
     DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use transactions::{
+    DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsRequest,
+    DescribeTransactionsResponse, ListTransactionsRequest, ListTransactionsResponse,
 };
 use txn::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
@@ -205,15 +228,26 @@ macro_rules! each_message {
             TxnOffsetCommit: TxnOffsetCommitRequest => TxnOffsetCommitResponse;
             DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse;
             AlterConfigs: AlterConfigsRequest => AlterConfigsResponse;
+            AlterReplicaLogDirs: AlterReplicaLogDirsRequest => AlterReplicaLogDirsResponse;
             DescribeLogDirs: DescribeLogDirsRequest => DescribeLogDirsResponse;
             SaslAuthenticate: SaslAuthenticateRequest => SaslAuthenticateResponse;
             CreatePartitions: CreatePartitionsRequest => CreatePartitionsResponse;
             DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse;
+            ElectLeaders: ElectLeadersRequest => ElectLeadersResponse;
             IncrementalAlterConfigs: IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
+            AlterPartitionReassignments: AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
+            ListPartitionReassignments: ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
             DescribeClientQuotas: DescribeClientQuotasRequest => DescribeClientQuotasResponse;
             AlterClientQuotas: AlterClientQuotasRequest => AlterClientQuotasResponse;
+            DescribeQuorum: DescribeQuorumRequest => DescribeQuorumResponse;
+            UpdateFeatures: UpdateFeaturesRequest => UpdateFeaturesResponse;
             DescribeCluster: DescribeClusterRequest => DescribeClusterResponse;
+            DescribeProducers: DescribeProducersRequest => DescribeProducersResponse;
+            UnregisterBroker: UnregisterBrokerRequest => UnregisterBrokerResponse;
+            DescribeTransactions: DescribeTransactionsRequest => DescribeTransactionsResponse;
+            ListTransactions: ListTransactionsRequest => ListTransactionsResponse;
             ListConfigResources: ListConfigResourcesRequest => ListConfigResourcesResponse;
+            DescribeTopicPartitions: DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse;
         }
     };
 }
