@@ -123,6 +123,7 @@ api_keys! {
     44 IncrementalAlterConfigs 0..=1, flexible 1;
     45 AlterPartitionReassignments 0..=1, flexible 0;
     46 ListPartitionReassignments 0..=0, flexible 0;
+    47 OffsetDelete 0..=0;
     48 DescribeClientQuotas 0..=1, flexible 1;
     49 AlterClientQuotas 0..=1, flexible 1;
     55 DescribeQuorum 0..=2, flexible 0;
@@ -132,6 +133,8 @@ api_keys! {
     64 UnregisterBroker 0..=0, flexible 0;
     65 DescribeTransactions 0..=0, flexible 0;
     66 ListTransactions 0..=2, flexible 0;
+    68 ConsumerGroupHeartbeat 0..=1, flexible 0;
+    69 ConsumerGroupDescribe 0..=1, flexible 0;
     74 ListConfigResources 0..=1, flexible 0;
     75 DescribeTopicPartitions 0..=0, flexible 0;
 }

@@ -277,6 +277,10 @@ routes! {
         DescribeClientQuotas,
         AlterClientQuotas,
         ListConfigResources,
+        // The group room does not know them yet.
+        OffsetDelete,
+        ConsumerGroupHeartbeat,
+        ConsumerGroupDescribe,
     }
 }
 

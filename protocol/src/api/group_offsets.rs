@@ -1,4 +1,4 @@
-//! OffsetCommit and OffsetFetch: how far a group has consumed.
+//! OffsetCommit, OffsetFetch and OffsetDelete: how far a group has consumed.
 //!
 //! From version 10 on topics go by id (KIP-516). OffsetFetch asks for one group up to version 7,
 //! for many from version 8 on (KIP-709). Pure.
@@ -179,6 +179,54 @@ wire! {
         committed_leader_epoch: i32 = -1;
         /// The consumer's own words.
         metadata: Option<String> = Some(String::new());
+        /// An error code of the wire; 0: success.
+        error_code: i16;
+    }
+
+    /// Forgets committed offsets of a group. KIP-496.
+    pub struct OffsetDeleteRequest {
+        /// The group.
+        group_id: String;
+        /// The topics.
+        topics: Vec<OffsetDeleteRequestTopic>;
+    }
+
+    /// Offsets of one topic to forget.
+    pub struct OffsetDeleteRequestTopic {
+        /// The topic's name.
+        name: String;
+        /// The partitions.
+        partitions: Vec<OffsetDeleteRequestPartition>;
+    }
+
+    /// A partition whose offset to forget.
+    pub struct OffsetDeleteRequestPartition {
+        /// Which partition.
+        partition_index: i32;
+    }
+
+    /// Which offsets were forgotten.
+    pub struct OffsetDeleteResponse {
+        /// An error code of the wire for the whole request; 0: success.
+        error_code: i16;
+        /// How long the client should stay silent because of a quota, in milliseconds.
+        throttle_time_ms: i32, in 0.., ignorable;
+        /// The topics.
+        topics: Vec<OffsetDeleteResponseTopic>;
+    }
+
+    /// Which offsets of one topic were forgotten.
+    pub struct OffsetDeleteResponseTopic {
+        /// The topic's name.
+        name: String;
+        /// The partitions.
+        partitions: Vec<OffsetDeleteResponsePartition>;
+    }
+
+    /// Whether one offset was forgotten.
+    pub struct OffsetDeleteResponsePartition {
+        /// Which partition.
+        partition_index: i32;
         /// An error code of the wire; 0: success.
         error_code: i16;
     }

@@ -18,6 +18,7 @@ use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Writer};
 
 pub mod brokers;
 pub mod configs;
+pub mod consumer_group;
 pub mod elections;
 pub mod features;
 pub mod fetch;
@@ -45,6 +46,10 @@ use configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
     ListConfigResourcesResponse,
 };
+use consumer_group::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
+};
 use elections::{ElectLeadersRequest, ElectLeadersResponse};
 use features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use fetch::{FetchRequest, FetchResponse};
@@ -55,7 +60,8 @@ use group::{
     LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, SyncGroupRequest, SyncGroupResponse,
 };
 use group_offsets::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetFetchRequest, OffsetFetchResponse,
 };
 use log_dirs::{
     AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, DescribeLogDirsRequest,
@@ -248,6 +254,9 @@ macro_rules! each_message {
             ListTransactions: ListTransactionsRequest => ListTransactionsResponse;
             ListConfigResources: ListConfigResourcesRequest => ListConfigResourcesResponse;
             DescribeTopicPartitions: DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse;
+            OffsetDelete: OffsetDeleteRequest => OffsetDeleteResponse;
+            ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe: ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse;
         }
     };
 }
