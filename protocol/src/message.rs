@@ -51,6 +51,14 @@ pub fn decode_message<T: Versioned>(version: i16, body: Bytes) -> Result<T, Deco
     Ok(message)
 }
 
+/// Reads the message of `version` that `body` begins with, and passes over what follows it.
+///
+/// # Errors
+/// When the version is not supported, or the bytes do not begin with such a message.
+pub fn decode_leading_message<T: Versioned>(version: i16, body: Bytes) -> Result<T, DecodeError> {
+    read_message(version, &mut Reader::new(body))
+}
+
 fn read_message<T: Versioned>(version: i16, reader: &mut Reader) -> Result<T, DecodeError> {
     if !T::VERSIONS.contains(&version) {
         return Err(DecodeError::Version { name: T::NAME, version });

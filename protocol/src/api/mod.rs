@@ -2,8 +2,9 @@
 //!
 //! Each family of APIs has a module here, and the broker a module of the same name that serves it.
 //! [`AnyRequest`] and [`AnyResponse`] are closed: what is not listed in
-//! [`ApiKey`] cannot be said. Bodies must be used up: bytes left over are an
-//! error. Pure.
+//! [`ApiKey`] cannot be said. Bytes left over after a response are an error. After a request they
+//! are passed over, as Kafka does: librdkafka up to 2.12 asks for all topics with three bytes too
+//! many. Pure.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 use crate::api_key::ApiKey;
 use crate::header::{RequestHeader, ResponseHeader};
-use crate::message::{Versioned, decode_message, encode_message};
+use crate::message::{Versioned, decode_leading_message, decode_message, encode_message};
 #[cfg(any(test, feature = "check"))]
 use crate::primitive::Context;
 use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Writer};
@@ -123,7 +124,7 @@ pub struct WrongApi {
 }
 
 macro_rules! any {
-    ($(#[$meta:meta])* $any:ident { $($name:ident($message:ident),)* }) => {
+    ($(#[$meta:meta])* $any:ident by $decode:ident { $($name:ident($message:ident),)* }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
         pub enum $any {
@@ -134,13 +135,13 @@ macro_rules! any {
         }
 
         impl $any {
-            /// Reads `body`, all of it, as `version` of the API `key`.
+            /// Reads `body` as `version` of the API `key`.
             ///
             /// # Errors
             /// When the version is not supported, or the bytes are not such a message.
             pub fn decode(key: ApiKey, version: i16, body: Bytes) -> Result<Self, DecodeError> {
                 match key {
-                    $(ApiKey::$name => decode_message(version, body).map(Self::$name),)*
+                    $(ApiKey::$name => $decode(version, body).map(Self::$name),)*
                 }
             }
 
@@ -265,12 +266,12 @@ macro_rules! messages {
     ($($name:ident: $request:ident => $response:ident;)*) => {
         any! {
             /// Any request that we speak.
-            AnyRequest { $($name($request),)* }
+            AnyRequest by decode_leading_message { $($name($request),)* }
         }
 
         any! {
             /// Any response that we speak.
-            AnyResponse { $($name($response),)* }
+            AnyResponse by decode_message { $($name($response),)* }
         }
 
         $(

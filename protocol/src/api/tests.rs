@@ -295,7 +295,7 @@ fn a_request_and_its_response_travel_in_frames() {
 }
 
 #[test]
-fn bytes_left_over_after_a_body_are_an_error() {
+fn bytes_left_over_are_passed_over_after_a_request_and_an_error_after_a_response() {
     let mut rng = Rng::new(1);
     for &key in ApiKey::ALL {
         for version in key.versions() {
@@ -303,7 +303,14 @@ fn bytes_left_over_after_a_body_are_an_error() {
             let mut writer = Writer::new();
             request.encode(version, &mut writer).unwrap();
             writer.put_slice(&[0]);
-            let refused = AnyRequest::decode(key, version, writer.finish().into_bytes());
+            let decoded = AnyRequest::decode(key, version, writer.finish().into_bytes());
+            assert_eq!(decoded, Ok(request), "{key}");
+
+            let response = AnyResponse::sample(key, version, &mut rng);
+            let mut writer = Writer::new();
+            response.encode(version, &mut writer).unwrap();
+            writer.put_slice(&[0]);
+            let refused = AnyResponse::decode(key, version, writer.finish().into_bytes());
             assert!(matches!(refused, Err(DecodeError::Trailing { bytes: 1, .. })), "{key}");
         }
     }
