@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
+use protocol::ids::BrokerId;
 
 use crate::net::connection::CallError;
 
 /// Why the cluster did not do as asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestError {
     /// No answer came.
     #[error(transparent)]
@@ -42,6 +43,12 @@ pub enum RequestError {
         /// The partition.
         subject: String,
     },
+    /// The broker that was to be asked is not among the living.
+    #[error("broker {broker}: not among the living brokers")]
+    UnknownBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
     /// Attempts went on until the time was up.
     #[error("{what}: not done within {timeout:?}{}", .last.as_ref().map(|it| format!(", last: {it}")).unwrap_or_default())]
     TimedOut {
@@ -71,7 +78,7 @@ impl RequestError {
             Self::Call(error) => error.is_retriable(),
             Self::Refused { code, .. } => code.is_retriable(),
             Self::NoLeader { .. } | Self::TimedOut { .. } => true,
-            Self::Missing { .. } => false,
+            Self::Missing { .. } | Self::UnknownBroker { .. } => false,
         }
     }
 
@@ -81,7 +88,10 @@ impl RequestError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::TimedOut { last, .. } => last.as_ref().and_then(|it| it.error_code()),
-            Self::Call(_) | Self::Missing { .. } | Self::NoLeader { .. } => None,
+            Self::Call(_)
+            | Self::Missing { .. }
+            | Self::NoLeader { .. }
+            | Self::UnknownBroker { .. } => None,
         }
     }
 }

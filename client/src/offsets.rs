@@ -33,6 +33,12 @@ pub enum OffsetSpec {
     AtOrAfter(Timestamp),
     /// That of the record with the largest timestamp. KIP-734.
     MaxTimestamp,
+    /// The first that is on the leader's own disk. KIP-405.
+    EarliestLocal,
+    /// The last that is in the remote tier. KIP-1005.
+    LatestTiered,
+    /// The first that is yet to be copied to the remote tier. KIP-1023.
+    EarliestPendingUpload,
 }
 
 impl OffsetSpec {
@@ -41,6 +47,9 @@ impl OffsetSpec {
             Self::Earliest => -2,
             Self::Latest => -1,
             Self::MaxTimestamp => -3,
+            Self::EarliestLocal => -4,
+            Self::LatestTiered => -5,
+            Self::EarliestPendingUpload => -6,
             Self::AtOrAfter(timestamp) => timestamp.0.max(0),
         }
     }

@@ -13,14 +13,14 @@ use protocol::api::find_coordinator::{FindCoordinatorRequest, FindCoordinatorRes
 use protocol::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
-use protocol::ids::{BrokerId, TopicPartition};
+use protocol::ids::BrokerId;
 use protocol::rng::Rng;
 use protocol::time::{Clock, Now};
 use tokio::time::{sleep, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::bootstrap::Bootstrap;
-use crate::cluster::{Cluster, Leader};
+use crate::cluster::Cluster;
 use crate::error::RequestError;
 use crate::net::Endpoint;
 use crate::net::connection::{CallOptions, Connection};
@@ -138,16 +138,6 @@ impl Router {
     pub(crate) fn broker(&self, broker: BrokerId, purpose: Purpose) -> Option<Connection> {
         let endpoint = self.cluster(|cluster| cluster.endpoint(broker).cloned())?;
         Some(self.pool.connection(&endpoint, purpose))
-    }
-
-    /// The leader of a partition and the connection to it.
-    pub(crate) fn leader(
-        &self,
-        partition: &TopicPartition,
-        purpose: Purpose,
-    ) -> Option<(Leader, Connection)> {
-        let leader = self.cluster(|cluster| cluster.leader(partition))?;
-        Some((leader, self.broker(leader.broker, purpose)?))
     }
 
     /// The connection to whoever is next to be asked what anyone can answer.

@@ -1,28 +1,57 @@
-//! Administration: topics, their settings and offsets, the cluster, groups.
+//! Administration: topics, records, settings, groups, transactions, quotas, replicas, the cluster.
 //!
-//! Each call goes on until it is done, refused, or `timeout` has passed. Creating what exists and
-//! deleting what does not are errors with their own codes, for the caller to judge: after a
-//! timeout the first attempt may have succeeded. Shell.
+//! Each call asks whoever can answer it: the controller, a partition's leader, a coordinator, every
+//! broker, or anyone. It goes on until it is done, refused, or `timeout` has passed; where a call is
+//! about several things, each has its own result, whose
+//! [`is_retriable`](RequestError::is_retriable) says whether another call may help. Creating what
+//! exists and deleting what does not are errors with their own codes, for the caller to judge: after
+//! a timeout the first attempt may have succeeded. Shell.
 
+mod configs;
+mod group_description;
 mod groups;
+mod leaders;
+mod log_dirs;
+mod quorum;
+mod quotas;
+mod records;
+mod replicas;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::api::Request;
 use protocol::api::metadata::MetadataResponse;
 use protocol::ids::{BrokerId, TopicPartition};
 
 use crate::bootstrap::Bootstrap;
+use crate::cluster::Cluster;
 use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::error::RequestError;
 use crate::net::Endpoint;
+use crate::net::connection::CallOptions;
+use crate::net::pool::Purpose;
 use crate::offsets::{self, ListedOffset, OffsetSpec};
 use crate::router::{Patience, Router, Topics};
 
-pub use groups::{GroupDescription, GroupListing, GroupMember};
-pub use topics::{ConfigEntry, ConfigResource, NewTopic, PartitionDescription, TopicDescription};
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym};
+pub use group_description::{GroupDescription, GroupEpochs, GroupMember};
+pub use groups::{GroupFilter, GroupListing, MemberToRemove};
+pub use leaders::PerPartition;
+pub use log_dirs::{LogDirDescription, LogDirs, ReplicaSize};
+pub use quorum::{
+    ApiVersionRange, FeatureDescription, FeatureUpdate, QuorumDescription, QuorumReplica,
+};
+pub use quotas::{QuotaChange, QuotaEntity, QuotaMatch, QuotaPart};
+pub use replicas::{ElectionType, Reassignment};
+pub use topics::{NewTopic, PartitionDescription, TopicDescription};
+pub use transactions::{
+    AbortSpec, HangingTransaction, ProducerDescription, TransactionDescription, TransactionFilter,
+    TransactionListing,
+};
 
 /// A client for administration.
 #[derive(Clone)]
@@ -80,7 +109,33 @@ impl Admin {
         }))
     }
 
-    /// Offsets of partitions, from each one's leader.
+    /// The living brokers, as of now.
+    async fn broker_ids(&self) -> Result<Vec<BrokerId>, RequestError> {
+        self.router.retry(self.timeout, "list brokers", || self.broker_ids_once()).await
+    }
+
+    async fn broker_ids_once(&self) -> Result<Vec<BrokerId>, RequestError> {
+        self.router.refresh(Topics::These([].into()), false).await?;
+        Ok(self.router.cluster(|it| it.brokers().map(|(broker, _)| broker).collect()))
+    }
+
+    /// Asks one broker, once.
+    async fn ask_broker<R: Request>(
+        &self,
+        broker: BrokerId,
+        build: impl FnOnce(i16) -> R + Send + 'static,
+    ) -> Result<R::Response, RequestError> {
+        let gone = RequestError::UnknownBroker { broker };
+        let connection = self.router.broker(broker, Purpose::General).ok_or(gone)?;
+        let options = CallOptions::within(self.router.patience().request_timeout);
+        let answer = connection.call_with(options, build).await;
+        if answer.is_err() {
+            self.router.cluster(Cluster::mark_stale);
+        }
+        Ok(answer?)
+    }
+
+    /// Offsets of partitions, from each one's leader: all of them or none.
     ///
     /// # Errors
     /// When one of them has none to tell.

@@ -1,14 +1,9 @@
-//! Topics: create, delete, grow, describe, configure, empty. Shell.
+//! Topics: create, delete, grow, list, describe. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::api::configs::{
-    AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
-    DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
-};
 use protocol::api::metadata::{MetadataResponse, MetadataResponseTopic};
-use protocol::api::offsets::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::api::topics::{
     CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreatePartitionsRequest,
     CreatePartitionsTopic, CreateTopicsRequest, DeletableTopicResult, DeleteTopicState,
@@ -16,13 +11,11 @@ use protocol::api::topics::{
 };
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
-use protocol::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
+use protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 
 use super::{Admin, wire_ms};
 use crate::cluster::Cluster;
 use crate::error::RequestError;
-use crate::net::connection::CallOptions;
-use crate::net::pool::Purpose;
 use crate::router::Topics;
 
 /// A topic to create.
@@ -102,47 +95,12 @@ pub struct PartitionDescription {
     pub replicas: Vec<BrokerId>,
     /// Those of them that have all of it.
     pub in_sync_replicas: Vec<BrokerId>,
-}
-
-/// What has settings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConfigResource {
-    /// A topic, by name.
-    Topic(String),
-    /// A broker.
-    Broker(BrokerId),
-    /// A group, by id. KIP-848.
-    Group(String),
-}
-
-impl ConfigResource {
-    fn to_wire(&self) -> (i8, String) {
-        match self {
-            Self::Topic(name) => (2, name.clone()),
-            Self::Broker(id) => (4, id.to_string()),
-            Self::Group(id) => (32, id.clone()),
-        }
-    }
-}
-
-/// A setting as it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigEntry {
-    /// Its value; `None`: null, or not shown as it is secret.
-    pub value: Option<String>,
-    /// True when it is not set here: it follows from elsewhere.
-    pub is_default: bool,
-    /// True when it cannot be altered.
-    pub is_read_only: bool,
-    /// True when its value is not shown.
-    pub is_sensitive: bool,
+    /// Those of them that cannot be reached; empty from brokers that do not tell.
+    pub offline_replicas: Vec<BrokerId>,
 }
 
 /// What became of each topic.
 type Results = Result<BTreeMap<String, Result<(), RequestError>>, RequestError>;
-
-/// 5: the source of a setting that nobody set; 1: the topic's own.
-const SOURCE_DEFAULT: i8 = 5;
 
 impl Admin {
     /// Creates topics; each one succeeds or is refused by itself.
@@ -154,13 +112,32 @@ impl Admin {
         &self,
         topics: &[NewTopic],
     ) -> Result<BTreeMap<String, Result<(), RequestError>>, RequestError> {
+        self.create_topics_or_try(topics, false).await
+    }
+
+    /// Says what [`create_topics`](Self::create_topics) would, and creates nothing.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn validate_topics(
+        &self,
+        topics: &[NewTopic],
+    ) -> Result<BTreeMap<String, Result<(), RequestError>>, RequestError> {
+        self.create_topics_or_try(topics, true).await
+    }
+
+    async fn create_topics_or_try(&self, topics: &[NewTopic], validate_only: bool) -> Results {
         let what = "create topics";
-        let attempt = || self.create_topics_once(topics.iter().map(NewTopic::to_wire).collect());
+        let attempt = || {
+            let topics = topics.iter().map(NewTopic::to_wire).collect();
+            self.create_topics_once(topics, validate_only)
+        };
         let mut results = self.router.retry(self.timeout, what, attempt).await?;
         for topic in topics {
             if is_unsettled(results.get(&topic.name)) {
                 let attempt = || async {
-                    let results = self.create_topics_once(vec![topic.to_wire()]).await?;
+                    let topics = vec![topic.to_wire()];
+                    let results = self.create_topics_once(topics, validate_only).await?;
                     self.only(ApiKey::CreateTopics, &topic.name, results)
                 };
                 let result = self.router.retry(self.timeout, what, attempt).await;
@@ -170,9 +147,13 @@ impl Admin {
         Ok(results)
     }
 
-    async fn create_topics_once(&self, topics: Vec<CreatableTopic>) -> Results {
+    async fn create_topics_once(
+        &self,
+        topics: Vec<CreatableTopic>,
+        validate_only: bool,
+    ) -> Results {
         let timeout_ms = wire_ms(self.router.patience().request_timeout);
-        let request = CreateTopicsRequest { topics, timeout_ms, validate_only: false };
+        let request = CreateTopicsRequest { topics, timeout_ms, validate_only };
         let response = self.router.ask_controller(move |_| request).await?;
         let result = |it: CreatableTopicResult| {
             let verdict =
@@ -285,6 +266,16 @@ impl Admin {
         Ok(response.topics.into_iter().filter_map(|it| it.name).collect())
     }
 
+    /// Describes all topics, internal ones included.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub async fn describe_all_topics(
+        &self,
+    ) -> Result<BTreeMap<String, Result<TopicDescription, RequestError>>, RequestError> {
+        Ok(described(self.metadata(&Topics::All).await?))
+    }
+
     /// Describes topics. One that does not exist is an error of its own.
     ///
     /// # Errors
@@ -296,120 +287,6 @@ impl Admin {
         let names: BTreeSet<Arc<str>> = names.iter().map(|&it| it.into()).collect();
         let response = self.metadata(&Topics::These(names)).await?;
         Ok(described(response))
-    }
-
-    /// The settings of a topic, broker or group by name.
-    ///
-    /// # Errors
-    /// When it is refused or no answer came.
-    pub async fn describe_configs(
-        &self,
-        resource: &ConfigResource,
-    ) -> Result<BTreeMap<String, ConfigEntry>, RequestError> {
-        let (resource_type, resource_name) = resource.to_wire();
-        let subject = resource_name.clone();
-        let attempt = || async {
-            let asked = DescribeConfigsResource {
-                resource_type,
-                resource_name: resource_name.clone(),
-                configuration_keys: None,
-            };
-            let request = DescribeConfigsRequest {
-                resources: vec![asked],
-                ..DescribeConfigsRequest::default()
-            };
-            let response = match resource {
-                ConfigResource::Topic(_) | ConfigResource::Group(_) => {
-                    self.router.ask_any(move |_| request).await?
-                }
-                ConfigResource::Broker(id) => {
-                    let gone = || RequestError::NoLeader { subject: format!("broker {id}") };
-                    let broker = self.router.broker(*id, Purpose::General).ok_or_else(gone)?;
-                    let timeout = self.router.patience().request_timeout;
-                    broker.call_with(CallOptions::within(timeout), move |_| request).await?
-                }
-            };
-            let missing =
-                RequestError::Missing { api: ApiKey::DescribeConfigs, subject: subject.clone() };
-            let result = response.results.into_iter().next().ok_or(missing)?;
-            let (code, message) = (result.error_code, result.error_message);
-            verdict(ApiKey::DescribeConfigs, subject.clone(), code, message)?;
-            Ok(result.configs.into_iter().map(entry).collect())
-        };
-        self.router.retry(self.timeout, "describe configs", attempt).await
-    }
-
-    /// Sets (`Some`) or unsets (`None`) settings of one resource; others stay. KIP-339.
-    ///
-    /// # Errors
-    /// When it is refused or no answer came; nothing is then changed by a refusal.
-    pub async fn alter_configs(
-        &self,
-        resource: &ConfigResource,
-        changes: &BTreeMap<String, Option<String>>,
-    ) -> Result<(), RequestError> {
-        let (resource_type, resource_name) = resource.to_wire();
-        let attempt = || async {
-            let change = |(name, value): (&String, &Option<String>)| AlterableConfig {
-                name: name.clone(),
-                config_operation: i8::from(value.is_none()),
-                value: value.clone(),
-            };
-            let altered = AlterConfigsResource {
-                resource_type,
-                resource_name: resource_name.clone(),
-                configs: changes.iter().map(change).collect(),
-            };
-            let request =
-                IncrementalAlterConfigsRequest { resources: vec![altered], validate_only: false };
-            let response = self.router.ask_controller(move |_| request).await?;
-            response.responses.into_iter().try_for_each(|it| {
-                let api = ApiKey::IncrementalAlterConfigs;
-                verdict(api, it.resource_name, it.error_code, it.error_message)
-            })
-        };
-        self.router.retry(self.timeout, "alter configs", attempt).await
-    }
-
-    /// Deletes the records before an offset of each partition, and tells the new log start
-    /// offsets. KIP-107.
-    ///
-    /// # Errors
-    /// At the first partition that is refused; others may be done.
-    pub async fn delete_records(
-        &self,
-        before: &BTreeMap<TopicPartition, Offset>,
-    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
-        let mut starts = BTreeMap::new();
-        for (partition, &offset) in before {
-            let attempt = || self.delete_records_of(partition, offset);
-            let start = self.router.retry(self.timeout, "delete records", attempt).await?;
-            starts.insert(partition.clone(), start);
-        }
-        Ok(starts)
-    }
-
-    async fn delete_records_of(
-        &self,
-        partition: &TopicPartition,
-        offset: Offset,
-    ) -> Result<Offset, RequestError> {
-        let topics = Topics::These([Arc::clone(&partition.topic)].into());
-        self.router.refresh(topics, false).await?;
-        let none = || RequestError::NoLeader { subject: partition.to_string() };
-        let (_, leader) = self.router.leader(partition, Purpose::General).ok_or_else(none)?;
-        let timeout = self.router.patience().request_timeout;
-        let one =
-            DeleteRecordsPartition { partition_index: partition.partition.0, offset: offset.0 };
-        let topic = DeleteRecordsTopic { name: partition.topic.to_string(), partitions: vec![one] };
-        let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: wire_ms(timeout) };
-        let response = leader.call(request, timeout).await?;
-        let result = response.topics.into_iter().flat_map(|it| it.partitions).next();
-        let api = ApiKey::DeleteRecords;
-        let missing = || RequestError::Missing { api, subject: partition.to_string() };
-        let result = result.ok_or_else(missing)?;
-        verdict(api, partition.to_string(), result.error_code, None)?;
-        Ok(Offset(result.low_watermark))
     }
 }
 
@@ -461,6 +338,7 @@ fn description(topic: MetadataResponseTopic) -> TopicDescription {
             leader_epoch: LeaderEpoch(it.leader_epoch),
             replicas: brokers(it.replica_nodes),
             in_sync_replicas: brokers(it.isr_nodes),
+            offline_replicas: brokers(it.offline_replicas),
         };
         (PartitionIndex(it.partition_index), partition)
     });
@@ -470,14 +348,4 @@ fn description(topic: MetadataResponseTopic) -> TopicDescription {
         is_internal: topic.is_internal,
         partitions: partitions.collect(),
     }
-}
-
-fn entry(config: DescribeConfigsResourceResult) -> (String, ConfigEntry) {
-    let entry = ConfigEntry {
-        value: config.value,
-        is_default: config.config_source == SOURCE_DEFAULT,
-        is_read_only: config.read_only,
-        is_sensitive: config.is_sensitive,
-    };
-    (config.name, entry)
 }

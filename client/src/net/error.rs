@@ -13,7 +13,7 @@ use super::Endpoint;
 use super::negotiation::Unsupported;
 
 /// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
     /// There is no connection: the call was not sent.
     #[error("{endpoint}: cannot connect: {reason}")]
