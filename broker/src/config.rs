@@ -1,8 +1,9 @@
 //! The settings of a broker and of its topics, by Kafka's names.
 //!
-//! [`BrokerConfig`] is read once, at start, with every error reported at once, and never changes.
-//! [`TopicConfig`] is what holds for one topic: its own overrides over the broker's settings that
-//! are their synonyms. Rooms receive these, or plain structs cut from them. Pure.
+//! [`BrokerConfig`] is read once, at start, with every error reported at once; what was altered
+//! since lies over it ([`BrokerConfig::with`]). [`TopicConfig`] is what holds for one topic: its own
+//! overrides over the broker's settings that are their synonyms; [`GroupConfig`] the same for one
+//! group. Rooms receive these, or plain structs cut from them. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +13,12 @@ use std::time::Duration;
 use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find};
 use protocol::{config_words, configs};
 
+mod dynamic;
+mod group;
 #[cfg(test)]
 mod tests;
+
+pub use group::GroupConfig;
 
 /// When an acknowledged record is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,68 +98,68 @@ configs! {
         /// Whether topics may be deleted.
         delete_topic_enable: bool = ConfigDef::boolean("delete.topic.enable", "true"),
         /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
-        flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES),
+        flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic(),
         /// How many replicas must be in sync for acks=all to be accepted.
-        min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1),
+        min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1).dynamic(),
         /// Whether a replica that is not in sync may become leader, losing records, when no other can.
-        unclean_leader_election_enable: bool = ConfigDef::boolean("unclean.leader.election.enable", "false"),
+        unclean_leader_election_enable: bool = ConfigDef::boolean("unclean.leader.election.enable", "false").dynamic(),
         /// How far behind in time a follower may be and still count as in sync.
         replica_lag_time_max: Duration = ConfigDef::long("replica.lag.time.max.ms", "30000").at_least(1),
 
         /// How many bytes a segment of a log holds at most.
-        log_segment_bytes: u32 = ConfigDef::int("log.segment.bytes", "1073741824").at_least(1024),
+        log_segment_bytes: u32 = ConfigDef::int("log.segment.bytes", "1073741824").at_least(1024).dynamic(),
         /// How old a segment may become before a new one is begun. By default log.roll.hours holds.
-        log_roll_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.roll.ms").at_least(1),
+        log_roll_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.roll.ms").at_least(1).dynamic(),
         /// How old a segment may become before a new one is begun, in hours.
         log_roll_hours: i32 = ConfigDef::int("log.roll.hours", "168").at_least(1),
         /// How long records are kept, -1 for ever. By default log.retention.minutes holds.
-        log_retention_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.retention.ms").at_least(-1),
+        log_retention_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.retention.ms").at_least(-1).dynamic(),
         /// How long records are kept, in minutes, -1 for ever. By default log.retention.hours holds.
         log_retention_minutes: Option<i32> = ConfigDef::null(Kind::Int, "log.retention.minutes").at_least(-1),
         /// How long records are kept, in hours, -1 for ever.
         log_retention_hours: i32 = ConfigDef::int("log.retention.hours", "168").at_least(-1),
         /// How many bytes of a partition are kept, -1 for all.
-        log_retention_bytes: Option<u64> = ConfigDef::long("log.retention.bytes", "-1").at_least(-1),
+        log_retention_bytes: Option<u64> = ConfigDef::long("log.retention.bytes", "-1").at_least(-1).dynamic(),
         /// How often to look for segments that may go.
         log_retention_check_interval: Duration = ConfigDef::long("log.retention.check.interval.ms", "300000").at_least(1),
         /// How long a deleted segment's files stay on disk.
-        log_segment_delete_delay: Duration = ConfigDef::long("log.segment.delete.delay.ms", "60000").at_least(0),
+        log_segment_delete_delay: Duration = ConfigDef::long("log.segment.delete.delay.ms", "60000").at_least(0).dynamic(),
         /// What happens to old segments: delete, compact, or both.
-        log_cleanup_policy: Vec<String> = ConfigDef::list("log.cleanup.policy", "delete").one_of(CLEANUP_POLICIES),
+        log_cleanup_policy: Vec<String> = ConfigDef::list("log.cleanup.policy", "delete").one_of(CLEANUP_POLICIES).dynamic(),
         /// Whether compacted logs are compacted.
         log_cleaner_enable: bool = ConfigDef::boolean("log.cleaner.enable", "true"),
         /// How long to wait when there is nothing to compact.
-        log_cleaner_backoff: Duration = ConfigDef::long("log.cleaner.backoff.ms", "15000").at_least(0),
+        log_cleaner_backoff: Duration = ConfigDef::long("log.cleaner.backoff.ms", "15000").at_least(0).dynamic(),
         /// How many bytes the map of keys of one compaction may take.
-        log_cleaner_dedupe_buffer_size: u64 = ConfigDef::long("log.cleaner.dedupe.buffer.size", "134217728").at_least(1_048_576),
+        log_cleaner_dedupe_buffer_size: u64 = ConfigDef::long("log.cleaner.dedupe.buffer.size", "134217728").at_least(1_048_576).dynamic(),
         /// Which part of a log must be uncompacted before it is compacted.
-        log_cleaner_min_cleanable_ratio: f64 = ConfigDef::double("log.cleaner.min.cleanable.ratio", "0.5").within(0.0, 1.0),
+        log_cleaner_min_cleanable_ratio: f64 = ConfigDef::double("log.cleaner.min.cleanable.ratio", "0.5").within(0.0, 1.0).dynamic(),
         /// How long tombstones and transaction markers stay after compaction.
-        log_cleaner_delete_retention: Duration = ConfigDef::long("log.cleaner.delete.retention.ms", "86400000").at_least(0),
+        log_cleaner_delete_retention: Duration = ConfigDef::long("log.cleaner.delete.retention.ms", "86400000").at_least(0).dynamic(),
         /// How long a record stays uncompacted at least.
-        log_cleaner_min_compaction_lag: Duration = ConfigDef::long("log.cleaner.min.compaction.lag.ms", "0").at_least(0),
+        log_cleaner_min_compaction_lag: Duration = ConfigDef::long("log.cleaner.min.compaction.lag.ms", "0").at_least(0).dynamic(),
         /// How long a record stays uncompacted at most.
-        log_cleaner_max_compaction_lag: Duration = ConfigDef::long("log.cleaner.max.compaction.lag.ms", "9223372036854775807").at_least(1),
+        log_cleaner_max_compaction_lag: Duration = ConfigDef::long("log.cleaner.max.compaction.lag.ms", "9223372036854775807").at_least(1).dynamic(),
         /// How many bytes of log lie between two entries of its index.
-        log_index_interval_bytes: u32 = ConfigDef::int("log.index.interval.bytes", "4096").at_least(0),
+        log_index_interval_bytes: u32 = ConfigDef::int("log.index.interval.bytes", "4096").at_least(0).dynamic(),
         /// How many bytes an index file may take.
-        log_index_size_max_bytes: u32 = ConfigDef::int("log.index.size.max.bytes", "10485760").at_least(4),
+        log_index_size_max_bytes: u32 = ConfigDef::int("log.index.size.max.bytes", "10485760").at_least(4).dynamic(),
         /// How large a batch may be, in bytes.
-        message_max_bytes: u32 = ConfigDef::int("message.max.bytes", "1048588").at_least(0),
+        message_max_bytes: u32 = ConfigDef::int("message.max.bytes", "1048588").at_least(0).dynamic(),
         /// Who dates records: the producer or the broker.
-        log_message_timestamp_type: TimestampType = ConfigDef::string("log.message.timestamp.type", "CreateTime").one_of(TIMESTAMP_TYPES),
+        log_message_timestamp_type: TimestampType = ConfigDef::string("log.message.timestamp.type", "CreateTime").one_of(TIMESTAMP_TYPES).dynamic(),
         /// How far before the broker's clock a record may be dated.
-        log_message_timestamp_before_max: Duration = ConfigDef::long("log.message.timestamp.before.max.ms", "9223372036854775807").at_least(0),
+        log_message_timestamp_before_max: Duration = ConfigDef::long("log.message.timestamp.before.max.ms", "9223372036854775807").at_least(0).dynamic(),
         /// How far after the broker's clock a record may be dated.
-        log_message_timestamp_after_max: Duration = ConfigDef::long("log.message.timestamp.after.max.ms", "3600000").at_least(0),
+        log_message_timestamp_after_max: Duration = ConfigDef::long("log.message.timestamp.after.max.ms", "3600000").at_least(0).dynamic(),
         /// How batches are compressed on disk.
-        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES),
+        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic(),
         /// The level of gzip when the broker compresses.
-        compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9),
+        compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic(),
         /// The level of lz4 when the broker compresses.
-        compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17),
+        compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic(),
         /// The level of zstd when the broker compresses.
-        compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22),
+        compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic(),
 
         /// How many bytes one fetch answers with at most.
         fetch_max_bytes: u32 = ConfigDef::int("fetch.max.bytes", "57671680").at_least(1024),
@@ -163,13 +168,36 @@ configs! {
         /// How many bytes a request may have; larger ones end the connection.
         socket_request_max_bytes: u32 = ConfigDef::int("socket.request.max.bytes", "104857600").at_least(1),
         /// How many connections are held at once; more are closed at once.
-        max_connections: u32 = ConfigDef::int("max.connections", "2147483647").at_least(0),
+        max_connections: u32 = ConfigDef::int("max.connections", "2147483647").at_least(0).dynamic(),
+        /// How many connections are held at once from one address; more are closed at once.
+        max_connections_per_ip: u32 = ConfigDef::int("max.connections.per.ip", "2147483647").at_least(0).dynamic(),
+        /// Other bounds for some addresses: address:count, separated by commas.
+        max_connections_per_ip_overrides: Vec<String> = ConfigDef::list("max.connections.per.ip.overrides", "").dynamic(),
+        /// How many connections are accepted per second; more wait.
+        max_connection_creation_rate: u32 = ConfigDef::int("max.connection.creation.rate", "2147483647").at_least(1).dynamic(),
         /// How long a connection may be silent.
         connections_max_idle: Duration = ConfigDef::long("connections.max.idle.ms", "600000").at_least(1),
         /// How many requests of all connections may wait for their answer before reading stops.
         queued_max_requests: u32 = ConfigDef::int("queued.max.requests", "500").at_least(1),
         /// How many bytes of requests may wait for their answer before reading stops, -1 for no limit.
         queued_max_request_bytes: Option<u64> = ConfigDef::long("queued.max.request.bytes", "-1").at_least(-1),
+
+        /// How many windows a quota of bytes or time looks back on, the present one among them.
+        quota_window_num: u32 = ConfigDef::int("quota.window.num", "11").at_least(1),
+        /// How long each of these windows is.
+        quota_window_size: Duration = ConfigDef::int("quota.window.size.seconds", "1").at_least(1),
+        /// How many windows of changes to topics may be saved up, the present one among them.
+        controller_quota_window_num: u32 = ConfigDef::int("controller.quota.window.num", "11").at_least(1),
+        /// How long each of these windows is.
+        controller_quota_window_size: Duration = ConfigDef::int("controller.quota.window.size.seconds", "1").at_least(1),
+        /// Where to tell metrics and health over HTTP: host:port. Unencrypted and open to all who reach it. Null: nowhere.
+        metrics_listener: Option<String> = ConfigDef::null(Kind::String, "metrics.listener").non_empty(),
+        /// Where this broker stands.
+        broker_rack: Option<String> = ConfigDef::null(Kind::String, "broker.rack").non_empty(),
+        /// Accepted for compatibility: a single node copies nothing to others.
+        leader_replication_throttled_rate: i64 = ConfigDef::long("leader.replication.throttled.rate", "9223372036854775807").at_least(0).dynamic(),
+        /// Accepted for compatibility: a single node copies nothing from others.
+        follower_replication_throttled_rate: i64 = ConfigDef::long("follower.replication.throttled.rate", "9223372036854775807").at_least(0).dynamic(),
 
         /// How many partitions the topic of committed offsets has.
         offsets_topic_num_partitions: i32 = ConfigDef::int("offsets.topic.num.partitions", "50").at_least(1),
@@ -189,6 +217,20 @@ configs! {
         group_min_session_timeout: Duration = ConfigDef::int("group.min.session.timeout.ms", "6000").at_least(1),
         /// The longest session timeout that a member may ask for.
         group_max_session_timeout: Duration = ConfigDef::int("group.max.session.timeout.ms", "1800000").at_least(1),
+        /// How long a member of the protocol of KIP-848 may be silent before it is put out.
+        group_consumer_session_timeout: Duration = ConfigDef::int("group.consumer.session.timeout.ms", "45000").at_least(1),
+        /// The shortest session timeout that a group may be given.
+        group_consumer_min_session_timeout: Duration = ConfigDef::int("group.consumer.min.session.timeout.ms", "45000").at_least(1),
+        /// The longest session timeout that a group may be given.
+        group_consumer_max_session_timeout: Duration = ConfigDef::int("group.consumer.max.session.timeout.ms", "60000").at_least(1),
+        /// How often a member of the protocol of KIP-848 is to say that it lives.
+        group_consumer_heartbeat_interval: Duration = ConfigDef::int("group.consumer.heartbeat.interval.ms", "5000").at_least(1),
+        /// The shortest heartbeat interval that a group may be given.
+        group_consumer_min_heartbeat_interval: Duration = ConfigDef::int("group.consumer.min.heartbeat.interval.ms", "5000").at_least(1),
+        /// The longest heartbeat interval that a group may be given.
+        group_consumer_max_heartbeat_interval: Duration = ConfigDef::int("group.consumer.max.heartbeat.interval.ms", "15000").at_least(1),
+        /// How many members a group of the protocol of KIP-848 may have.
+        group_consumer_max_size: u32 = ConfigDef::int("group.consumer.max.size", "2147483647").at_least(1),
         /// How many members a group may have.
         group_max_size: u32 = ConfigDef::int("group.max.size", "2147483647").at_least(1),
 
@@ -207,9 +249,9 @@ configs! {
         /// How often to look for transactional ids that may be forgotten.
         transaction_remove_expired_cleanup_interval: Duration = ConfigDef::int("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000").at_least(1),
         /// Whether a partition asks the coordinator before it accepts a transaction's first batch.
-        transaction_partition_verification_enable: bool = ConfigDef::boolean("transaction.partition.verification.enable", "true"),
+        transaction_partition_verification_enable: bool = ConfigDef::boolean("transaction.partition.verification.enable", "true").dynamic(),
         /// How long a partition remembers a producer that writes nothing.
-        producer_id_expiration: Duration = ConfigDef::int("producer.id.expiration.ms", "86400000").at_least(1),
+        producer_id_expiration: Duration = ConfigDef::int("producer.id.expiration.ms", "86400000").at_least(1).dynamic(),
     }
 }
 
@@ -236,8 +278,16 @@ configs! {
         flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic().synonym("flush.mode"),
         /// Accepted for compatibility: flush.mode decides when records are durable.
         flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic(),
+        /// Accepted for compatibility: a single node copies nothing from others.
+        follower_replication_throttled_replicas: Vec<String> = ConfigDef::list("follower.replication.throttled.replicas", "").dynamic(),
         /// How many bytes of log lie between two entries of its index.
         index_interval_bytes: u32 = ConfigDef::int("index.interval.bytes", "4096").at_least(0).dynamic().synonym("log.index.interval.bytes"),
+        /// Accepted for compatibility: a single node copies nothing to others.
+        leader_replication_throttled_replicas: Vec<String> = ConfigDef::list("leader.replication.throttled.replicas", "").dynamic(),
+        /// Tiered storage is not offered: all that is kept is local.
+        local_retention_bytes: i64 = ConfigDef::long("local.retention.bytes", "-2").at_least(-2).dynamic(),
+        /// Tiered storage is not offered: all that is kept is local.
+        local_retention_ms: i64 = ConfigDef::long("local.retention.ms", "-2").at_least(-2).dynamic(),
         /// How long a record stays uncompacted at most.
         max_compaction_lag: Duration = ConfigDef::long("max.compaction.lag.ms", "9223372036854775807").at_least(1).dynamic().synonym("log.cleaner.max.compaction.lag.ms"),
         /// How large a batch may be, in bytes.
@@ -256,6 +306,10 @@ configs! {
         min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1).dynamic().synonym("min.insync.replicas"),
         /// Accepted for compatibility: files grow as they are written.
         preallocate: bool = ConfigDef::boolean("preallocate", "false").dynamic(),
+        /// Tiered storage is not offered.
+        remote_log_copy_disable: bool = ConfigDef::boolean("remote.log.copy.disable", "false").dynamic(),
+        /// Tiered storage is not offered.
+        remote_log_delete_on_disable: bool = ConfigDef::boolean("remote.log.delete.on.disable", "false").dynamic(),
         /// Tiered storage is not offered.
         remote_storage_enable: bool = ConfigDef::boolean("remote.storage.enable", "false").one_of(&["false"]).dynamic(),
         /// How many bytes of a partition are kept, -1 for all.
@@ -280,6 +334,8 @@ configs! {
 const IGNORED: &[&str] = &[
     "background.threads",
     "controller.",
+    "group.consumer.assignors",
+    "group.consumer.migration.policy",
     "group.coordinator.",
     "inter.broker.listener.name",
     "log.flush.",

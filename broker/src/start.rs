@@ -170,7 +170,7 @@ impl Broker {
             id: BrokerId(config.node_id),
             incarnation_id: TopicId(rng.next_id()),
             endpoints: config.advertised(&bound, &hostname),
-            rack: None,
+            rack: config.broker_rack.clone(),
         };
         let epoch = rooms.controller.register_broker(registration).await?;
         let partitions = Partitions::start(

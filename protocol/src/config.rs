@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+mod given;
 mod value;
+pub use given::Given;
 pub use value::{ConfigValue, Unset};
 
 /// How DescribeConfigs names the type of a setting. The numbers are the wire's. KIP-569.
@@ -402,6 +404,8 @@ macro_rules! configs {
         #[derive(Clone, Debug, PartialEq)]
         $vis struct $name {
             $($(#[doc = $doc])+ $vis $field: $kind,)+
+            /// Which of them were given; the others hold by default.
+            $vis given: $crate::config::Given,
         }
 
         impl $name {
@@ -418,10 +422,11 @@ macro_rules! configs {
                 pairs: impl IntoIterator<Item = (K, V)>,
             ) -> Result<Self, $crate::config::ConfigErrors> {
                 let mut reader = $crate::config::Reader::new(Self::DEFS, pairs);
+                let given = reader.given();
                 let mut defs = Self::DEFS.iter();
                 $(let $field = defs.next().and_then(|def| reader.take::<$kind>(def));)+
                 reader.finish()?;
-                Ok(Self { $($field: $field.expect("a missing value was reported above"),)+ })
+                Ok(Self { $($field: $field.expect("a missing value was reported above"),)+ given })
             }
 
             /// Every setting's definition with its present value, in the order of declaration.
@@ -468,6 +473,12 @@ impl Reader {
             .map(|name| ConfigError::Unknown { name: name.clone(), near: near(defs, name) })
             .collect();
         Self { texts, errors }
+    }
+
+    /// The names of what was given. To be asked before the first value is taken.
+    #[must_use]
+    pub fn given(&self) -> Given {
+        self.texts.keys().collect()
     }
 
     /// The value of one setting: the given one, else its default. `None`: an error was noted.
@@ -592,6 +603,9 @@ mod tests {
         let config = TestConfig::parse([("thing.ways", "b, a"), ("thing.count", "7")]).unwrap();
         let pairs = config.pairs();
         let texts = pairs.into_iter().filter_map(|(def, text)| Some((def.name, text?)));
-        assert_eq!(TestConfig::parse(texts).unwrap(), config);
+        let again = TestConfig::parse(texts).unwrap();
+        assert_eq!(again, config);
+        let given = ["thing.ways", "thing.name"].map(|name| config.given.has(name));
+        assert_eq!(given, [true, false]);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::api::configs::{
-    AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
-    DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
+    AlterConfigsRequest, AlterConfigsResource, AlterableConfig, DescribeConfigsRequest,
+    DescribeConfigsResource, DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
+    ReplacedConfigsResource,
 };
 use protocol::api::metadata::{
     DescribeClusterRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -20,7 +21,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, TopicId};
 use tokio::sync::mpsc;
 
-use super::{cluster, configs, metadata, topics};
+use super::{cluster, configs, describe, metadata, topics};
 use crate::config::{BrokerConfig, Endpoint};
 use crate::controller::{self, ControllerHandle, Registration};
 use crate::disk::{Disk, SimDisk};
@@ -72,7 +73,8 @@ impl Node {
     async fn create(&self, topic: CreatableTopic) -> (i16, Option<String>, usize) {
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, validate_only: false };
-        let mut response = topics::create_topics(&self.controller, &self.config, request).await;
+        let mut response =
+            topics::create_topics(&self.controller, &self.metadata, &self.config, request).await;
         let created = response.topics.remove(0);
         (created.error_code, created.error_message, created.configs.unwrap().len())
     }
@@ -90,7 +92,7 @@ impl Node {
             include_documentation: true,
         };
         let image = self.metadata.image();
-        let mut response = configs::describe_configs(&image, &self.config, &request);
+        let mut response = describe::describe_configs(&image, &self.config, &request);
         let result = response.results.remove(0);
         match ErrorCode::from_wire(result.error_code) {
             ErrorCode::None => Ok(result.configs),
@@ -226,7 +228,8 @@ async fn creation_answers_in_order_with_settings_or_the_reason() {
     let configured = CreatableTopic { configs: vec![config], ..new_topic("t") };
     let topics = vec![assigned, configured, new_topic("")];
     let request = CreateTopicsRequest { topics, timeout_ms: 1000, validate_only: false };
-    let response = topics::create_topics(&node.controller, &node.config, request).await;
+    let response =
+        topics::create_topics(&node.controller, &node.metadata, &node.config, request).await;
     let codes: Vec<_> =
         response.topics.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
     let want = [ErrorCode::InvalidRequest, ErrorCode::None, ErrorCode::InvalidTopicException];
@@ -308,11 +311,8 @@ async fn a_setting_is_described_with_every_place_it_could_come_from() {
         .iter()
         .map(|it| (it.name.as_str(), it.value.as_deref().unwrap(), it.source))
         .collect();
-    let broker = "log.retention.ms";
-    assert_eq!(
-        places,
-        [("retention.ms", "5", 1), (broker, "3600000", 4), (broker, "604800000", 5)]
-    );
+    let broker = "log.retention.hours";
+    assert_eq!(places, [("retention.ms", "5", 1), (broker, "1", 4), (broker, "168", 5)]);
     let all = node.describe(Resource::TOPIC, "t", &[]).unwrap();
     assert_eq!(all.len(), crate::config::TopicConfig::DEFS.len());
     let broker = node.describe(Resource::BROKER, "1", &["log.retention.hours", "node.id"]).unwrap();
@@ -326,11 +326,107 @@ async fn a_setting_is_described_with_every_place_it_could_come_from() {
     let refuse = |kind, name, want| assert_eq!(node.describe(kind, name, &[]).unwrap_err(), want);
     refuse(Resource::TOPIC, "u", ErrorCode::UnknownTopicOrPartition);
     refuse(Resource::BROKER, "2", ErrorCode::InvalidRequest);
-    refuse(32, "group", ErrorCode::InvalidRequest);
+    refuse(Resource::TOPIC, "a b", ErrorCode::InvalidTopicException);
+    refuse(8, "1", ErrorCode::InvalidRequest);
+    refuse(16, "m", ErrorCode::InvalidRequest);
+    refuse(Resource::GROUP, "", ErrorCode::InvalidRequest);
+    assert_eq!(node.describe(Resource::GROUP, "any", &[]).unwrap().len(), 2);
+}
+
+/// Sets or, without a value, deletes a setting.
+fn alteration(
+    resource_type: i8,
+    resource_name: &str,
+    name: &str,
+    value: Option<&str>,
+) -> AlterConfigsResource {
+    let change = AlterableConfig {
+        name: name.to_owned(),
+        config_operation: i8::from(value.is_none()),
+        value: value.map(str::to_owned),
+    };
+    let (resource_name, configs) = (resource_name.to_owned(), vec![change]);
+    AlterConfigsResource { resource_type, resource_name, configs }
+}
+
+impl Node {
+    async fn alter(
+        &self,
+        resources: Vec<AlterConfigsResource>,
+        validate_only: bool,
+    ) -> Vec<ErrorCode> {
+        let request = IncrementalAlterConfigsRequest { resources, validate_only };
+        let response = configs::incremental_alter_configs(&self.controller, request).await;
+        response.responses.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect()
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_of_topics_change_and_those_of_brokers_do_not() {
+async fn what_is_altered_for_one_broker_stands_over_what_is_altered_for_all() {
+    let node = node(&[("message.max.bytes", "1000")]).await;
+    node.create(new_topic("t")).await;
+    let name = "message.max.bytes";
+    let altered = vec![
+        alteration(Resource::BROKER, "", name, Some("2000")),
+        alteration(Resource::BROKER, "1", name, Some("3000")),
+        alteration(Resource::TOPIC, "t", "max.message.bytes", Some("4000")),
+        alteration(Resource::GROUP, "g", "consumer.session.timeout.ms", Some("50000")),
+    ];
+    assert_eq!(node.alter(altered, false).await, [ErrorCode::None; 4]);
+    let places = |kind, resource: &str, name: &str| {
+        let mut described = node.describe(kind, resource, &[name]).unwrap();
+        let described = described.remove(0);
+        let places = described.synonyms.into_iter();
+        let places = places.map(|it| (it.name, it.value.unwrap(), it.source)).collect::<Vec<_>>();
+        (described.value.unwrap(), described.config_source, places)
+    };
+    let place = |name: &str, text: &str, source| (name.to_owned(), text.to_owned(), source);
+    let of_broker = vec![
+        place(name, "3000", 2),
+        place(name, "2000", 3),
+        place(name, "1000", 4),
+        place(name, "1048588", 5),
+    ];
+    let topics = "max.message.bytes";
+    let of_topic = [&[place(topics, "4000", 1)], &*of_broker].concat();
+    assert_eq!(places(Resource::TOPIC, "t", topics), ("4000".to_owned(), 1, of_topic));
+    assert_eq!(places(Resource::BROKER, "1", name), ("3000".to_owned(), 2, of_broker));
+    let of_all = vec![place(name, "2000", 3)];
+    assert_eq!(places(Resource::BROKER, "", name), ("2000".to_owned(), 3, of_all));
+    let session = "consumer.session.timeout.ms";
+    let of_group = vec![place(session, "50000", 8), place(&format!("group.{session}"), "45000", 5)];
+    assert_eq!(places(Resource::GROUP, "g", session), ("50000".to_owned(), 8, of_group));
+    let listed = configs::list_config_resources(&node.metadata.image(), 1, &Default::default());
+    let listed = listed.config_resources.into_iter();
+    let listed: Vec<_> = listed.map(|it| (it.resource_type, it.resource_name)).collect();
+    let want = [(2, "t"), (4, "1"), (8, "1"), (32, "g")];
+    assert_eq!(listed, want.map(|(kind, name)| (kind, name.to_owned())));
+    let listed = configs::list_config_resources(&node.metadata.image(), 0, &Default::default());
+    assert_eq!(listed.config_resources, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_only_validated_changes_nothing() {
+    let node = node(&[]).await;
+    node.create(new_topic("t")).await;
+    let set = |value| alteration(Resource::TOPIC, "t", "retention.ms", Some(value));
+    assert_eq!(node.alter(vec![set("5")], true).await, [ErrorCode::None]);
+    assert_eq!(node.alter(vec![set("x")], true).await, [ErrorCode::InvalidConfig]);
+    assert_eq!(node.metadata.image().topic_configs("t").count(), 0);
+    assert_eq!(node.alter(vec![set("5")], false).await, [ErrorCode::None]);
+    let replaced = ReplacedConfigsResource {
+        resource_type: Resource::TOPIC,
+        resource_name: "t".to_owned(),
+        configs: Vec::new(),
+    };
+    let request = AlterConfigsRequest { resources: vec![replaced], validate_only: false };
+    let response = configs::alter_configs(&node.controller, request).await;
+    assert_eq!(response.responses[0].error_code, 0);
+    assert_eq!(node.metadata.image().topic_configs("t").count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_setting_of_a_resource_is_refused_alone() {
     let node = node(&[]).await;
     node.create(new_topic("t")).await;
     let alter = |resource_type, name: &str, config_operation| AlterConfigsResource {
@@ -342,7 +438,7 @@ async fn settings_of_topics_change_and_those_of_brokers_do_not() {
             value: Some("5".to_owned()),
         }],
     };
-    let resources = vec![alter(2, "t", 9), alter(2, "t", 0), alter(4, "1", 0), alter(16, "m", 0)];
+    let resources = vec![alter(2, "u", 9), alter(2, "t", 0), alter(4, "1", 0), alter(16, "m", 0)];
     let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
     let response = configs::incremental_alter_configs(&node.controller, request).await;
     let codes: Vec<_> =

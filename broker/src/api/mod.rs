@@ -7,6 +7,7 @@
 mod admin_tests;
 mod cluster;
 mod configs;
+mod describe;
 mod fetch;
 mod fetch_session;
 pub(crate) mod find_coordinator;
@@ -135,9 +136,12 @@ routes! {
             Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
         },
         CreateTopics(body) => {
-            let Rooms { controller, config, .. } = &*api.0;
-            let (controller, config) = (controller.clone(), config.clone());
-            Serving::later(async move { topics::create_topics(&controller, &config, body).await })
+            let Rooms { controller, metadata, config, .. } = &*api.0;
+            let (controller, metadata, config) =
+                (controller.clone(), metadata.clone(), config.clone());
+            Serving::later(async move {
+                topics::create_topics(&controller, &metadata, &config, body).await
+            })
         },
         DeleteTopics(body) => {
             let controller = api.0.controller.clone();
@@ -149,7 +153,15 @@ routes! {
         },
         DescribeConfigs(body) => {
             let image = api.0.metadata.image();
-            Serving::ready(configs::describe_configs(&image, &api.0.config, &body))
+            Serving::ready(describe::describe_configs(&image, &api.0.config, &body))
+        },
+        ListConfigResources(body) => {
+            let image = api.0.metadata.image();
+            Serving::ready(configs::list_config_resources(&image, context.version, &body))
+        },
+        AlterConfigs(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { configs::alter_configs(&controller, body).await })
         },
         IncrementalAlterConfigs(body) => {
             let controller = api.0.controller.clone();
@@ -273,10 +285,8 @@ routes! {
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,
-        AlterConfigs,
         DescribeClientQuotas,
         AlterClientQuotas,
-        ListConfigResources,
         // The group room does not know them yet.
         OffsetDelete,
         ConsumerGroupHeartbeat,

@@ -14,12 +14,13 @@ use protocol::api::topics::{
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, PartitionIndex, TopicId};
 
-use super::configs::TopicDefaults;
+use super::describe::Places;
 use crate::config::BrokerConfig;
 use crate::controller::{
     ControllerHandle, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Spread, TopicError,
     TopicRef,
 };
+use crate::metadata::MetadataHandle;
 
 /// A code and the words for it.
 type Refusal = (ErrorCode, String);
@@ -27,6 +28,7 @@ type Refusal = (ErrorCode, String);
 /// Creates topics.
 pub(crate) async fn create_topics(
     controller: &ControllerHandle,
+    metadata: &MetadataHandle,
     config: &BrokerConfig,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
@@ -34,7 +36,7 @@ pub(crate) async fn create_topics(
     let parsed: Vec<_> = topics.iter().map(new_topic).collect();
     let lawful = parsed.iter().flatten().cloned().collect();
     let asked = controller.create_topics(lawful, validate_only, wait(timeout_ms)).await;
-    let defaults = TopicDefaults::new(config);
+    let places = Places::new(&metadata.image(), config);
     let mut created = asked.map(Vec::into_iter);
     let mut answer = |parsed: Result<NewTopic, Refusal>| -> Result<CreatedTopic, Refusal> {
         parsed?;
@@ -45,7 +47,7 @@ pub(crate) async fn create_topics(
     };
     let results = topics.into_iter().zip(parsed);
     let results = results.map(|(topic, parsed)| match answer(parsed) {
-        Ok(created) => creation(topic.name, &created, &defaults),
+        Ok(created) => creation(topic.name, &created, &places),
         Err((code, message)) => CreatableTopicResult {
             name: topic.name,
             error_code: code.to_wire(),
@@ -150,13 +152,9 @@ fn new_topic(topic: &CreatableTopic) -> Result<NewTopic, Refusal> {
     Ok(NewTopic { name: name.clone(), spread, configs })
 }
 
-fn creation(
-    name: String,
-    created: &CreatedTopic,
-    defaults: &TopicDefaults,
-) -> CreatableTopicResult {
+fn creation(name: String, created: &CreatedTopic, places: &Places) -> CreatableTopicResult {
     let own = |name: &str| created.configs.get(name).map(String::as_str);
-    let configs = defaults.settings(own).map(|setting| CreatableTopicConfigs {
+    let configs = places.of_topic(own).map(|setting| CreatableTopicConfigs {
         name: setting.def.name.to_owned(),
         value: setting.value(),
         read_only: false,

@@ -8,7 +8,7 @@ fn refused(pairs: &[(&str, &str)]) -> String {
 
 #[test]
 fn every_default_passes_its_own_check() {
-    for def in BrokerConfig::DEFS.iter().chain(TopicConfig::DEFS) {
+    for def in BrokerConfig::DEFS.iter().chain(TopicConfig::DEFS).chain(GroupConfig::DEFS) {
         if let Some(default) = def.default {
             def.check(default).unwrap();
         }
@@ -21,7 +21,7 @@ fn every_default_passes_its_own_check() {
 
 #[test]
 fn every_synonym_names_a_setting_of_the_broker() {
-    for def in TopicConfig::DEFS {
+    for def in TopicConfig::DEFS.iter().chain(GroupConfig::DEFS) {
         if let Some(synonym) = def.synonym {
             let broker = find(BrokerConfig::DEFS, synonym).expect(synonym);
             assert_eq!(broker.kind, def.kind, "{} and {synonym}", def.name);
@@ -39,6 +39,23 @@ fn a_topic_takes_its_own_setting_then_the_brokers_then_the_default() {
     assert_eq!(topic.retention_bytes, Some(5));
     let topic = TopicConfig::of(&broker, [("retention.ms", "-1")]).unwrap();
     assert_eq!(topic.retention, None);
+}
+
+#[test]
+fn what_is_altered_lies_over_what_was_given_and_what_cannot_be_is_passed_over() {
+    let start = BrokerConfig::from_pairs([("message.max.bytes", "1000")]).unwrap();
+    let altered = start.with([
+        ("message.max.bytes", "2000"),
+        ("log.retention.ms", "5"),
+        ("log.segment.bytes", "none"),
+        ("node.id", "7"),
+        ("of.another.release", "1"),
+    ]);
+    assert_eq!((altered.message_max_bytes, altered.node_id), (2000, start.node_id));
+    assert_eq!(altered.log_retention(), Some(Duration::from_millis(5)));
+    assert_eq!(altered.log_segment_bytes, start.log_segment_bytes);
+    assert!(altered.given.has("message.max.bytes") && !altered.given.has("log.retention.ms"));
+    assert_eq!(start.with([]), start);
 }
 
 #[test]

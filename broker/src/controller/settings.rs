@@ -1,19 +1,21 @@
 //! Changing settings while running.
 //!
 //! Each resource of a request changes as a whole or not at all: its changes are applied to what
-//! was set before, and the result must be valid. Settings of topics change at once; a broker's are
-//! read at its start. KIP-339. Pure.
+//! was set before, and the result must be valid. What is wrong with a broker's setting is answered
+//! with INVALID_REQUEST and with a topic's or a group's with INVALID_CONFIG, as Kafka does. KIP-226,
+//! KIP-339. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find};
+use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find, near};
 use protocol::error_code::ErrorCode;
+use protocol::ids::BrokerId;
 use thiserror::Error;
 
 use super::Outcome;
 use super::core::Core;
-use crate::config::{BrokerConfig, TopicConfig};
+use crate::config::{BrokerConfig, GroupConfig, TopicConfig};
 use crate::metadata::{ConfigRecord, Image, Record, Resource};
 
 /// What to do with a setting.
@@ -54,13 +56,15 @@ pub struct ConfigChange {
     pub value: Option<String>,
 }
 
-/// Changes of one resource's settings.
+/// What is to become of one resource's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlterConfig {
     /// Whose settings.
     pub resource: Resource,
     /// The changes, each of another setting.
     pub changes: Vec<ConfigChange>,
+    /// What the changes do not name: left alone, or with `true` returned to its default.
+    pub replace: bool,
 }
 
 /// Why a resource's settings stay as they are.
@@ -69,9 +73,12 @@ pub enum SettingError {
     /// No topic has this name.
     #[error("topic {0} does not exist")]
     UnknownTopic(Arc<str>),
-    /// A broker's settings are read at its start.
-    #[error("settings of brokers cannot be changed while running: edit them and restart")]
-    NotDynamic,
+    /// No broker has this id.
+    #[error("broker {0} is not registered")]
+    UnknownBroker(BrokerId),
+    /// The broker's setting is read at its start.
+    #[error("{0}: cannot be changed while running: edit the broker's settings and restart it")]
+    ReadOnly(String),
     /// The same setting or resource is named twice.
     #[error("{0} is named twice")]
     Twice(String),
@@ -84,6 +91,9 @@ pub enum SettingError {
     /// The result would not be valid.
     #[error(transparent)]
     Invalid(#[from] ConfigErrors),
+    /// The result would not be valid for a broker.
+    #[error(transparent)]
+    InvalidBroker(ConfigErrors),
 }
 
 impl SettingError {
@@ -92,8 +102,12 @@ impl SettingError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
-            Self::NotDynamic | Self::Twice(_) => ErrorCode::InvalidRequest,
-            Self::NoValue(_) | Self::NoList(_) | Self::Invalid(_) => ErrorCode::InvalidConfig,
+            Self::UnknownBroker(_)
+            | Self::ReadOnly(_)
+            | Self::Twice(_)
+            | Self::NoValue(_)
+            | Self::InvalidBroker(_) => ErrorCode::InvalidRequest,
+            Self::NoList(_) | Self::Invalid(_) => ErrorCode::InvalidConfig,
         }
     }
 }
@@ -106,15 +120,16 @@ impl Core {
         alterations: &[AlterConfig],
         validate_only: bool,
     ) -> Outcome<Vec<Result<(), SettingError>>> {
+        let broker = image.broker_config(&self.config);
         let mut records = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut counts = BTreeMap::<&Resource, usize>::new();
+        alterations.iter().for_each(|it| *counts.entry(&it.resource).or_default() += 1);
         let mut decide = |alteration: &AlterConfig| {
-            let AlterConfig { resource, changes } = alteration;
-            if !seen.insert(resource.clone()) {
-                return Err(SettingError::Twice(resource.to_wire().1));
+            // Which of the two would hold is anyone's guess: neither does.
+            if counts[&alteration.resource] > 1 {
+                return Err(SettingError::Twice(alteration.resource.to_wire().1));
             }
-            let Resource::Topic(topic) = resource else { return Err(SettingError::NotDynamic) };
-            records.extend(alter_topic(&self.config, image, topic, changes)?);
+            records.extend(alter(&broker, image, alteration)?);
             Ok(())
         };
         let reply = alterations.iter().map(&mut decide).collect();
@@ -125,18 +140,17 @@ impl Core {
     }
 }
 
-fn alter_topic(
-    config: &BrokerConfig,
+fn alter(
+    broker: &BrokerConfig,
     image: &Image,
-    topic: &Arc<str>,
-    changes: &[ConfigChange],
+    alteration: &AlterConfig,
 ) -> Result<Vec<Record>, SettingError> {
-    if image.topic(topic).is_none() {
-        return Err(SettingError::UnknownTopic(topic.clone()));
-    }
-    let before: BTreeMap<&str, &str> = image.topic_configs(topic).collect();
+    let AlterConfig { resource, changes, replace } = alteration;
+    check_known(image, resource)?;
+    let before: BTreeMap<&str, &str> = image.configs(resource).collect();
+    let kept = before.iter().filter(|_| !replace);
     let mut after: BTreeMap<&str, String> =
-        before.iter().map(|(&name, &value)| (name, value.to_owned())).collect();
+        kept.map(|(&name, &value)| (name, value.to_owned())).collect();
     let mut seen = BTreeSet::new();
     for change in changes {
         let name = change.name.as_str();
@@ -144,43 +158,83 @@ fn alter_topic(
             return Err(SettingError::Twice(change.name.clone()));
         }
         let old = after.get(name).map(String::as_str);
-        match altered(config, change, old)? {
+        match altered(broker, resource, change, old)? {
             Some(value) => after.insert(name, value),
             None => after.remove(name),
         };
     }
-    TopicConfig::of(config, after.iter().map(|(&name, value)| (name, value.as_str())))?;
-    let changed = seen
+    check_whole(broker, resource, &after)?;
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let changed = names
         .into_iter()
         .filter(|name| before.get(name) != after.get(name).map(String::as_str).as_ref());
-    let record = |name: &str| {
-        let value = after.get(name).cloned();
-        topic_setting(topic, name, value)
-    };
+    let record = |name: &str| setting(resource, name, after.get(name).cloned());
     Ok(changed.map(record).collect())
+}
+
+fn check_known(image: &Image, resource: &Resource) -> Result<(), SettingError> {
+    match resource {
+        Resource::Topic(name) if image.topic(name).is_none() => {
+            Err(SettingError::UnknownTopic(name.clone()))
+        }
+        Resource::Broker(Some(id)) if image.broker(*id).is_none() => {
+            Err(SettingError::UnknownBroker(*id))
+        }
+        Resource::Topic(_) | Resource::Broker(_) | Resource::Group(_) => Ok(()),
+    }
+}
+
+/// Checks all that a resource would have set.
+fn check_whole(
+    broker: &BrokerConfig,
+    resource: &Resource,
+    after: &BTreeMap<&str, String>,
+) -> Result<(), SettingError> {
+    let pairs = after.iter().map(|(&name, value)| (name, value.as_str()));
+    match resource {
+        Resource::Topic(_) => drop(TopicConfig::of(broker, pairs)?),
+        Resource::Group(_) => GroupConfig::check(broker, pairs)?,
+        Resource::Broker(_) => {
+            let wrong = pairs.filter_map(|(name, value)| {
+                // What another release accepted stays, and means nothing here.
+                find(BrokerConfig::DEFS, name)?.check(value).err()
+            });
+            let wrong: Vec<ConfigError> = wrong.collect();
+            if !wrong.is_empty() {
+                return Err(SettingError::InvalidBroker(ConfigErrors(wrong)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The text of a setting after `change`. `None`: its default.
 fn altered(
-    config: &BrokerConfig,
+    broker: &BrokerConfig,
+    resource: &Resource,
     change: &ConfigChange,
     old: Option<&str>,
 ) -> Result<Option<String>, SettingError> {
     let ConfigChange { name, operation, value } = change;
+    // Only what is known can be reset, so that a misspelt name is told.
+    let def = setting_def(resource, name)?;
     let value = || value.clone().ok_or_else(|| SettingError::NoValue(name.clone()));
     let list = || -> Result<Vec<String>, SettingError> {
-        let def = topic_def(name)?;
         if def.kind != Kind::List {
             return Err(SettingError::NoList(name.clone()));
         }
-        let default = || config.topic_defaults().into_iter().find(|(it, _)| it.name == name)?.1;
+        let defaults = match resource {
+            Resource::Topic(_) => broker.topic_defaults(),
+            Resource::Broker(_) => broker.pairs(),
+            Resource::Group(_) => GroupConfig::defaults(broker),
+        };
+        let default = || defaults.into_iter().find(|(it, _)| it.name == name)?.1;
         let text = old.map(str::to_owned).or_else(default);
         Ok(elements(&text.unwrap_or_default()))
     };
     match operation {
         ConfigOperation::Set => value().map(Some),
-        // Only what is known can be reset, so that a misspelt name is told.
-        ConfigOperation::Delete => Ok(topic_def(name).map(|_| None)?),
+        ConfigOperation::Delete => Ok(None),
         ConfigOperation::Append => {
             let mut list = list()?;
             let more = elements(&value()?).into_iter().filter(|more| !list.contains(more));
@@ -195,12 +249,24 @@ fn altered(
     }
 }
 
-fn topic_def(name: &str) -> Result<&'static ConfigDef, ConfigErrors> {
-    let unknown = || {
-        let near = protocol::config::near(TopicConfig::DEFS, name);
-        ConfigErrors(vec![ConfigError::Unknown { name: name.to_owned(), near }])
+/// The definition of a setting that may be altered.
+fn setting_def(resource: &Resource, name: &str) -> Result<&'static ConfigDef, SettingError> {
+    let known = |defs: &'static [ConfigDef]| {
+        let unknown = || {
+            let (name, near) = (name.to_owned(), near(defs, name));
+            ConfigErrors(vec![ConfigError::Unknown { name, near }])
+        };
+        find(defs, name).ok_or_else(unknown)
     };
-    find(TopicConfig::DEFS, name).ok_or_else(unknown)
+    match resource {
+        Resource::Topic(_) => Ok(known(TopicConfig::DEFS)?),
+        Resource::Group(_) => Ok(known(GroupConfig::DEFS)?),
+        Resource::Broker(_) => match known(BrokerConfig::DEFS) {
+            Ok(def) if def.is_dynamic => Ok(def),
+            Ok(_) => Err(SettingError::ReadOnly(name.to_owned())),
+            Err(unknown) => Err(SettingError::InvalidBroker(unknown)),
+        },
+    }
 }
 
 fn elements(text: &str) -> Vec<String> {
@@ -210,6 +276,10 @@ fn elements(text: &str) -> Vec<String> {
 
 /// The record that sets `name` of `topic`, or with `None` returns it to its default.
 pub(super) fn topic_setting(topic: &str, name: &str, value: Option<String>) -> Record {
-    let (resource_type, resource_name) = (Resource::TOPIC, topic.to_owned());
+    setting(&Resource::Topic(topic.into()), name, value)
+}
+
+fn setting(resource: &Resource, name: &str, value: Option<String>) -> Record {
+    let (resource_type, resource_name) = resource.to_wire();
     ConfigRecord { resource_type, resource_name, name: name.to_owned(), value }.into()
 }

@@ -85,11 +85,25 @@ impl Cluster {
         };
         let changes = changes.iter().map(change).collect();
         let resource = Resource::Topic(topic.into());
-        let alteration = AlterConfig { resource, changes };
+        self.alter_resource(AlterConfig { resource, changes, replace: false })
+    }
+
+    fn alter_resource(&mut self, alteration: AlterConfig) -> Altered {
+        let resource = alteration.resource.clone();
         let outcome = self.core.alter_configs(&self.image, &[alteration], false);
         self.commit(outcome).remove(0)?;
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Ok(self.image.topic_configs(topic).map(owned).collect())
+        Ok(self.image.configs(&resource).map(owned).collect())
+    }
+
+    fn set(&mut self, resource: Resource, pairs: &[(&str, &str)], replace: bool) -> Altered {
+        let change = |&(name, value): &(&str, &str)| ConfigChange {
+            name: name.to_owned(),
+            operation: ConfigOperation::Set,
+            value: Some(value.to_owned()),
+        };
+        let changes = pairs.iter().map(change).collect();
+        self.alter_resource(AlterConfig { resource, changes, replace })
     }
 }
 
@@ -304,6 +318,118 @@ fn settings_change_as_a_whole_or_not_at_all() {
     assert_eq!(cluster.alter("t", &[]), set(&[("cleanup.policy", "compact")]));
 }
 
+fn settings(pairs: &[(&str, &str)]) -> Altered {
+    Ok(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+#[test]
+fn replacing_a_resources_settings_returns_what_is_not_named_to_its_default() {
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.create_one(configured("t", "retention.ms", Some("5"))).unwrap();
+    let topic = || Resource::Topic("t".into());
+    let set = [("segment.bytes", "4096")];
+    assert_eq!(cluster.set(topic(), &set, true), settings(&set));
+    let refused = cluster.set(topic(), &[("segment.bytes", "x")], true).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::InvalidConfig);
+    let told = refused.to_string();
+    assert!(
+        ["segment.bytes", "\"x\"", "at least 1024"].iter().all(|it| told.contains(it)),
+        "{told}"
+    );
+    assert_eq!(cluster.set(topic(), &[], true), settings(&[]));
+}
+
+#[test]
+fn of_a_brokers_settings_those_that_are_dynamic_change() {
+    let mut cluster = Cluster::new(1, &[]);
+    let all = || Resource::Broker(None);
+    let own = || Resource::Broker(Some(BrokerId(1)));
+    let set = [("log.cleanup.policy", "compact")];
+    assert_eq!(cluster.set(all(), &set, false), settings(&set));
+    // What is appended to is what holds, wherever it comes from.
+    let change = ConfigChange {
+        name: "log.cleanup.policy".to_owned(),
+        operation: ConfigOperation::Append,
+        value: Some("delete".to_owned()),
+    };
+    let changes = vec![change];
+    let appended = cluster.alter_resource(AlterConfig { resource: own(), changes, replace: false });
+    assert_eq!(appended, settings(&[("log.cleanup.policy", "compact,delete")]));
+    let mut refuse = |resource, name: &str, value: &str, want: &str| {
+        let refused = cluster.set(resource, &[(name, value)], false).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidRequest, "{name}");
+        assert!(refused.to_string().contains(want), "{refused}");
+    };
+    refuse(own(), "node.id", "2", "node.id: cannot be changed while running");
+    refuse(own(), "mesage.max.bytes", "2", "did you mean message.max.bytes?");
+    refuse(all(), "message.max.bytes", "-1", "message.max.bytes: \"-1\" is not accepted");
+    refuse(Resource::Broker(Some(BrokerId(7))), "message.max.bytes", "1", "broker 7");
+}
+
+#[test]
+fn a_topic_without_a_setting_follows_its_broker_and_that_its_cluster() {
+    let mut cluster = Cluster::new(1, &[("message.max.bytes", "1000")]);
+    cluster.create_one(counted("t", None, None)).unwrap();
+    let (all, own) = (Resource::Broker(None), Resource::Broker(Some(BrokerId(1))));
+    let mut check = |resource: &Resource, pairs: &[(&str, &str)], want| {
+        cluster.set(resource.clone(), pairs, true).unwrap();
+        let broker = cluster.image.broker_config(&cluster.core.config);
+        let topic = crate::config::TopicConfig::of(&broker, cluster.image.topic_configs("t"));
+        assert_eq!(topic.unwrap().max_message_bytes, want, "{resource:?} {pairs:?}");
+        assert!(broker.given.has("message.max.bytes"));
+    };
+    check(&all, &[], 1000);
+    check(&all, &[("message.max.bytes", "2000")], 2000);
+    check(&own, &[("message.max.bytes", "3000")], 3000);
+    check(&Resource::Topic("t".into()), &[("max.message.bytes", "4000")], 4000);
+    check(&Resource::Topic("t".into()), &[], 3000);
+    check(&own, &[], 2000);
+    check(&all, &[], 1000);
+}
+
+#[test]
+fn a_groups_settings_keep_within_the_bounds_of_its_broker() {
+    let mut cluster = Cluster::new(1, &[]);
+    let group = || Resource::Group("g".into());
+    let set = [("consumer.session.timeout.ms", "50000")];
+    assert_eq!(cluster.set(group(), &set, false), settings(&set));
+    let config = cluster.image.group_config(&cluster.core.config, "g");
+    assert_eq!(config.consumer_session_timeout, Duration::from_secs(50));
+    assert_eq!(config.consumer_heartbeat_interval, Duration::from_secs(5));
+    let other = cluster.image.group_config(&cluster.core.config, "h");
+    assert_eq!(other.consumer_session_timeout, Duration::from_secs(45));
+    for (name, value) in [
+        ("consumer.session.timeout.ms", "1000"),
+        ("consumer.session.timeout.ms", "60001"),
+        ("consumer.heartbeat.interval.ms", "4999"),
+        ("consumer.heartbeat.interval.ms", "many"),
+        ("session.timeout.ms", "50000"),
+    ] {
+        let refused = cluster.set(group(), &[(name, value)], false).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidConfig, "{name}={value}");
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
+}
+
+#[test]
+fn of_resources_that_are_named_twice_none_changes() {
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.create_one(counted("t", None, None)).unwrap();
+    let alteration = AlterConfig {
+        resource: Resource::Topic("t".into()),
+        changes: vec![ConfigChange {
+            name: "retention.ms".to_owned(),
+            operation: ConfigOperation::Set,
+            value: Some("5".to_owned()),
+        }],
+        replace: false,
+    };
+    let twice = [alteration.clone(), alteration];
+    let outcome = cluster.core.alter_configs(&cluster.image, &twice, false);
+    let refused = Err(SettingError::Twice("t".to_owned()));
+    assert_eq!((outcome.records, outcome.reply), (Vec::new(), vec![refused.clone(), refused]));
+}
+
 #[test]
 fn a_change_that_changes_nothing_is_not_recorded() {
     let mut cluster = Cluster::new(1, &[]);
@@ -317,7 +443,8 @@ fn a_change_that_changes_nothing_is_not_recorded() {
         change("retention.ms", ConfigOperation::Set, Some("5")),
         change("segment.bytes", ConfigOperation::Delete, None),
     ];
-    let alterations = [AlterConfig { resource: Resource::Topic("t".into()), changes }];
+    let resource = Resource::Topic("t".into());
+    let alterations = [AlterConfig { resource, changes, replace: false }];
     let outcome = cluster.core.alter_configs(&cluster.image, &alterations, false);
     assert_eq!((outcome.records, outcome.reply), (Vec::new(), vec![Ok(())]));
 }

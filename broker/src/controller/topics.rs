@@ -284,7 +284,7 @@ impl Core {
             return Err(TopicError::Exists(name.clone()));
         }
         check_collision(image, name)?;
-        let configs = check_configs(&self.config, name, configs)?;
+        let configs = check_configs(&image.broker_config(&self.config), name, configs)?;
         let replicas = match spread {
             Spread::Counted { partition_count, replication_factor } => {
                 let wanted = partition_count.unwrap_or(self.config.num_partitions);

@@ -23,6 +23,8 @@ pub struct Delta {
     pub configs: BTreeSet<Resource>,
     /// Brokers that came, changed or left.
     pub brokers: BTreeSet<BrokerId>,
+    /// True when a quota of clients changed.
+    pub quotas: bool,
 }
 
 impl Delta {
@@ -37,6 +39,7 @@ impl Delta {
         }
         delta.configs.extend(image.configured().cloned());
         delta.brokers.extend(image.brokers().map(|broker| broker.id));
+        delta.quotas = !image.quotas().is_empty();
         delta
     }
 
@@ -64,6 +67,7 @@ impl Delta {
         delta.configs.extend(resources.filter(differs).cloned());
         let brokers = old.brokers().chain(new.brokers()).map(|broker| broker.id);
         delta.brokers.extend(brokers.filter(|&id| old.broker(id) != new.broker(id)));
+        delta.quotas = old.quotas() != new.quotas();
         delta
     }
 

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::delta::Delta;
 use super::is_internal;
+use super::quotas::{QuotaError, Quotas};
 use super::record::{
     BrokerEndpoint, BrokerFeature, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
     PartitionRecord, ProducerIdsRecord, Record, RegisterBrokerRecord, RemoveTopicRecord,
@@ -116,6 +117,8 @@ pub enum Resource {
     Topic(Arc<str>),
     /// A broker; `None`: every broker.
     Broker(Option<BrokerId>),
+    /// A group, by id.
+    Group(Arc<str>),
 }
 
 impl Resource {
@@ -123,6 +126,8 @@ impl Resource {
     pub const TOPIC: i8 = 2;
     /// The number of brokers among the kinds of resources.
     pub const BROKER: i8 = 4;
+    /// The number of groups among the kinds of resources.
+    pub const GROUP: i8 = 32;
 
     /// The resource of a kind and name of the wire. `None`: of no kind that has settings here.
     #[must_use]
@@ -131,6 +136,7 @@ impl Resource {
             (Self::TOPIC, name) => Some(Self::Topic(name.into())),
             (Self::BROKER, "") => Some(Self::Broker(None)),
             (Self::BROKER, name) => Some(Self::Broker(Some(BrokerId(name.parse().ok()?)))),
+            (Self::GROUP, name) if !name.is_empty() => Some(Self::Group(name.into())),
             _ => None,
         }
     }
@@ -142,6 +148,7 @@ impl Resource {
             Self::Topic(name) => (Self::TOPIC, name.to_string()),
             Self::Broker(None) => (Self::BROKER, String::new()),
             Self::Broker(Some(id)) => (Self::BROKER, id.to_string()),
+            Self::Group(name) => (Self::GROUP, name.to_string()),
         }
     }
 }
@@ -178,6 +185,9 @@ pub enum ApplyError {
         /// The name.
         name: String,
     },
+    /// A quota of an entity that is none.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
 }
 
 type Configs = BTreeMap<Arc<str>, Arc<str>>;
@@ -196,6 +206,7 @@ pub struct Image {
     names: Arc<BTreeMap<TopicId, Arc<str>>>,
     configs: Arc<BTreeMap<Resource, Configs>>,
     features: Arc<BTreeMap<Arc<str>, i16>>,
+    quotas: Arc<Quotas>,
 }
 
 impl Image {
@@ -211,6 +222,7 @@ impl Image {
             names: Arc::default(),
             configs: Arc::default(),
             features: Arc::default(),
+            quotas: Arc::default(),
         }
     }
 
@@ -281,6 +293,12 @@ impl Image {
         self.features.iter().map(|(name, &level)| (&**name, level))
     }
 
+    /// The quotas of clients.
+    #[must_use]
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
     /// Changes this Image by `record` and notes in `delta` what changed.
     ///
     /// # Errors
@@ -296,6 +314,11 @@ impl Image {
             Record::Config(record) => return self.configure(record, delta),
             Record::ProducerIds(record) => {
                 self.next_producer_id = ProducerId(record.next_producer_id);
+            }
+            Record::ClientQuota(record) => {
+                let entity = Quotas::entity(record)?;
+                Arc::make_mut(&mut self.quotas).change(entity, record);
+                delta.quotas = true;
             }
             Record::FeatureLevel(record) => self.set_feature(record),
             Record::NoOp(_) => {}
@@ -322,7 +345,8 @@ impl Image {
         let next_producer_id = self.next_producer_id.0;
         let ids = ProducerIdsRecord { next_producer_id, broker_id: -1, broker_epoch: -1 };
         let ids = (next_producer_id != 0).then(|| ids.into());
-        features.chain(brokers).chain(topics).chain(configs).chain(ids).collect()
+        let quotas = self.quotas.to_records();
+        features.chain(brokers).chain(topics).chain(configs).chain(quotas).chain(ids).collect()
     }
 
     /// Asserts every invariant.

@@ -1,4 +1,4 @@
-//! What the cluster knows: brokers, topics, settings, blocks of producer ids.
+//! What the cluster knows: brokers, topics, settings, quotas, blocks of producer ids.
 //!
 //! The truth is the metadata log, a sequence of [`Record`]s on which the quorum agrees. Its fold is
 //! the [`Image`], immutable and shared; what changed between two of them is the [`Delta`]. Whoever
@@ -7,17 +7,21 @@
 
 mod delta;
 mod image;
+mod quotas;
 mod record;
+mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
 
 pub use delta::Delta;
 pub use image::{ApplyError, Broker, Image, Partition, Resource, Topic};
+pub use quotas::{QuotaEntity, QuotaError, QuotaName, QuotaType, Quotas, quota_record};
 pub use record::{
-    BrokerEndpoint, BrokerFeature, ConfigRecord, FeatureLevelRecord, NoOpRecord,
-    PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, Record, RecordError,
-    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UNCHANGED_LEADER, UnregisterBrokerRecord,
+    BrokerEndpoint, BrokerFeature, ClientQuotaEntity, ClientQuotaRecord, ConfigRecord,
+    FeatureLevelRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
+    Record, RecordError, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UNCHANGED_LEADER,
+    UnregisterBrokerRecord,
 };
 pub use shell::{Feed, MetadataHandle, Update, start};
 

@@ -138,6 +138,26 @@ wire! {
         value: Option<String> = Some(String::new());
     }
 
+    /// A quota is set, or removed. KIP-546.
+    pub struct ClientQuotaRecord (versions 0..=0, flexible 0..) {
+        /// The parts of whom it is for.
+        entity: Vec<ClientQuotaEntity>;
+        /// Which quota.
+        key: String;
+        /// How much. Without meaning when it is removed.
+        value: f64;
+        /// Whether it is removed instead of set.
+        remove: bool;
+    }
+
+    /// A part of whom a quota is for.
+    pub struct ClientQuotaEntity {
+        /// The part: `user`, `client-id`, `ip`.
+        entity_type: String;
+        /// Its name. Null: the default.
+        entity_name: Option<String> = Some(String::new());
+    }
+
     /// A block of producer ids is given away. KIP-730.
     pub struct ProducerIdsRecord (versions 0..=0, flexible 0..) {
         /// Who asked.
@@ -241,6 +261,7 @@ records! {
     5 0 PartitionChange(PartitionChangeRecord) "A partition changes.",
     9 0 RemoveTopic(RemoveTopicRecord) "A topic is deleted.",
     12 0 FeatureLevel(FeatureLevelRecord) "A feature's level becomes final.",
+    14 0 ClientQuota(ClientQuotaRecord) "A quota changes.",
     15 0 ProducerIds(ProducerIdsRecord) "A block of producer ids is given away.",
     20 0 NoOp(NoOpRecord) "Nothing changes.",
 }

@@ -5,6 +5,7 @@
 //! that the records are applied. A subscriber that falls behind holds the feed back rather than
 //! miss a change: it must not wait for the controller while it has an update in hand. Shell.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tracing::error;
 use super::delta::Delta;
 use super::image::Image;
 use super::record::Record;
+use crate::config::BrokerConfig;
 use crate::limits::{METADATA_SUBSCRIBERS_WAITING_MAX, METADATA_UPDATES_MAX};
 
 /// What the quorum asks of the metadata. Each is answered when done; a dropped answer means that
@@ -67,6 +69,33 @@ impl MetadataHandle {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Image>> {
         self.image.clone()
+    }
+
+    /// The settings of the broker that was started with `start`, as they are altered; those in
+    /// between may be skipped. Ends when the metadata end.
+    #[must_use]
+    pub fn broker_config(&self, start: &Arc<BrokerConfig>) -> watch::Receiver<Arc<BrokerConfig>> {
+        let effective = |image: &Image, start: &Arc<BrokerConfig>| match image.broker_config(start)
+        {
+            Cow::Borrowed(_) => start.clone(),
+            Cow::Owned(altered) => Arc::new(altered),
+        };
+        let mut images = self.watch();
+        let image = images.borrow_and_update().clone();
+        let (sender, receiver) = watch::channel(effective(&image, start));
+        let start = start.clone();
+        tokio::spawn(async move {
+            let mut settings = image.broker_settings();
+            while images.changed().await.is_ok() && !sender.is_closed() {
+                let image = images.borrow_and_update().clone();
+                let now = image.broker_settings();
+                if now != settings {
+                    sender.send_replace(effective(&image, &start));
+                    settings = now;
+                }
+            }
+        });
+        receiver
     }
 
     /// Every change from now on, in order, none skipped. The first update is the present Image with

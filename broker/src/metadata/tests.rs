@@ -86,6 +86,15 @@ fn any_record() -> impl Strategy<Value = Record> {
         (0..3i16).prop_map(|feature_level| {
             FeatureLevelRecord { name: "transaction.version".to_owned(), feature_level }.into()
         }),
+        (0..3i32, 0..2i32, any::<bool>()).prop_map(|(kind, name, remove)| {
+            let types = ["user", "client-id", "ip"];
+            let part = ClientQuotaEntity {
+                entity_type: types[usize::try_from(kind).unwrap()].to_owned(),
+                entity_name: (name > 0).then(|| "me".to_owned()),
+            };
+            let key = "producer_byte_rate".to_owned();
+            ClientQuotaRecord { entity: vec![part], key, value: f64::from(name), remove }.into()
+        }),
         Just(NoOpRecord {}.into()),
     ]
 }
@@ -135,6 +144,7 @@ proptest! {
         prop_assert!(told.partitions.is_superset(&differs.partitions));
         prop_assert!(told.configs.is_superset(&differs.configs));
         prop_assert!(told.brokers.is_superset(&differs.brokers));
+        prop_assert!(told.quotas || !differs.quotas);
         prop_assert_eq!(Delta::between(&Image::empty("c"), &old), Delta::all_of(&old));
     }
 

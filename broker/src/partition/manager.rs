@@ -64,7 +64,11 @@ pub struct Partitions {
 #[derive(Debug)]
 struct Shared {
     own: BrokerId,
-    config: Arc<BrokerConfig>,
+    /// What this broker was started with.
+    start: Arc<BrokerConfig>,
+    /// What holds now. A lock, as one task changes it and lookups of settings read it; held for
+    /// the copy of a pointer.
+    config: RwLock<Arc<BrokerConfig>>,
     metadata: MetadataHandle,
     dir: DirHandle,
     clock: Clock,
@@ -86,6 +90,12 @@ struct LedTopic {
     partitions: BTreeMap<PartitionIndex, PartitionHandle>,
 }
 
+impl Shared {
+    fn config(&self) -> Arc<BrokerConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Partitions {
     /// Starts to follow the Image of `metadata`. What it leads now is known when this returns.
     ///
@@ -101,7 +111,8 @@ impl Partitions {
         let own = BrokerId(config.node_id);
         delete_strays(&metadata.image(), &dir, strays).await;
         let mut updates = metadata.subscribe().await;
-        let shared = Shared { own, config, metadata, dir, clock, led: RwLock::default() };
+        let (start, config) = (config.clone(), RwLock::new(config));
+        let shared = Shared { own, start, config, metadata, dir, clock, led: RwLock::default() };
         let this = Self { shared: Arc::new(shared) };
         if let Some(update) = updates.recv().await {
             this.follow(update).await;
@@ -176,7 +187,7 @@ impl Partitions {
     async fn run(self, mut updates: mpsc::Receiver<Update>) {
         let opener = tokio::spawn(self.clone().open_all());
         let mut tick = tokio::time::interval(TICK);
-        let mut retention = tokio::time::interval(self.shared.config.log_retention_check_interval);
+        let mut retention = tokio::time::interval(self.shared.start.log_retention_check_interval);
         // The logs are about to be opened: there is nothing to look at yet.
         retention.reset();
         loop {
@@ -204,13 +215,17 @@ impl Partitions {
     }
 
     fn tick(&self) {
-        let producer_expiration = self.shared.config.producer_id_expiration;
+        let producer_expiration = self.shared.config().producer_id_expiration;
         for partition in self.all() {
             partition.0.tell_if_open(Event::Tick { producer_expiration });
         }
     }
 
     async fn follow(&self, (image, delta): Update) {
+        if delta.configs.iter().any(|it| matches!(it, Resource::Broker(_))) {
+            let config = Arc::new(image.broker_config(&self.shared.start).into_owned());
+            *self.shared.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        }
         for topic in delta.removed.values() {
             self.remove(topic).await;
         }
@@ -254,7 +269,7 @@ impl Partitions {
         let mut led = shared.led.write().unwrap_or_else(PoisonError::into_inner);
         let led_topic = led.topics.entry(topic.name.clone()).or_insert_with(|| LedTopic {
             id: topic.id,
-            config: Arc::new(topic_config(&shared.config, image, &topic.name)),
+            config: Arc::new(topic_config(&shared.config(), image, &topic.name)),
             partitions: BTreeMap::new(),
         });
         assert_eq!(led_topic.id, topic.id, "a topic is removed before another takes its name");
@@ -300,7 +315,7 @@ impl Partitions {
         index: PartitionIndex,
     ) -> Option<Leadership> {
         let partition = topic.partition(index).filter(|it| it.leader == self.shared.own)?;
-        let config = topic_config(&self.shared.config, image, &topic.name);
+        let config = topic_config(&self.shared.config(), image, &topic.name);
         Some(Leadership {
             leader_epoch: partition.leader_epoch,
             own: self.shared.own,
@@ -321,7 +336,7 @@ impl Partitions {
         let mut led = self.shared.led.write().unwrap_or_else(PoisonError::into_inner);
         for (name, led_topic) in led.topics.iter_mut().filter(|(name, _)| changed(name)) {
             let Some(topic) = image.topic(name) else { continue };
-            led_topic.config = Arc::new(topic_config(&self.shared.config, image, name));
+            led_topic.config = Arc::new(topic_config(&self.shared.config(), image, name));
             for (index, partition) in &led_topic.partitions {
                 if let Some(leadership) = self.leadership(image, topic, *index) {
                     partition.0.lead(leadership, led_topic.config.clone());
