@@ -163,6 +163,8 @@ configs! {
 
         /// How many bytes one fetch answers with at most.
         fetch_max_bytes: u32 = ConfigDef::int("fetch.max.bytes", "57671680").at_least(1024),
+        /// How many partitions one answer describes at most; clients ask for the rest.
+        max_request_partition_size_limit: u32 = ConfigDef::int("max.request.partition.size.limit", "2000").at_least(1),
         /// How many incremental fetch sessions are remembered.
         max_incremental_fetch_session_cache_slots: u32 = ConfigDef::int("max.incremental.fetch.session.cache.slots", "1000").at_least(0),
         /// How many bytes a request may have; larger ones end the connection.

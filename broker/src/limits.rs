@@ -69,6 +69,9 @@ pub const TXN_MARKERS_IN_FLIGHT_MAX: usize = 256;
 /// Groups in one shard: 50 shards of 20 000 are a million groups. The next new one is refused.
 pub const SHARD_GROUPS_MAX: usize = 20_000;
 
+/// 1 MiB: a regular expression of a client, compiled. Larger ones are refused.
+pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+
 /// Transactional ids in one shard. The next new one is refused.
 pub const SHARD_TXNS_MAX: usize = 20_000;
 

@@ -1,16 +1,19 @@
-//! DescribeLogDirs: which partitions lie in the log directory, and how large they are. KIP-113,
-//! KIP-827.
+//! DescribeLogDirs and AlterReplicaLogDirs: which partitions lie in the log directory, and how large
+//! they are. KIP-113, KIP-827.
 //!
 //! There is one directory. Logs that cannot be read are left out; a directory that failed says so
-//! instead of listing them. Shell.
+//! instead of listing them. A replica can move to no other directory, and is in its own already.
+//! Shell.
 
 use std::collections::BTreeMap;
 
 use protocol::api::log_dirs::{
-    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
-    DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse, DescribableLogDirTopic, DescribeLogDirsPartition,
+    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use protocol::error_code::ErrorCode;
+use protocol::ids::PartitionIndex;
 
 use super::Api;
 use crate::partition::PartitionHandle;
@@ -53,6 +56,47 @@ pub(super) async fn describe_log_dirs(
         ..Default::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..Default::default() }
+}
+
+/// Answers for each replica that was to move, as if to the directory that was named last.
+pub(super) async fn alter_replica_log_dirs(
+    api: Api,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
+    let own = api.0.config.data_dir();
+    let mut topics: BTreeMap<String, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
+    for dir in request.dirs {
+        let is_own = std::path::Path::new(&dir.path) == own;
+        for topic in dir.topics {
+            let results = topics.entry(topic.name.clone()).or_default();
+            for index in topic.partitions {
+                let code = if is_own {
+                    held(&api, &topic.name, index).await
+                } else {
+                    ErrorCode::LogDirNotFound
+                };
+                results.insert(index, code);
+            }
+        }
+    }
+    let result = |(partition_index, code): (i32, ErrorCode)| AlterReplicaLogDirPartitionResult {
+        partition_index,
+        error_code: code.to_wire(),
+    };
+    let topic = |(topic_name, partitions): (String, BTreeMap<i32, ErrorCode>)| {
+        let partitions = partitions.into_iter().map(result).collect();
+        AlterReplicaLogDirTopicResult { topic_name, partitions }
+    };
+    let results = topics.into_iter().map(topic).collect();
+    AlterReplicaLogDirsResponse { throttle_time_ms: 0, results }
+}
+
+/// Whether the replica is here and its directory works.
+async fn held(api: &Api, topic: &str, index: i32) -> ErrorCode {
+    match api.partitions().get(topic, PartitionIndex(index)) {
+        Ok(handle) => handle.size_bytes().await.err().map_or(ErrorCode::None, |it| it.code()),
+        Err(error) => error.code(),
+    }
 }
 
 fn is_asked(asked: &[DescribableLogDirTopic], handle: &PartitionHandle) -> bool {

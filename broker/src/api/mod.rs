@@ -5,9 +5,12 @@
 
 #[cfg(test)]
 mod admin_tests;
+mod brokers;
 mod cluster;
 mod configs;
 mod describe;
+mod elections;
+mod features;
 mod fetch;
 mod fetch_session;
 pub(crate) mod find_coordinator;
@@ -17,12 +20,18 @@ mod lanes;
 mod log_dirs;
 mod metadata;
 mod offsets;
+#[cfg(test)]
+mod operator_tests;
 mod produce;
 pub(crate) mod producer_id;
+mod quorum;
+mod reassignments;
 pub(crate) mod serving;
 #[cfg(test)]
 mod tests;
+mod topic_partitions;
 mod topics;
+mod transactions;
 mod txn;
 mod versions;
 
@@ -269,19 +278,56 @@ routes! {
                 txn::write_markers(&api.coordination().markers, body).await
             })
         },
+        AlterReplicaLogDirs(body) => {
+            Serving::later(log_dirs::alter_replica_log_dirs(api.clone(), body))
+        },
+        ElectLeaders(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { elections::elect_leaders(&controller, body).await })
+        },
+        AlterPartitionReassignments(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { reassignments::alter(&controller, body).await })
+        },
+        ListPartitionReassignments(body) => {
+            Serving::ready(reassignments::list(&api.image(), body))
+        },
+        DescribeQuorum(body) => {
+            let own = BrokerId(api.0.config.node_id);
+            let facts = api.0.controller.quorum();
+            Serving::ready(quorum::describe(context.version, &facts, own, context.now.wall, body))
+        },
+        UpdateFeatures(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move {
+                features::update_features(&controller, context.version, body).await
+            })
+        },
+        UnregisterBroker(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { brokers::unregister(&controller, body).await })
+        },
+        DescribeTopicPartitions(body) => {
+            let limit = api.0.config.max_request_partition_size_limit;
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let listener = &context.listener;
+            Serving::ready(topic_partitions::describe(&api.image(), listener, limit, body))
+        },
+        DescribeProducers(body) => {
+            Serving::later(transactions::describe_producers(api.clone(), body))
+        },
+        DescribeTransactions(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                transactions::describe(&api.coordination().txns, body).await
+            })
+        },
+        ListTransactions(body) => {
+            let api = api.clone();
+            Serving::later(async move { transactions::list(&api.coordination().txns, body).await })
+        },
     }
     not served {
-        AlterReplicaLogDirs,
-        ElectLeaders,
-        AlterPartitionReassignments,
-        ListPartitionReassignments,
-        DescribeQuorum,
-        UpdateFeatures,
-        DescribeProducers,
-        UnregisterBroker,
-        DescribeTransactions,
-        ListTransactions,
-        DescribeTopicPartitions,
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,

@@ -33,25 +33,25 @@ use crate::log::Mode;
 use crate::partition::{Acks, Append, EndTxnMarker, Origin};
 use crate::{Broker, BrokerHandle, Outside};
 
-const TOPIC: &str = "orders";
+pub(super) const TOPIC: &str = "orders";
 
 /// A broker, its disk, and one connection to it.
-struct World {
-    disk: SimDisk,
+pub(super) struct World {
+    pub(super) disk: SimDisk,
     network: MemoryNetwork,
-    broker: BrokerHandle,
+    pub(super) broker: BrokerHandle,
     client: BoxStream,
     correlation_id: i32,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let world = Self::on(SimDisk::new(1)).await;
         world.create(TOPIC, &[]).await;
         world
     }
 
-    async fn on(disk: SimDisk) -> Self {
+    pub(super) async fn on(disk: SimDisk) -> Self {
         let network = MemoryNetwork::new();
         let endpoint = Endpoint::new("broker", 1);
         let listener = network.listen(endpoint.clone()).unwrap();
@@ -69,7 +69,7 @@ impl World {
         Self { disk, network, broker, client, correlation_id: 0 }
     }
 
-    async fn create(&self, name: &str, configs: &[(&str, &str)]) {
+    pub(super) async fn create(&self, name: &str, configs: &[(&str, &str)]) {
         let topic = NewTopic {
             name: name.to_owned(),
             spread: Spread::Counted { partition_count: Some(2), replication_factor: Some(1) },
@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         let Self { disk, broker, client, .. } = self;
         drop(client);
         broker.shutdown().await.unwrap();
@@ -108,17 +108,17 @@ impl World {
         R::Response::try_from(response).unwrap()
     }
 
-    async fn ask<R: WireRequest>(&mut self, version: i16, request: R) -> R::Response {
+    pub(super) async fn ask<R: WireRequest>(&mut self, version: i16, request: R) -> R::Response {
         self.send(version, request).await;
         self.receive::<R>(version).await
     }
 
-    async fn produce(&mut self, batch: RecordBatch) -> PartitionProduceResponse {
+    pub(super) async fn produce(&mut self, batch: RecordBatch) -> PartitionProduceResponse {
         let mut response = self.ask(11, produce(TOPIC, batch.into_bytes(), -1)).await;
         response.responses.remove(0).partition_responses.remove(0)
     }
 
-    async fn fetch(&mut self, offset: i64, isolation_level: i8) -> PartitionData {
+    pub(super) async fn fetch(&mut self, offset: i64, isolation_level: i8) -> PartitionData {
         let mut request = fetch(TOPIC, offset);
         request.isolation_level = isolation_level;
         let mut response = self.ask(12, request).await;
@@ -144,7 +144,7 @@ impl World {
     }
 }
 
-fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
+pub(super) fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
     let data = PartitionProduceData { index: 0, records: Some(records) };
     let topic = TopicProduceData {
         name: topic.to_owned(),
@@ -154,7 +154,7 @@ fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
     ProduceRequest { acks, timeout_ms: 5_000, topic_data: vec![topic], ..Default::default() }
 }
 
-fn fetch(topic: &str, offset: i64) -> FetchRequest {
+pub(super) fn fetch(topic: &str, offset: i64) -> FetchRequest {
     let partition =
         FetchPartition { fetch_offset: offset, partition_max_bytes: 1 << 20, ..Default::default() };
     let topic =
@@ -162,7 +162,12 @@ fn fetch(topic: &str, offset: i64) -> FetchRequest {
     FetchRequest { max_bytes: 1 << 20, topics: vec![topic], ..Default::default() }
 }
 
-fn batch_of(producer: i64, sequence: i32, values: &[&str], transactional: bool) -> RecordBatch {
+pub(super) fn batch_of(
+    producer: i64,
+    sequence: i32,
+    values: &[&str],
+    transactional: bool,
+) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for value in values {
         let at = Timestamp(1_700_000_000_000);
@@ -172,12 +177,12 @@ fn batch_of(producer: i64, sequence: i32, values: &[&str], transactional: bool) 
     builder.finish(ProducerId(producer), epoch, Sequence(sequence), transactional)
 }
 
-fn plain(values: &[&str]) -> RecordBatch {
+pub(super) fn plain(values: &[&str]) -> RecordBatch {
     batch_of(-1, -1, values, false)
 }
 
 /// Offsets and values of all data records in `data`.
-fn records(data: &PartitionData) -> Vec<(i64, String)> {
+pub(super) fn records(data: &PartitionData) -> Vec<(i64, String)> {
     let mut bytes = data.records.clone().unwrap();
     let mut records = Vec::new();
     while let Some(batch) = RecordBatch::split_first(&mut bytes).unwrap() {
@@ -194,7 +199,7 @@ fn records(data: &PartitionData) -> Vec<(i64, String)> {
     records
 }
 
-fn named(values: &[(i64, &str)]) -> Vec<(i64, String)> {
+pub(super) fn named(values: &[(i64, &str)]) -> Vec<(i64, String)> {
     values.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect()
 }
 

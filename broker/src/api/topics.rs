@@ -128,7 +128,7 @@ fn refusal(error: TopicError) -> Refusal {
 }
 
 /// How long the client is willing to wait.
-fn wait(timeout_ms: i32) -> Duration {
+pub(super) fn wait(timeout_ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
 }
 

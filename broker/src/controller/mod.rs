@@ -7,8 +7,11 @@
 
 mod brokers;
 mod core;
+mod elections;
+mod features;
 mod placement;
 mod producer_ids;
+mod reassignments;
 mod rules;
 mod settings;
 mod shell;
@@ -17,9 +20,16 @@ mod tests;
 mod topics;
 
 use crate::metadata::Record;
+pub use crate::quorum::{QuorumFacts, QuorumReplica};
 
-pub use brokers::{METADATA_VERSION, Registration, TRANSACTION_VERSION, supported_features};
+pub use brokers::{
+    GROUP_VERSION, METADATA_VERSION, Registration, TRANSACTION_VERSION, UnregisterError,
+    supported_features,
+};
+pub use elections::{ElectedTopic, Election, ElectionError, ElectionTopic};
+pub use features::{FeatureChange, FeatureError, FeatureReason, FeatureUpdate};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
+pub use reassignments::{Reassignment, ReassignmentError};
 pub use rules::check_name;
 pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
 pub use shell::{ControllerError, ControllerHandle, start};

@@ -16,13 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
 use super::{
-    AlterConfig, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Outcome, ProducerIdBlock,
-    ProducerIdError, Registration, SettingError, TopicError, TopicRef,
+    AlterConfig, CreatedTopic, DeletedTopic, ElectedTopic, Election, ElectionTopic, FeatureError,
+    FeatureUpdate, MorePartitions, NewTopic, Outcome, ProducerIdBlock, ProducerIdError,
+    Reassignment, ReassignmentError, Registration, SettingError, TopicError, TopicRef,
+    UnregisterError,
 };
 use crate::config::BrokerConfig;
 use crate::limits::CONTROLLER_REQUESTS_MAX;
 use crate::metadata::{Image, MetadataHandle, Record};
-use crate::quorum::{ProposeError, QuorumHandle};
+use crate::quorum::{ProposeError, QuorumFacts, QuorumHandle};
 
 /// How long requests wait that bring no time limit of their own: Kafka's clients' default.
 const WAIT: Duration = Duration::from_secs(30);
@@ -88,6 +90,12 @@ impl ControllerHandle {
     #[must_use]
     pub fn active(&self) -> BrokerId {
         self.quorum.facts().leader
+    }
+
+    /// What there is to know of the quorum at this moment.
+    #[must_use]
+    pub fn quorum(&self) -> QuorumFacts {
+        self.quorum.facts()
     }
 
     /// Creates topics; each succeeds or fails alone. With `validate_only`, only says whether it
@@ -177,6 +185,59 @@ impl ControllerHandle {
         registration: Registration,
     ) -> Result<BrokerEpoch, ControllerError> {
         self.ask(WAIT, move |core, image| core.register_broker(image, registration)).await
+    }
+
+    /// Forgets a broker that is gone for good.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub async fn unregister_broker(
+        &self,
+        id: BrokerId,
+    ) -> Result<Result<(), UnregisterError>, ControllerError> {
+        self.ask(WAIT, move |core, image| core.unregister_broker(image, id)).await
+    }
+
+    /// Elects leaders of these partitions, or of all that are not led as asked for. KIP-460.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub async fn elect_leaders(
+        &self,
+        election: Election,
+        asked: Option<Vec<ElectionTopic>>,
+        wait: Duration,
+    ) -> Result<Vec<ElectedTopic>, ControllerError> {
+        self.ask(wait, move |core, image| core.elect_leaders(image, election, asked.as_deref()))
+            .await
+    }
+
+    /// Places partitions on other brokers; each succeeds or fails alone. KIP-455.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub async fn reassign(
+        &self,
+        asked: Vec<Reassignment>,
+        may_change_factor: bool,
+        wait: Duration,
+    ) -> Result<Vec<Result<(), ReassignmentError>>, ControllerError> {
+        self.ask(wait, move |core, image| core.reassign(image, &asked, may_change_factor)).await
+    }
+
+    /// Changes the levels of features, all or none; with `validate_only`, only says whether it
+    /// could. KIP-584.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time.
+    pub async fn update_features(
+        &self,
+        updates: Vec<FeatureUpdate>,
+        validate_only: bool,
+        wait: Duration,
+    ) -> Result<Result<(), FeatureError>, ControllerError> {
+        self.ask(wait, move |core, image| core.update_features(image, &updates, validate_only))
+            .await
     }
 
     async fn ask<R: Send + 'static>(

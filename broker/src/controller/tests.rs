@@ -15,7 +15,8 @@ use crate::config::{BrokerConfig, Endpoint};
 use crate::disk::{Disk, SimDisk};
 use crate::limits::QUORUM_FEED_MAX;
 use crate::metadata::{
-    self, Delta, Image, MetadataHandle, OFFSETS_TOPIC, Resource, TRANSACTIONS_TOPIC,
+    self, Delta, Image, MetadataHandle, OFFSETS_TOPIC, Partition, Record, Resource,
+    TRANSACTIONS_TOPIC,
 };
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
 
@@ -484,7 +485,218 @@ fn a_registration_fences_the_one_before_and_opens_new_leader_epochs() {
     };
     assert_eq!(epochs(&cluster), [(1, 1), (2, 0)]);
     let features: Vec<_> = cluster.image.features().collect();
+    let want = [("group.version", 1), ("metadata.version", 30), ("transaction.version", 2)];
+    assert_eq!(features, want);
+}
+
+/// Two brokers, the partitions of topic `t` on both, as `change` left them.
+fn led(change: impl Fn(&mut Partition)) -> Cluster {
+    let mut cluster = Cluster::new(2, &[]);
+    cluster.create_one(assigned("t", &[(0, &[1, 2]), (1, &[2, 1])])).unwrap();
+    let topic = cluster.image.topic("t").unwrap().clone();
+    let mut image = Image::empty("c");
+    let mut records = cluster.image.to_records();
+    records.retain(|it| !matches!(it, Record::Partition(_)));
+    for (index, partition) in topic.indices().zip(&topic.partitions) {
+        let mut partition = partition.clone();
+        change(&mut partition);
+        records.push(partition.to_record(topic.id, index).into());
+    }
+    records.iter().for_each(|it| image.apply(it, &mut Delta::default()).unwrap());
+    Cluster { image, ..cluster }
+}
+
+impl Cluster {
+    fn fence(&mut self, id: i32) {
+        let broker = self.image.broker(BrokerId(id)).unwrap().clone();
+        let broker = metadata::Broker { is_fenced: true, ..broker };
+        self.image.apply(&broker.to_record().into(), &mut Delta::default()).unwrap();
+    }
+
+    fn elect(&mut self, election: Election, indices: &[i32]) -> Vec<ErrorCode> {
+        let partitions = indices.iter().copied().map(PartitionIndex).collect();
+        let asked = ElectionTopic { name: "t".into(), partitions };
+        let outcome = self.core.elect_leaders(&self.image, election, Some(&[asked]));
+        let elected = self.commit(outcome).remove(0);
+        let codes = elected.partitions.into_iter();
+        codes.map(|(_, done)| done.map_or_else(|it| it.code(), |()| ErrorCode::None)).collect()
+    }
+
+    fn leaders(&self) -> Vec<(i32, i32)> {
+        let topic = self.image.topic("t").unwrap();
+        topic.partitions.iter().map(|it| (it.leader.0, it.leader_epoch.0)).collect()
+    }
+
+    fn reassign(&mut self, replicas: Option<&[i32]>, may_change_factor: bool) -> ErrorCode {
+        let replicas = replicas.map(|ids| ids.iter().copied().map(BrokerId).collect());
+        let partition = PartitionIndex(0);
+        let asked = Reassignment { topic: "t".to_owned(), partition, replicas };
+        let outcome = self.core.reassign(&self.image, &[asked], may_change_factor);
+        self.commit(outcome).remove(0).map_or_else(|it| it.code(), |()| ErrorCode::None)
+    }
+
+    fn update(
+        &mut self,
+        updates: &[(&str, i16, Option<FeatureChange>)],
+    ) -> Result<(), FeatureReason> {
+        let updates: Vec<_> = updates
+            .iter()
+            .map(|&(feature, level, change)| FeatureUpdate {
+                feature: feature.to_owned(),
+                level,
+                change,
+            })
+            .collect();
+        let tried = self.core.update_features(&self.image, &updates, true);
+        assert!(tried.records.is_empty(), "a trial changes nothing");
+        let outcome = self.core.update_features(&self.image, &updates, false);
+        assert_eq!(outcome.reply, tried.reply);
+        self.commit(outcome).map_err(|error| error.reason)
+    }
+}
+
+#[test]
+fn a_preferred_election_gives_a_partition_back_to_its_first_replica() {
+    let mut cluster = led(|partition| partition.leader = BrokerId(2));
+    let codes = cluster.elect(Election::Preferred, &[0, 1, 0, 2]);
+    let (none, not_needed) = (ErrorCode::None, ErrorCode::ElectionNotNeeded);
+    assert_eq!(codes, [none, not_needed, not_needed, ErrorCode::UnknownTopicOrPartition]);
+    assert_eq!(cluster.leaders(), [(1, 1), (2, 0)]);
+}
+
+#[test]
+fn a_preferred_replica_that_is_out_of_sync_or_gone_is_not_elected() {
+    let not_available = [ErrorCode::PreferredLeaderNotAvailable];
+    let mut lagging = led(|partition| {
+        partition.leader = BrokerId(2);
+        partition.isr = vec![BrokerId(2)];
+    });
+    assert_eq!(lagging.elect(Election::Preferred, &[0]), not_available);
+    let mut gone = led(|partition| partition.leader = BrokerId(2));
+    gone.fence(1);
+    assert_eq!(gone.elect(Election::Preferred, &[0]), not_available);
+    assert_eq!(gone.leaders()[0], (2, 0));
+}
+
+#[test]
+fn an_unclean_election_takes_who_is_in_sync_then_who_is_alive_and_only_where_nobody_leads() {
+    let in_sync = |id: i32| {
+        led(move |partition| {
+            partition.leader = BrokerId::NONE;
+            partition.isr = vec![BrokerId(id)];
+        })
+    };
+    let mut clean = in_sync(2);
+    assert_eq!(clean.elect(Election::Unclean, &[0]), [ErrorCode::None]);
+    assert_eq!(clean.leaders()[0], (2, 1));
+    assert_eq!(clean.elect(Election::Unclean, &[0]), [ErrorCode::ElectionNotNeeded]);
+    let mut lossy = in_sync(2);
+    lossy.fence(2);
+    assert_eq!(lossy.elect(Election::Unclean, &[0]), [ErrorCode::None]);
+    let partition = lossy.image.partition("t", PartitionIndex(0)).unwrap();
+    assert_eq!((partition.leader, &partition.isr[..]), (BrokerId(1), &[BrokerId(1)][..]));
+    let mut hopeless = in_sync(2);
+    hopeless.fence(1);
+    hopeless.fence(2);
+    let codes = hopeless.elect(Election::Unclean, &[0]);
+    assert_eq!(codes, [ErrorCode::EligibleLeadersNotAvailable]);
+}
+
+#[test]
+fn an_election_everywhere_tells_only_of_partitions_that_needed_one() {
+    let mut cluster = led(|partition| partition.leader = BrokerId(2));
+    cluster.create_one(counted("well", Some(2), Some(1))).unwrap();
+    let outcome = cluster.core.elect_leaders(&cluster.image, Election::Preferred, None);
+    let elected = cluster.commit(outcome);
+    let told = elected.into_iter().map(|it| (it.name.to_string(), it.partitions));
+    let want =
+        [("t".to_owned(), vec![(PartitionIndex(0), Ok(()))]), ("well".to_owned(), Vec::new())];
+    assert!(told.eq(want));
+}
+
+#[test]
+fn an_assignment_to_the_brokers_that_hold_the_partition_is_carried_out_and_no_other() {
+    use ErrorCode::{
+        InvalidReplicaAssignment, InvalidReplicationFactor, NoReassignmentInProgress, None,
+    };
+    let mut cluster = led(|_| {});
+    assert_eq!(cluster.reassign(Some(&[1, 2]), true), None);
+    assert_eq!(cluster.image.partition("t", PartitionIndex(0)).unwrap().partition_epoch.0, 0);
+    assert_eq!(cluster.reassign(Some(&[2, 1]), false), None);
+    let partition = cluster.image.partition("t", PartitionIndex(0)).unwrap();
+    assert_eq!(partition.replicas, [BrokerId(2), BrokerId(1)]);
+    assert_eq!(partition.leader, BrokerId(1), "an election is asked for on its own");
+    for wanted in [&[][..], &[3], &[-1], &[1, 1], &[1]] {
+        assert_eq!(cluster.reassign(Some(wanted), true), InvalidReplicaAssignment, "{wanted:?}");
+    }
+    assert_eq!(cluster.reassign(Some(&[1]), false), InvalidReplicationFactor);
+    assert_eq!(cluster.reassign(Option::None, true), NoReassignmentInProgress);
+}
+
+#[test]
+fn a_feature_has_a_level_that_every_broker_can_run_at_and_falls_only_when_it_may() {
+    use FeatureChange::{SafeDowngrade, UnsafeDowngrade, Upgrade};
+    use FeatureReason::{
+        Falls, LosesMetadata, Negative, OutOfRange, Rises, Twice, UnknownChange, Unsupported,
+    };
+    let mut cluster = Cluster::new(1, &[]);
+    let broker = BrokerId(1);
+    let txn = "transaction.version";
+    let checks = [
+        (txn, 3, Some(Upgrade), Err(OutOfRange { broker, min: 0, max: 2 })),
+        (txn, -1, Some(Upgrade), Err(Negative)),
+        (txn, 1, Some(Upgrade), Err(Falls(2))),
+        (txn, 1, None, Err(UnknownChange)),
+        ("teleport.version", 1, Some(Upgrade), Err(Unsupported(broker))),
+        ("metadata.version", 29, Some(SafeDowngrade), Err(LosesMetadata(30))),
+        ("metadata.version", 29, Some(UnsafeDowngrade), Err(LosesMetadata(30))),
+        ("metadata.version", 30, Some(Upgrade), Ok(())),
+        (txn, 1, Some(SafeDowngrade), Ok(())),
+        (txn, 2, Some(SafeDowngrade), Err(Rises(1))),
+        (txn, 2, Some(Upgrade), Ok(())),
+    ];
+    for (feature, level, change, want) in checks {
+        assert_eq!(cluster.update(&[(feature, level, change)]), want, "{feature} {level}");
+    }
+    let twice = [(txn, 2, Some(Upgrade)), (txn, 1, Some(SafeDowngrade))];
+    assert_eq!(cluster.update(&twice), Err(Twice));
+    let half = [(txn, 1, Some(SafeDowngrade)), ("metadata.version", 31, Some(Upgrade))];
+    assert!(cluster.update(&half).is_err());
+    assert_eq!(cluster.image.feature(txn), Some(2), "all or none");
+}
+
+#[test]
+fn a_feature_that_was_given_up_stays_so_when_a_broker_registers_again() {
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.update(&[("group.version", 0, Some(FeatureChange::UnsafeDowngrade))]).unwrap();
+    let mut again = Image::empty("c");
+    for record in cluster.image.to_records() {
+        again.apply(&record, &mut Delta::default()).unwrap();
+    }
+    again.end = cluster.image.end;
+    cluster.image = again;
+    cluster.register(1);
+    let features: Vec<_> = cluster.image.features().collect();
     assert_eq!(features, [("metadata.version", 30), ("transaction.version", 2)]);
+}
+
+#[test]
+fn a_broker_is_forgotten_once_it_is_gone_and_what_it_led_is_led_by_who_is_in_sync() {
+    let mut cluster = led(|_| {});
+    let forget = |cluster: &mut Cluster, id| {
+        let outcome = cluster.core.unregister_broker(&cluster.image, BrokerId(id));
+        cluster.commit(outcome).map_err(UnregisterError::code)
+    };
+    assert_eq!(forget(&mut cluster, 3), Err(ErrorCode::BrokerIdNotRegistered));
+    assert_eq!(forget(&mut cluster, 1), Err(ErrorCode::InvalidRequest), "it runs");
+    cluster.fence(1);
+    assert_eq!(forget(&mut cluster, 1), Ok(()));
+    assert!(cluster.image.broker(BrokerId(1)).is_none());
+    assert_eq!(cluster.leaders(), [(2, 1), (2, 0)]);
+    cluster.fence(2);
+    assert_eq!(forget(&mut cluster, 2), Ok(()));
+    let partition = cluster.image.partition("t", PartitionIndex(0)).unwrap();
+    assert_eq!((partition.leader, &partition.isr[..]), (BrokerId::NONE, &[BrokerId(2)][..]));
 }
 
 /// A node with its quorum, metadata and controller on `disk`.

@@ -136,6 +136,20 @@ impl<S: Shard> Coordinator<S> {
         }
     }
 
+    /// Asks the shard of one partition; for listings that may lack none.
+    ///
+    /// # Errors
+    /// All retriable.
+    pub async fn call_shard(
+        &self,
+        index: PartitionIndex,
+        request: S::Request,
+    ) -> Result<S::Reply, ErrorCode> {
+        let (reply, answer) = oneshot::channel();
+        self.send(index, Command::Request(request, reply))?;
+        answer.await.map_err(|_| ErrorCode::NotCoordinator)
+    }
+
     /// Asks every shard that is led here; for listings. Shards that cannot answer are left out.
     pub async fn call_all(&self, request: impl Fn() -> S::Request) -> Vec<S::Reply> {
         let mut replies = Vec::new();

@@ -288,9 +288,16 @@ impl Image {
         self.configs.keys()
     }
 
-    /// The levels of features that are final, by name.
+    /// The levels of features that are final, by name; not those that were given up.
     pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
-        self.features.iter().map(|(name, &level)| (&**name, level))
+        let all = self.features.iter().map(|(name, &level)| (&**name, level));
+        all.filter(|(_, level)| *level != 0)
+    }
+
+    /// The level of a feature; 0 when it was given up, `None` when it never was decided on.
+    #[must_use]
+    pub fn feature(&self, name: &str) -> Option<i16> {
+        self.features.get(name).copied()
     }
 
     /// The quotas of clients.
@@ -329,8 +336,8 @@ impl Image {
     /// The shortest sequence of records whose fold is this Image; the snapshot.
     #[must_use]
     pub fn to_records(&self) -> Vec<Record> {
-        let features = self.features().map(|(name, level)| {
-            FeatureLevelRecord { name: name.to_owned(), feature_level: level }.into()
+        let features = self.features.iter().map(|(name, &level)| {
+            FeatureLevelRecord { name: name.to_string(), feature_level: level }.into()
         });
         let brokers = self.brokers().map(|broker| broker.to_record().into());
         let topics = self.topics().flat_map(|topic| topic.to_records());
@@ -472,10 +479,7 @@ impl Image {
 
     fn set_feature(&mut self, record: &FeatureLevelRecord) {
         let features = Arc::make_mut(&mut self.features);
-        match record.feature_level {
-            0 => features.remove(record.name.as_str()),
-            level => features.insert(record.name.as_str().into(), level),
-        };
+        features.insert(record.name.as_str().into(), record.feature_level);
     }
 
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, ApplyError> {

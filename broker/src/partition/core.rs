@@ -10,7 +10,9 @@ use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition};
 use protocol::time::Now;
 
 use super::leader::Leader;
-use super::{Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks};
+use super::{
+    ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks,
+};
 use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
 
@@ -102,6 +104,9 @@ pub(super) enum Event {
         token: Token,
         producer_id: ProducerId,
     },
+    Producers {
+        token: Token,
+    },
     Wait(Wish),
     WaitNoMore(Wish),
     NewLeadership(Leadership),
@@ -148,6 +153,7 @@ pub(super) enum Answer {
     EndOfEpoch(Option<(LeaderEpoch, Offset)>),
     EpochAt(LeaderEpoch),
     OpenTransaction(Option<Offset>),
+    Producers(Vec<ActiveProducer>),
 }
 
 /// Why a partition takes no more requests. It never leaves this state: it is opened anew.
@@ -272,6 +278,7 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         Event::EndOfEpoch { token, .. } => (token, Answer::EndOfEpoch(None)),
         Event::EpochAt { token, .. } => (token, Answer::EpochAt(LeaderEpoch::NONE)),
         Event::OpenTransaction { token, .. } => (token, Answer::OpenTransaction(None)),
+        Event::Producers { token } => (token, Answer::Producers(Vec::new())),
         Event::Wait(wish) => {
             effects.push(Effect::Ring { number: wish.number });
             return;

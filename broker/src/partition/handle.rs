@@ -16,8 +16,8 @@ use tracing::error;
 use super::core::{Event, Wish};
 use super::shell::{Full, Mail, Partition};
 use super::{
-    AbortedTransaction, Append, AppendError, Appended, EndTxnMarker, FetchFrom, Fetched,
-    FoundOffset, Isolation, OffsetSpec, ReadError, Watermarks,
+    AbortedTransaction, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, FetchFrom,
+    Fetched, FoundOffset, Isolation, OffsetSpec, ReadError, Watermarks,
 };
 use crate::config::TopicConfig;
 use crate::log::{Located, ReadError as LogReadError, Reader};
@@ -229,6 +229,15 @@ impl PartitionHandle {
         producer_id: ProducerId,
     ) -> Result<Option<Offset>, ReadError> {
         self.ask(|reply| Mail::OpenTransaction(producer_id, reply)).await
+    }
+
+    /// Every producer that the partition remembers, by id. KIP-664.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn producers(&self) -> Result<Vec<ActiveProducer>, ReadError> {
+        self.open_for(None).await?;
+        self.ask(Mail::Producers).await
     }
 
     /// Bytes of all batches in the log.

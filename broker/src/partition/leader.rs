@@ -21,7 +21,10 @@ use super::isr::InSync;
 use super::underway::Underway;
 use super::waiters::Waiters;
 use super::wishes::Wishes;
-use super::{Acks, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError, Watermarks};
+use super::{
+    Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError,
+    Watermarks,
+};
 use crate::config::FlushMode;
 use crate::limits::{PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX};
 use crate::log::{
@@ -170,6 +173,10 @@ impl Leader {
             }
             Event::OpenTransaction { token, producer_id } => {
                 let answer = Answer::OpenTransaction(self.log.open_transaction(producer_id));
+                told.push(Effect::Reply { token, answer });
+            }
+            Event::Producers { token } => {
+                let answer = Answer::Producers(self.producers());
                 told.push(Effect::Reply { token, answer });
             }
             Event::Wait(wish) => self.wishes.add(wish, told),
@@ -517,6 +524,18 @@ impl Leader {
         let found = epochs.end_of(asked, self.written);
         let (epoch, end) = found.unwrap_or((newest, self.written));
         Some((epoch, end.min(self.written)))
+    }
+
+    fn producers(&self) -> Vec<ActiveProducer> {
+        let known = self.log.producers().iter().map(|(id, producer)| ActiveProducer {
+            id,
+            epoch: producer.epoch(),
+            last_sequence: producer.last_sequence(),
+            last_timestamp: producer.last_timestamp(),
+            coordinator_epoch: producer.coordinator_epoch(),
+            open_from: producer.open_from(),
+        });
+        known.collect()
     }
 
     fn epoch_at(&self, offset: Offset) -> LeaderEpoch {

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{
-    CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition,
+    CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition,
 };
 use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
@@ -93,6 +93,23 @@ pub struct Appended {
     pub log_start: Offset,
     /// True when these very batches were in the log already: a producer's retry. KIP-98.
     pub was_duplicate: bool,
+}
+
+/// A producer that a partition remembers. KIP-664.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Who.
+    pub id: ProducerId,
+    /// Its newest epoch here.
+    pub epoch: ProducerEpoch,
+    /// The last sequence of that epoch (inclusive); `NONE` before its first batch.
+    pub last_sequence: Sequence,
+    /// The timestamp of the last thing that it wrote.
+    pub last_timestamp: Timestamp,
+    /// Which leadership of a coordinator last ended a transaction of its; -1 for none.
+    pub coordinator_epoch: CoordinatorEpoch,
+    /// Where its open transaction begins.
+    pub open_from: Option<Offset>,
 }
 
 /// The end of a transaction in this partition, as the transaction coordinator decided it.

@@ -23,7 +23,7 @@ use tracing::{error, warn};
 use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
-use super::{Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
+use super::{ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
 use crate::config::TopicConfig;
 use crate::limits::PARTITION_MAILBOX_MAX;
 use crate::log::{
@@ -39,6 +39,7 @@ pub(super) enum Mail {
     EndOfEpoch(LeaderEpoch, oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(Offset, oneshot::Sender<LeaderEpoch>),
     OpenTransaction(ProducerId, oneshot::Sender<Option<Offset>>),
+    Producers(oneshot::Sender<Vec<ActiveProducer>>),
     Wait(Wish, Arc<Notify>),
     /// Take no more requests and leave the log; answered when that is done.
     Leave(Leaving, oneshot::Sender<()>),
@@ -67,6 +68,7 @@ enum ReplyTo {
     EndOfEpoch(oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(oneshot::Sender<LeaderEpoch>),
     OpenTransaction(oneshot::Sender<Option<Offset>>),
+    Producers(oneshot::Sender<Vec<ActiveProducer>>),
 }
 
 /// Everything about a partition that its one attendant at a time may touch.
@@ -445,6 +447,9 @@ impl Clerk {
                 let token = self.note(ReplyTo::OpenTransaction(reply));
                 Event::OpenTransaction { token, producer_id }
             }
+            Mail::Producers(reply) => {
+                Event::Producers { token: self.note(ReplyTo::Producers(reply)) }
+            }
             Mail::Wait(wish, bell) => {
                 self.bells.insert(wish.number, bell);
                 Event::Wait(wish)
@@ -549,6 +554,7 @@ impl Clerk {
             (ReplyTo::OpenTransaction(reply), Answer::OpenTransaction(answer)) => {
                 let _ = reply.send(answer);
             }
+            (ReplyTo::Producers(reply), Answer::Producers(answer)) => drop(reply.send(answer)),
             (_, answer) => unreachable!("the core answers what was asked, not {answer:?}"),
         }
     }

@@ -25,7 +25,9 @@ use openraft::impls::{EmptyNode, TokioRuntime};
 
 pub use log_file::LogFileError;
 use record::{Applied, Proposal};
-pub use shell::{ProposeError, QuorumConfig, QuorumFacts, QuorumHandle, StartError, start};
+pub use shell::{
+    ProposeError, QuorumConfig, QuorumFacts, QuorumHandle, QuorumReplica, StartError, start,
+};
 
 openraft::declare_raft_types!(
     /// What openraft is told of us.

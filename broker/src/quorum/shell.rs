@@ -126,6 +126,19 @@ pub struct QuorumFacts {
     pub applied: Offset,
     /// Who votes.
     pub voters: Vec<BrokerId>,
+    /// How far each node of the quorum is, as its leader knows; elsewhere, how far this one is.
+    pub replicas: Vec<QuorumReplica>,
+}
+
+/// How far one node of the quorum is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumReplica {
+    /// The node.
+    pub id: BrokerId,
+    /// True when it votes, false when it only follows.
+    pub is_voter: bool,
+    /// The end of its log. `None`: nothing is known of it.
+    pub log_end: Option<Offset>,
 }
 
 /// Access to the quorum. Cheap to clone.
@@ -251,12 +264,28 @@ impl QuorumHandle {
         use openraft::async_runtime::watch::WatchReceiver;
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let applied = metrics.last_applied.map_or(0, |last| last.index() + 1);
+        let end = |index: u64| Offset(i64::try_from(index + 1).expect("indices fit"));
+        let own_end = metrics.last_log_index.map_or(Offset::ZERO, end);
+        let log_end = |id: u64| {
+            if broker_id(id) == self.node_id {
+                return Some(own_end);
+            }
+            let matching = metrics.replication.as_ref()?.get(&id)?;
+            Some(matching.as_ref().map_or(Offset::ZERO, |last| end(last.index())))
+        };
+        let replica = |id: u64, is_voter| {
+            let log_end = log_end(id);
+            QuorumReplica { id: broker_id(id), is_voter, log_end }
+        };
+        let membership = &metrics.membership_config;
+        let voters = membership.voter_ids().map(|id| replica(id, true));
+        let learners = membership.membership().learner_ids().map(|id| replica(id, false));
         QuorumFacts {
             leader: metrics.current_leader.map_or(BrokerId::NONE, broker_id),
             term: metrics.current_term,
-            applied: Offset(i64::try_from(applied).expect("indices fit")),
-            voters: metrics.membership_config.voter_ids().map(broker_id).collect(),
+            applied: metrics.last_applied.map_or(Offset::ZERO, |last| end(last.index())),
+            voters: membership.voter_ids().map(broker_id).collect(),
+            replicas: voters.chain(learners).collect(),
         }
     }
 

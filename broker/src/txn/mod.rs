@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, ProducerEpoch, ProducerId, TopicPartition};
+use protocol::time::Timestamp;
+use regex::Regex;
 
 pub mod record;
 pub mod shard;
@@ -37,6 +39,7 @@ mod tests;
 use crate::coordinator::Coordinator;
 
 pub use shard::{Limits, TxnShard};
+use state::{Status, Txn};
 
 /// The internal topic that holds transactions.
 pub const TOPIC: &str = "__transaction_state";
@@ -84,6 +87,10 @@ pub enum Request {
     Verify(Add),
     /// Decide the transaction.
     End(End),
+    /// What is known of this id? KIP-664.
+    Describe(Arc<str>),
+    /// Which ids are there? KIP-664.
+    List(Arc<Filter>),
     /// From our own shell: every marker of this decision is written.
     MarkersWritten(Decided),
 }
@@ -99,6 +106,10 @@ pub enum Reply {
     Verified(Vec<ErrorCode>),
     /// The incarnation to use from now on; the same one, for version 1.
     Ended(Result<Producer, ErrorCode>),
+    /// All that is known; the error of an id that nothing is known of.
+    Described(Result<Box<Txn>, ErrorCode>),
+    /// The ids that pass the filter, in order: producer id and state of each.
+    Listed(Vec<(Arc<str>, ProducerId, Status)>),
     /// Noted.
     Noted(Result<(), ErrorCode>),
 }
@@ -142,6 +153,32 @@ pub struct End {
     pub version: Version,
     /// A producer id that nobody has had, should the epochs of this one be used up.
     pub fresh: ProducerId,
+}
+
+/// Which transactional ids are to be listed: those that pass all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In one of these states. `None`: in any.
+    pub states: Option<Vec<Status>>,
+    /// With one of these producer ids. Empty: with any.
+    pub producer_ids: Vec<ProducerId>,
+    /// With a transaction that is open, or being decided, for longer than this. KIP-994.
+    pub longer_than: Option<Duration>,
+    /// Whose id matches. KIP-1152.
+    pub pattern: Option<Regex>,
+}
+
+impl Filter {
+    /// Whether `txn`, whose id is `id`, passes at `now`.
+    #[must_use]
+    pub fn admits(&self, id: &str, txn: &Txn, now: Timestamp) -> bool {
+        let is_older =
+            |than: Duration| txn.started != Timestamp::NONE && txn.started.plus(than) < now;
+        self.states.as_ref().is_none_or(|states| states.contains(&txn.status))
+            && (self.producer_ids.is_empty() || self.producer_ids.contains(&txn.producer.id))
+            && self.longer_than.is_none_or(is_older)
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
+    }
 }
 
 /// A decision whose markers are owed.

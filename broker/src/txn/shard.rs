@@ -197,6 +197,16 @@ impl Shard for TxnShard {
                 Ok(decision) => self.carry_out(&end.id, decision, token, Reply::Ended),
                 Err(code) => Outcome::reply(token, Reply::Ended(Err(code))),
             },
+            Request::Describe(id) => {
+                let known = self.txns.get(&id).cloned().map(Box::new);
+                let described = known.ok_or(ErrorCode::TransactionalIdNotFound);
+                Outcome::reply(token, Reply::Described(described))
+            }
+            Request::List(filter) => {
+                let found = self.txns.iter().filter(|(id, txn)| filter.admits(id, txn, now.wall));
+                let listed = found.map(|(id, txn)| (Arc::clone(id), txn.producer.id, txn.status));
+                Outcome::reply(token, Reply::Listed(listed.collect()))
+            }
             Request::MarkersWritten(decided) => self.markers_written(now, token, &decided),
         };
         outcomes.push(outcome);
@@ -254,6 +264,8 @@ impl Shard for TxnShard {
             Reply::Added(_) => Reply::Added(Err(error)),
             Reply::Verified(codes) => Reply::Verified(vec![error; codes.len()]),
             Reply::Ended(_) => Reply::Ended(Err(error)),
+            Reply::Described(_) => Reply::Described(Err(error)),
+            listed @ Reply::Listed(_) => listed,
             Reply::Noted(_) => Reply::Noted(Err(error)),
         };
         let keep = |release| match release {

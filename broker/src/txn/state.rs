@@ -47,18 +47,38 @@ impl Status {
         }
     }
 
+    const ALL: [Self; 6] = [
+        Self::Empty,
+        Self::Ongoing,
+        Self::PrepareCommit,
+        Self::PrepareAbort,
+        Self::CompleteCommit,
+        Self::CompleteAbort,
+    ];
+
     /// The status of this number; `None` for one that we never write.
     #[must_use]
     pub fn from_wire(number: i8) -> Option<Self> {
-        let all = [
-            Self::Empty,
-            Self::Ongoing,
-            Self::PrepareCommit,
-            Self::PrepareAbort,
-            Self::CompleteCommit,
-            Self::CompleteAbort,
-        ];
-        all.into_iter().find(|it| it.to_wire() == number)
+        Self::ALL.into_iter().find(|it| it.to_wire() == number)
+    }
+
+    /// The name in Kafka's words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Ongoing => "Ongoing",
+            Self::PrepareCommit => "PrepareCommit",
+            Self::PrepareAbort => "PrepareAbort",
+            Self::CompleteCommit => "CompleteCommit",
+            Self::CompleteAbort => "CompleteAbort",
+        }
+    }
+
+    /// The status of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
     }
 
     /// True while markers are owed.
