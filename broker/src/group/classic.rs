@@ -19,7 +19,7 @@ use protocol::ids::GenerationId;
 use protocol::rng::Rng;
 use protocol::time::Now;
 
-use super::member::{JoinSettings, Member, Out, State, subscription_in};
+use super::member::{JoinSettings, Member, Out, State};
 use super::{Join, Joined, Leave, Membership, Sync, Synced};
 use crate::coordinator::Token;
 
@@ -170,8 +170,8 @@ impl Group {
         self.wait(now, token, &id, settings, out);
     }
 
-    /// A static member came back under a new member id: the old one is fenced. When nothing else
-    /// changed the assignment stands and nobody rejoins. KIP-345.
+    /// A static member came back under a new member id: the old one is fenced. Unless the group's
+    /// protocol becomes another, the assignment stands and nobody rejoins. KIP-345.
     #[expect(clippy::too_many_arguments, reason = "a join in all its parts, and what it replaces")]
     fn replace(
         &mut self,
@@ -190,8 +190,6 @@ impl Group {
         if let Some(waiting) = member.syncing.take() {
             out.sync_refused(waiting, ErrorCode::FencedInstanceId);
         }
-        let is_same = member.subscription(self.protocol.as_ref())
-            == subscription_in(&join, self.protocol.as_ref());
         member.is_alive(now);
         self.members.insert(Arc::clone(&given), member);
         let instance = join.instance_id.clone().expect("only static members are replaced");
@@ -201,6 +199,9 @@ impl Group {
             self.leader = Some(Arc::clone(&given));
         }
         self.update(&given, &join);
+        // What it subscribes to is not compared: a member that starts again does not know the
+        // generation that its last subscription named.
+        let is_same = self.protocol.as_ref() == Some(&self.vote());
         if self.state == State::Stable && is_same && (!was_leader || join.can_skip_assignment) {
             out.write = true;
             let mut joined = self.joined(&given, was_leader);

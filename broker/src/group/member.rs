@@ -118,9 +118,3 @@ pub struct JoinSettings {
     /// `group.initial.rebalance.delay.ms`: how long a first round waits for more members.
     pub initial_delay: Duration,
 }
-
-/// What `join` tells for `protocol`.
-pub(super) fn subscription_in(join: &Join, protocol: Option<&Arc<str>>) -> Bytes {
-    let chosen = join.protocols.iter().find(|(name, _)| Some(name) == protocol);
-    chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
-}

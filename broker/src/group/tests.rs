@@ -325,7 +325,9 @@ fn a_static_member_that_restarts_keeps_its_assignment_and_fences_its_old_self() 
     world.sync(&leader);
     let held = world.sync(&old);
     let assignment = world.synced(held).unwrap();
-    let token = world.ask(Request::Join(join("", Some("i-1"))));
+    // It owns nothing and knows of no generation, and says so.
+    let protocols = vec![("range".into(), Bytes::from_static(b"the same topics"))];
+    let token = world.ask(Request::Join(Join { protocols, ..join("", Some("i-1")) }));
     let new = world.joined(token);
     assert_eq!((new.error, new.generation), (ErrorCode::None, old.generation));
     assert_ne!(new.member_id, old.member_id);
