@@ -262,8 +262,9 @@ async fn join_transactions(
             *part = Part::Refused(ProduceError::NoTransactionalId);
             continue;
         }
-        // One that is open here was joined before; its epoch is checked when the batch is.
-        let open = handle.open_transaction(header.producer_id).await;
+        // One that is open here was joined before. It must be of the same epoch: otherwise its
+        // marker is still on the way, and what the next transaction writes would be ended by it.
+        let open = handle.open_transaction(header.producer_id, header.producer_epoch).await;
         if !open.is_ok_and(|it| it.is_some()) {
             let producer = (header.producer_id, header.producer_epoch);
             owed.entry(producer).or_default().insert(handle.partition().clone());

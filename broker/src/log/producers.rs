@@ -104,6 +104,18 @@ pub enum SequenceError {
         /// First offset of the open transaction.
         first_offset: Offset,
     },
+    /// A newer epoch of the producer writes before the marker of its last transaction came. KIP-890.
+    #[error(
+        "producer {producer_id}: the transaction from {first_offset} of epoch {current} is not ended"
+    )]
+    Undecided {
+        /// Who wrote.
+        producer_id: ProducerId,
+        /// The epoch of the open transaction.
+        current: ProducerEpoch,
+        /// First offset of the open transaction.
+        first_offset: Offset,
+    },
     /// A newer coordinator has ended a transaction of this producer.
     #[error("producer {producer_id}: coordinator epoch {got} is fenced by {current}")]
     CoordinatorFenced {
@@ -117,13 +129,14 @@ pub enum SequenceError {
 }
 
 impl SequenceError {
-    /// What the writer is told. None of them passes by trying the same again.
+    /// What the writer is told. `Undecided` alone passes by trying the same again.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
             Self::TransactionOpen { .. } => ErrorCode::InvalidTxnState,
+            Self::Undecided { .. } => ErrorCode::ConcurrentTransactions,
             Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         }
     }
@@ -265,6 +278,11 @@ impl Producers {
         match known.open_from {
             Some(first_offset) if !header.attributes.is_transactional() => {
                 Err(SequenceError::TransactionOpen { producer_id, first_offset })
+            }
+            // It would become part of the older transaction, and be ended with it.
+            Some(first_offset) if got != known.epoch => {
+                let current = known.epoch;
+                Err(SequenceError::Undecided { producer_id, current, first_offset })
             }
             _ => Ok(Checked::New),
         }
@@ -603,6 +621,13 @@ mod tests {
         let before = [transactional(batch(0, 1, 0, 5))];
         check(&before, transactional(batch(5, 1, 5, 1)), Ok(Checked::New));
         check(&before, batch(5, 1, 5, 1), Err(ErrorCode::InvalidTxnState));
+    }
+
+    #[test]
+    fn a_newer_epoch_does_not_write_into_the_open_transaction_of_the_older() {
+        let before = [transactional(batch(0, 1, 0, 5))];
+        let next = transactional(batch(5, 2, 0, 1));
+        check(&before, next, Err(ErrorCode::ConcurrentTransactions));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
-use protocol::ids::{LeaderEpoch, Offset, ProducerId};
+use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use protocol::record::{BatchHeader, ControlError, ControlRecord, RecordBatch, Stamped};
 use protocol::time::Timestamp;
 
@@ -416,10 +416,16 @@ impl LogState {
         self.producers.expire(now, expiration)
     }
 
-    /// First offset of the open transaction of `producer_id`.
+    /// First offset of the transaction that `producer_id` has open under this epoch. One that is
+    /// open under an older epoch waits for its marker, and is not what the newer epoch writes to.
     #[must_use]
-    pub fn open_transaction(&self, producer_id: ProducerId) -> Option<Offset> {
-        self.producers.known(producer_id)?.open_from()
+    pub fn open_transaction(
+        &self,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+    ) -> Option<Offset> {
+        let known = self.producers.known(producer_id)?;
+        known.open_from().filter(|_| known.epoch() == producer_epoch)
     }
 
     /// All that follows from the batches, as bytes, for a clean shutdown.

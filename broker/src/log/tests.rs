@@ -607,7 +607,9 @@ fn duplicates_and_open_transactions_are_known_after_a_crash() {
         let again = rig.state.check_append(batch.header(), Origin::Client).unwrap();
         assert_eq!(again, Checked::Duplicate { base_offset, timestamp });
     }
-    assert_eq!(rig.state.open_transaction(ProducerId(9)), Some(Offset(0)));
+    let open = |epoch| rig.state.open_transaction(ProducerId(9), ProducerEpoch(epoch));
+    assert_eq!(open(1), Some(Offset(0)));
+    assert_eq!(open(2), None, "the transaction of an older epoch is not the newer one's");
     assert_eq!(rig.state.last_stable_offset(Offset(8)), Offset(0));
 }
 

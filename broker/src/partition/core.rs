@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerId, TopicPartition};
+use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::time::Now;
 
 use super::leader::Leader;
@@ -103,6 +103,7 @@ pub(super) enum Event {
     OpenTransaction {
         token: Token,
         producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
     },
     Producers {
         token: Token,

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use protocol::time::Timestamp;
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::error;
@@ -219,16 +219,17 @@ impl PartitionHandle {
         Waiting { partition: self.0.clone(), wish }
     }
 
-    /// Where the transaction that `producer_id` has open in this partition begins; `None`: it has
-    /// none. All that was put in the mailbox before counts.
+    /// Where the transaction that `producer_id` has open in this partition under this epoch
+    /// begins; `None`: it has none. All that was put in the mailbox before counts.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn open_transaction(
         &self,
         producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
     ) -> Result<Option<Offset>, ReadError> {
-        self.ask(|reply| Mail::OpenTransaction(producer_id, reply)).await
+        self.ask(|reply| Mail::OpenTransaction(producer_id, producer_epoch, reply)).await
     }
 
     /// Every producer that the partition remembers, by id. KIP-664.

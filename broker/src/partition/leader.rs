@@ -171,8 +171,9 @@ impl Leader {
                 let answer = Answer::EpochAt(self.epoch_at(offset));
                 told.push(Effect::Reply { token, answer });
             }
-            Event::OpenTransaction { token, producer_id } => {
-                let answer = Answer::OpenTransaction(self.log.open_transaction(producer_id));
+            Event::OpenTransaction { token, producer_id, producer_epoch } => {
+                let open = self.log.open_transaction(producer_id, producer_epoch);
+                let answer = Answer::OpenTransaction(open);
                 told.push(Effect::Reply { token, answer });
             }
             Event::Producers { token } => {

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use protocol::time::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -38,7 +38,7 @@ pub(super) enum Mail {
     DeleteBefore(Offset, oneshot::Sender<Result<Offset, ReadError>>),
     EndOfEpoch(LeaderEpoch, oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(Offset, oneshot::Sender<LeaderEpoch>),
-    OpenTransaction(ProducerId, oneshot::Sender<Option<Offset>>),
+    OpenTransaction(ProducerId, ProducerEpoch, oneshot::Sender<Option<Offset>>),
     Producers(oneshot::Sender<Vec<ActiveProducer>>),
     Wait(Wish, Arc<Notify>),
     /// Take no more requests and leave the log; answered when that is done.
@@ -443,9 +443,9 @@ impl Clerk {
             Mail::EpochAt(offset, reply) => {
                 Event::EpochAt { token: self.note(ReplyTo::EpochAt(reply)), offset }
             }
-            Mail::OpenTransaction(producer_id, reply) => {
+            Mail::OpenTransaction(producer_id, producer_epoch, reply) => {
                 let token = self.note(ReplyTo::OpenTransaction(reply));
-                Event::OpenTransaction { token, producer_id }
+                Event::OpenTransaction { token, producer_id, producer_epoch }
             }
             Mail::Producers(reply) => {
                 Event::Producers { token: self.note(ReplyTo::Producers(reply)) }
