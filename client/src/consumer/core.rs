@@ -185,8 +185,12 @@ impl Core {
             }
             return Some(Found::Told(tell));
         }
-        if let Some(error) = self.errors.pop_front() {
-            return Some(Found::Failed(error));
+        while let Some(error) = self.errors.pop_front() {
+            // Who has sought since has had no need to be asked.
+            let is_settled = error.asks_to_seek().is_some_and(|it| !self.positions.is_stuck(it));
+            if !is_settled {
+                return Some(Found::Failed(error));
+            }
         }
         let taken = self.fetcher.take(now, &mut self.positions);
         if !taken.batches.is_empty() {

@@ -102,6 +102,24 @@ pub enum ConsumeError {
     Request(#[from] RequestError),
 }
 
+impl ConsumeError {
+    /// The partition whose position the caller must set, if that is what is wrong.
+    pub(super) fn asks_to_seek(&self) -> Option<&TopicPartition> {
+        match self {
+            Self::NoOffset { partition } | Self::OffsetOutOfRange { partition, .. } => {
+                Some(partition)
+            }
+            Self::Damaged { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::PartitionRefused { .. }
+            | Self::TopicRefused { .. }
+            | Self::GroupRefused { .. }
+            | Self::Assignment { .. }
+            | Self::Request(_) => None,
+        }
+    }
+}
+
 /// Why offsets were not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {

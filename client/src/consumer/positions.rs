@@ -147,6 +147,11 @@ impl Positions {
         self.partitions.get(partition).is_some_and(|it| it.is_paused)
     }
 
+    /// True when only a seek leads on.
+    pub(super) fn is_stuck(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|it| it.place == Place::Stuck)
+    }
+
     /// Stops or resumes delivery. False: not ours.
     pub(super) fn set_paused(&mut self, partition: &TopicPartition, is_paused: bool) -> bool {
         let known = self.partitions.get_mut(partition);
