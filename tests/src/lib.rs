@@ -3,6 +3,7 @@
 //! Shell.
 
 pub mod check;
+pub mod kafka;
 pub mod process;
 pub mod read;
 pub mod sim;
