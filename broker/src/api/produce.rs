@@ -94,17 +94,23 @@ impl ProduceError {
         }
     }
 
-    /// Which record of the batch is at fault, where that is known. KIP-467.
+    /// Which records of the batch are at fault, where that is known. KIP-467.
+    ///
+    /// Only the first says why: the answer stays smaller than the batch.
     fn record_errors(&self) -> Vec<BatchIndexAndErrorMessage> {
-        let Self::Batch(
-            InvalidBatch::KeyMissing { index }
-            | InvalidBatch::Batch(BatchError::MalformedRecord { index, .. }),
-        ) = self
-        else {
-            return Vec::new();
+        let (first, others) = match self {
+            Self::Batch(InvalidBatch::KeysMissing { first, others }) => (*first, &others[..]),
+            Self::Batch(InvalidBatch::Batch(BatchError::MalformedRecord { index, .. })) => {
+                (*index, &[][..])
+            }
+            _ => return Vec::new(),
         };
-        let batch_index_error_message = Some(self.to_string());
-        vec![BatchIndexAndErrorMessage { batch_index: *index, batch_index_error_message }]
+        let at = |batch_index, batch_index_error_message| BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message,
+        };
+        let first = at(first, Some(self.to_string()));
+        std::iter::once(first).chain(others.iter().map(|index| at(*index, None))).collect()
     }
 }
 

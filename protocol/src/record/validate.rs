@@ -57,11 +57,16 @@ pub enum InvalidBatch {
         /// What the batch says.
         is_transactional: bool,
     },
-    /// A record without a key, in a compacted topic.
-    #[error("record {index} has no key, which a compacted topic requires")]
-    KeyMissing {
-        /// Which record, counted from 0.
-        index: i32,
+    /// Records without a key, in a compacted topic.
+    #[error(
+        "record {first} and {} more have no key, which a compacted topic requires",
+        others.len()
+    )]
+    KeysMissing {
+        /// The first such record, counted from 0.
+        first: i32,
+        /// All others.
+        others: Vec<i32>,
     },
 }
 
@@ -77,7 +82,7 @@ impl InvalidBatch {
             | Self::Control
             | Self::DeleteHorizon
             | Self::Producer { .. }
-            | Self::KeyMissing { .. } => ErrorCode::InvalidRecord,
+            | Self::KeysMissing { .. } => ErrorCode::InvalidRecord,
         }
     }
 }
@@ -114,17 +119,25 @@ impl RecordBatch {
     /// Checks that every record has a key, as a compacted topic requires.
     ///
     /// # Errors
-    /// [`InvalidBatch::KeyMissing`], or what is wrong with the bytes.
+    /// [`InvalidBatch::KeysMissing`] with every such record, or what is wrong with the bytes.
     pub fn validate_keys(&self) -> Result<(), InvalidBatch> {
-        self.for_each_record(|index, record| match record.key {
-            Some(_) => Ok(()),
-            None => Err(InvalidBatch::KeyMissing { index }),
-        })
+        let mut missing = Vec::new();
+        self.for_each_record(|index, record| {
+            if record.key.is_none() {
+                missing.push(index);
+            }
+            Ok(())
+        })?;
+        let mut missing = missing.into_iter();
+        match missing.next() {
+            None => Ok(()),
+            Some(first) => Err(InvalidBatch::KeysMissing { first, others: missing.collect() }),
+        }
     }
 
     fn for_each_record(
         &self,
-        check: impl Fn(i32, RecordRef<'_>) -> Result<(), InvalidBatch>,
+        mut check: impl FnMut(i32, RecordRef<'_>) -> Result<(), InvalidBatch>,
     ) -> Result<(), InvalidBatch> {
         let decoded = self.decode(DECOMPRESSED_BYTES_MAX)?;
         for (index, record) in (0..).zip(&decoded) {
