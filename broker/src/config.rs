@@ -69,9 +69,31 @@ config_words!(CompressionType {
     Zstd = "zstd",
 });
 
+/// Which changes between the protocols of groups are made under members' feet. KIP-848.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupMigration {
+    /// In both directions.
+    #[default]
+    Bidirectional,
+    /// From classic to consumer.
+    Upgrade,
+    /// From consumer to classic.
+    Downgrade,
+    /// None: a group changes while it is empty.
+    Disabled,
+}
+config_words!(GroupMigration {
+    Bidirectional = "bidirectional",
+    Upgrade = "upgrade",
+    Downgrade = "downgrade",
+    Disabled = "disabled",
+});
+
 const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 const FLUSH_MODES: &[&str] = &["ack", "async"];
+const GROUP_ASSIGNORS: &[&str] = &["uniform", "range"];
+const GROUP_MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
 const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
 
 configs! {
@@ -233,6 +255,10 @@ configs! {
         group_consumer_max_heartbeat_interval: Duration = ConfigDef::int("group.consumer.max.heartbeat.interval.ms", "15000").at_least(1),
         /// How many members a group of the protocol of KIP-848 may have.
         group_consumer_max_size: u32 = ConfigDef::int("group.consumer.max.size", "2147483647").at_least(1),
+        /// Which assignors members may choose from, the default first.
+        group_consumer_assignors: Vec<String> = ConfigDef::list("group.consumer.assignors", "uniform,range").non_empty().one_of(GROUP_ASSIGNORS),
+        /// Which changes between the classic and the consumer protocol are made while a group has members.
+        group_consumer_migration_policy: GroupMigration = ConfigDef::string("group.consumer.migration.policy", "bidirectional").one_of(GROUP_MIGRATIONS),
         /// How many members a group may have.
         group_max_size: u32 = ConfigDef::int("group.max.size", "2147483647").at_least(1),
 
@@ -336,8 +362,7 @@ configs! {
 const IGNORED: &[&str] = &[
     "background.threads",
     "controller.",
-    "group.consumer.assignors",
-    "group.consumer.migration.policy",
+    "group.consumer.regex.refresh.interval.ms",
     "group.coordinator.",
     "inter.broker.listener.name",
     "log.flush.",

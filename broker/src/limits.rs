@@ -72,6 +72,9 @@ pub const SHARD_GROUPS_MAX: usize = 20_000;
 /// 1 MiB: a regular expression of a client, compiled. Larger ones are refused.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// 64: groups within groups in a regular expression of a client. Deeper ones are refused.
+pub const PATTERN_NESTING_MAX: u32 = 64;
+
 /// Transactional ids in one shard. The next new one is refused.
 pub const SHARD_TXNS_MAX: usize = 20_000;
 

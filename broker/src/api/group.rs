@@ -27,8 +27,6 @@ const JOIN_CAN_SKIP_ASSIGNMENT: i16 = 9;
 const JOIN_NULLABLE_PROTOCOL: i16 = 7;
 /// The first version that names several members.
 const LEAVE_SEVERAL: i16 = 3;
-/// What `group_type` says of the groups that we have.
-const CLASSIC: &str = "Classic";
 
 fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -93,7 +91,7 @@ pub(crate) async fn join(
     }
 }
 
-fn host_of(peer: &str) -> &str {
+pub(super) fn host_of(peer: &str) -> &str {
     peer.rsplit_once(':').map_or(peer, |(host, _)| host)
 }
 
@@ -239,13 +237,14 @@ pub(crate) async fn list(groups: &Groups, request: ListGroupsRequest) -> ListGro
     for reply in groups.call_all(|| Request::List).await {
         let Reply::Listed(shard) = reply else { unreachable!("a listing is answered as one") };
         let kept = shard.into_iter().filter(|it| {
-            wanted(&request.states_filter, it.state) && wanted(&request.types_filter, CLASSIC)
+            wanted(&request.states_filter, it.state)
+                && wanted(&request.types_filter, it.kind.name())
         });
         listed.extend(kept.map(|it| ListedGroup {
             group_id: it.group.to_string(),
             protocol_type: it.protocol_type.to_string(),
             group_state: it.state.to_owned(),
-            group_type: CLASSIC.to_owned(),
+            group_type: it.kind.name().to_owned(),
         }));
     }
     ListGroupsResponse { throttle_time_ms: 0, error_code: 0, groups: listed }

@@ -1,14 +1,15 @@
-//! OffsetCommit, OffsetFetch and TxnOffsetCommit: how far a group has come. Shell.
+//! OffsetCommit, OffsetFetch, OffsetDelete and TxnOffsetCommit: how far a group has come. Shell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::api::group_offsets::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
-    OffsetCommitResponseTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
-    OffsetFetchRequestTopics, OffsetFetchResponse, OffsetFetchResponseGroup,
-    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    OffsetCommitResponseTopic, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic, OffsetFetchRequest,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use protocol::api::txn::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
@@ -22,12 +23,15 @@ use protocol::time::Timestamp;
 
 use super::serving::Context;
 use super::txn::join_transaction;
+use crate::group::modern::Epoch;
 use crate::group::{self, Commit, Committed, Fetch, Groups, Membership, Reply, Request};
 use crate::metadata::Image;
 use crate::txn::{Producer, Txns, Version};
 
 /// The first version that names topics by id. KIP-848.
 const BY_ID: i16 = 10;
+/// The first OffsetCommit that may carry a member's epoch. KIP-848.
+const EPOCHS: i16 = 9;
 /// The first OffsetFetch that asks for several groups. KIP-709.
 const SEVERAL_GROUPS: i16 = 8;
 /// The first TxnOffsetCommit whose sender's transactions end by version 2. KIP-890.
@@ -77,7 +81,9 @@ pub(crate) async fn commit(
         member_id: request.member_id.into(),
         instance_id: request.group_instance_id.map(Into::into),
     };
-    settle(groups, Commit { member, producer: None, offsets }, &mut topics).await;
+    let speaks_epochs = EPOCHS <= context.version;
+    let commit = Commit { member, producer: None, speaks_epochs, offsets };
+    settle(groups, commit, &mut topics).await;
     let answer = |it: Gathered| OffsetCommitResponseTopic {
         name: it.name.as_deref().unwrap_or_default().to_owned(),
         topic_id: it.id,
@@ -111,6 +117,11 @@ async fn settle(groups: &Groups, commit: Commit, topics: &mut [Gathered]) {
         Ok(other) => unreachable!("a commit is answered as one: {other:?}"),
         Err(error) => vec![error.code(); count],
     };
+    fill(codes, topics);
+}
+
+/// Those that were not refused yet get their codes.
+fn fill(codes: Vec<ErrorCode>, topics: &mut [Gathered]) {
     let open = topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok());
     open.zip(codes).for_each(|(partition, code)| partition.1 = code);
 }
@@ -169,7 +180,8 @@ pub(crate) async fn txn_commit(
             instance_id: request.group_instance_id.map(Into::into),
         };
         let producer = Some((producer.id, producer.epoch));
-        settle(groups, Commit { member, producer, offsets }, &mut topics).await;
+        let commit = Commit { member, producer, speaks_epochs: true, offsets };
+        settle(groups, commit, &mut topics).await;
     }
     let answer = |it: Gathered| TxnOffsetCommitResponseTopic {
         name: it.name.as_deref().unwrap_or_default().to_owned(),
@@ -258,7 +270,11 @@ async fn fetch_group(
         }
         partitions
     });
-    let fetch = Fetch { group: Arc::clone(&group), partitions, require_stable };
+    let epoch = Epoch(asked.member_epoch);
+    let member = asked.member_id.map(Arc::<str>::from);
+    let tells = member.as_ref().is_some_and(|it| !it.is_empty()) || 0 <= epoch.0;
+    let member = tells.then(|| (member.unwrap_or_default(), epoch));
+    let fetch = Fetch { group: Arc::clone(&group), member, partitions, require_stable };
     let fetched = match groups.call(&group, Request::Fetch(fetch)).await {
         Ok(Reply::Fetched(fetched)) => fetched,
         Ok(other) => unreachable!("a fetch is answered as one: {other:?}"),
@@ -316,4 +332,51 @@ fn answer(
         metadata: Some(committed.metadata.to_string()),
         error_code: code.to_wire(),
     }
+}
+
+/// OffsetDelete. KIP-496.
+pub(crate) async fn delete(
+    groups: &Groups,
+    image: &Image,
+    request: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
+    let group: Arc<str> = request.group_id.into();
+    let mut partitions = Vec::new();
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let name: Arc<str> = topic.name.into();
+        let mut gathered =
+            Gathered { name: Some(Arc::clone(&name)), id: TopicId::ZERO, partitions: vec![] };
+        for partition in topic.partitions {
+            let code = exists(image, Some(&name), partition.partition_index);
+            gathered.partitions.push((partition.partition_index, code));
+            if code.is_ok() {
+                partitions.push(TopicPartition::new(Arc::clone(&name), partition.partition_index));
+            }
+        }
+        topics.push(gathered);
+    }
+    let deleted =
+        match groups.call(&group, Request::DeleteOffsets(Arc::clone(&group), partitions)).await {
+            Ok(Reply::DeletedOffsets(deleted)) => deleted,
+            Ok(other) => unreachable!("a deletion of offsets is answered as one: {other:?}"),
+            Err(error) => Err(error.code()),
+        };
+    match deleted {
+        Ok(codes) => fill(codes, &mut topics),
+        Err(code) => {
+            let error_code = code.to_wire();
+            return OffsetDeleteResponse { error_code, ..OffsetDeleteResponse::default() };
+        }
+    }
+    let partition = |(partition_index, code): (i32, ErrorCode)| OffsetDeleteResponsePartition {
+        partition_index,
+        error_code: code.to_wire(),
+    };
+    let topic = |it: Gathered| OffsetDeleteResponseTopic {
+        name: it.name.as_deref().unwrap_or_default().to_owned(),
+        partitions: it.partitions.into_iter().map(partition).collect(),
+    };
+    let topics = topics.into_iter().map(topic).collect();
+    OffsetDeleteResponse { error_code: 0, throttle_time_ms: 0, topics }
 }

@@ -8,6 +8,7 @@ mod admin_tests;
 mod brokers;
 mod cluster;
 mod configs;
+mod consumer_group;
 mod describe;
 mod elections;
 mod features;
@@ -245,6 +246,24 @@ routes! {
                 group::delete(&api.coordination().groups, body).await
             })
         },
+        OffsetDelete(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                group_offsets::delete(&api.coordination().groups, &api.image(), body).await
+            })
+        },
+        ConsumerGroupHeartbeat(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                consumer_group::heartbeat(&api.coordination().groups, context, body).await
+            })
+        },
+        ConsumerGroupDescribe(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                consumer_group::describe(&api.coordination().groups, body).await
+            })
+        },
         InitProducerId(body) => {
             let api = api.clone();
             Serving::later(async move {
@@ -333,10 +352,6 @@ routes! {
         SaslAuthenticate,
         DescribeClientQuotas,
         AlterClientQuotas,
-        // The group room does not know them yet.
-        OffsetDelete,
-        ConsumerGroupHeartbeat,
-        ConsumerGroupDescribe,
     }
 }
 

@@ -23,8 +23,10 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use protocol::time::{Now, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metadata::Image;
 use crate::partition::AppendError;
 
 pub use crate::partition::EndTxnMarker;
@@ -134,6 +136,10 @@ pub trait Shard: Send + Sized + 'static {
     /// Takes in the end of a client's transaction at `offset`: its pending records now count, or
     /// never will.
     fn replay_marker(&mut self, now: Now, marker: EndTxnMarker, offset: Offset);
+
+    /// The metadata are now these. Called before `loaded`, when nothing can be decided yet, and then
+    /// before whatever follows a change.
+    fn follow(&mut self, _: Arc<Image>, _: &mut Vec<Outcome<Self>>) {}
 
     /// The log was replayed to its end: timers start now. May decide things, such as resuming
     /// what the last leader left half done.

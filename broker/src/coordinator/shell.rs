@@ -19,7 +19,7 @@ use super::parked::Parked;
 use super::route::partition_of;
 use super::{KeyValue, Logged, Outcome, Records, Release, Shard, Token, Unavailable, refusal};
 use crate::limits::{LOAD_READ_BYTES, SHARD_MAILBOX_MAX, SHARD_PARKED_MAX};
-use crate::metadata::MetadataHandle;
+use crate::metadata::{Image, MetadataHandle};
 use crate::partition::{
     Acks, Append, AppendError, EndTxnMarker, Origin, PartitionHandle, Partitions, Watermarks,
 };
@@ -224,6 +224,7 @@ struct Serving<'a, S: Shard> {
     handle: PartitionHandle,
     watermarks: watch::Receiver<Watermarks>,
     at: Watermarks,
+    images: watch::Receiver<Arc<Image>>,
     shard: S,
     parked: Parked<Release<S>>,
     asked: BTreeMap<Token, oneshot::Sender<S::Reply>>,
@@ -259,7 +260,9 @@ impl<'a, S: Shard> Serving<'a, S> {
         tracing::debug!(topic = shared.topic, partition = index.0, %offset, "shard loaded");
         let parked = Parked::new(at.log_end, at.high_watermark);
         let asked = BTreeMap::new();
-        Ok(Self { shared, handle, watermarks, at, shard, parked, asked, tokens: 0 })
+        let mut images = shared.metadata.watch();
+        shard.follow(Arc::clone(&images.borrow_and_update()), &mut Vec::new());
+        Ok(Self { shared, handle, watermarks, at, images, shard, parked, asked, tokens: 0 })
     }
 
     async fn serve(&mut self, mut commands: mpsc::Receiver<Command<S>>) {
@@ -317,7 +320,18 @@ impl<'a, S: Shard> Serving<'a, S> {
         true
     }
 
+    /// Metadata that changed since the shard last looked reach it before what follows from them.
+    async fn follow(&mut self) {
+        if self.images.has_changed().unwrap_or(false) {
+            let image = Arc::clone(&self.images.borrow_and_update());
+            let mut outcomes = Vec::new();
+            self.shard.follow(image, &mut outcomes);
+            self.settle(outcomes).await;
+        }
+    }
+
     async fn take(&mut self, command: Command<S>) {
+        self.follow().await;
         let now = self.shared.clock.now();
         match command {
             Command::Request(request, reply) => {
@@ -346,6 +360,7 @@ impl<'a, S: Shard> Serving<'a, S> {
     }
 
     async fn ticked(&mut self) {
+        self.follow().await;
         let mut outcomes = Vec::new();
         self.shard.tick(self.shared.clock.now(), &mut outcomes);
         self.settle(outcomes).await;

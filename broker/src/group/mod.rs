@@ -14,7 +14,10 @@
 //! Invariants: a partition has one owner per generation (the leader's duty; ours is that only the
 //! current generation's assignment is ever handed out); the generation never goes back; a commit
 //! with another generation is refused; offsets of an open transaction are invisible until its
-//! marker. Sources: KIP-345 (static members), KIP-394 (member ids), KIP-447, KIP-211. Pure.
+//! marker. Sources: KIP-345 (static members), KIP-394 (member ids), KIP-447, KIP-211.
+//!
+//! The consumer protocol (KIP-848) has no rounds: the coordinator makes the target and each member
+//! walks to it by its heartbeats; see [`modern`]. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,17 +26,29 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{GenerationId, ProducerEpoch, ProducerId, TopicPartition};
 
+pub mod assignor;
+pub mod beat;
 pub mod classic;
+pub mod consumer_record;
+pub mod heartbeat;
 pub mod member;
+pub mod modern;
+mod modern_picture;
 pub mod offsets;
 mod picture;
+pub mod reconcile;
 pub mod record;
 pub mod shard;
+pub mod subscription;
 #[cfg(test)]
 mod tests;
 
 use crate::coordinator::Coordinator;
 
+use beat::{Beat, BeatError, Beaten};
+use modern::Epoch;
+
+pub use modern_picture::{ConsumerDescription, ConsumerMember, NamedAssignment};
 pub use record::Committed;
 pub use shard::{GroupShard, Limits};
 
@@ -52,14 +67,20 @@ pub enum Request {
     Sync(Sync),
     /// Still alive.
     Heartbeat(Membership),
+    /// All that a member of the consumer protocol ever says. KIP-848.
+    ConsumerHeartbeat(Box<Beat>),
     /// Leave the group.
     Leave(Leave),
     /// Remember offsets.
     Commit(Commit),
     /// What was committed?
     Fetch(Fetch),
-    /// What is known of a group?
+    /// Forget what was committed for these partitions.
+    DeleteOffsets(Arc<str>, Vec<TopicPartition>),
+    /// What is known of a classic group?
     Describe(Arc<str>),
+    /// What is known of a consumer group?
+    DescribeConsumer(Arc<str>),
     /// Which groups are there?
     List,
     /// Forget a group that has no members, and its offsets.
@@ -75,14 +96,20 @@ pub enum Reply {
     Synced(Synced),
     /// To a heartbeat.
     Heartbeat(ErrorCode),
+    /// To a heartbeat of the consumer protocol.
+    ConsumerHeartbeat(Result<Beaten, BeatError>),
     /// To a leave: one code per member named.
     Left(Vec<ErrorCode>),
     /// To a commit: one code per partition, in the request's order.
     Committed(Vec<ErrorCode>),
     /// To a fetch, in the request's order; for "all", in partition order.
     Fetched(Result<Vec<FetchedOffset>, ErrorCode>),
-    /// To a description.
+    /// To a deletion of offsets, in the request's order; or why none was deleted.
+    DeletedOffsets(Result<Vec<ErrorCode>, ErrorCode>),
+    /// To a description of a classic group.
     Described(Box<Description>),
+    /// To a description of a consumer group.
+    DescribedConsumer(Result<Box<ConsumerDescription>, ErrorCode>),
     /// To a listing.
     Listed(Vec<Listing>),
     /// To a deletion.
@@ -97,7 +124,8 @@ pub type FetchedOffset = (TopicPartition, Result<Option<Committed>, ErrorCode>);
 pub struct Membership {
     /// The group.
     pub group: Arc<str>,
-    /// The generation that it believes in; -1 outside of any.
+    /// The generation that it believes in; -1 outside of any. Of a member of the consumer protocol
+    /// its epoch.
     pub generation: GenerationId,
     /// The id that the coordinator gave it; empty for none.
     pub member_id: Arc<str>,
@@ -195,6 +223,8 @@ pub struct Commit {
     pub member: Membership,
     /// Set for offsets that belong to a transaction: they count from its commit on.
     pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// The version of the request may carry a member's epoch. KIP-848.
+    pub speaks_epochs: bool,
     /// The offsets.
     pub offsets: Vec<(TopicPartition, Committed)>,
 }
@@ -202,8 +232,10 @@ pub struct Commit {
 /// A question for offsets.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    /// The group; a member's epoch, if told, is not checked by the classic protocol.
+    /// The group.
     pub group: Arc<str>,
+    /// Who asks, if it tells: a member of a consumer group and its epoch.
+    pub member: Option<(Arc<str>, Epoch)>,
     /// Of which partitions; `None`: of all that have any.
     pub partitions: Option<Vec<TopicPartition>>,
     /// Refuse, as retriable, where an open transaction may yet change the answer. KIP-447.
@@ -265,4 +297,26 @@ pub struct Listing {
     pub protocol_type: Arc<str>,
     /// The state's name, as Kafka spells it.
     pub state: &'static str,
+    /// Which protocol it speaks.
+    pub kind: GroupType,
+}
+
+/// Which protocol a group speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupType {
+    /// Rounds: members join, a leader assigns.
+    Classic,
+    /// KIP-848: the coordinator assigns.
+    Consumer,
+}
+
+impl GroupType {
+    /// The name, as Kafka spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "Classic",
+            Self::Consumer => "Consumer",
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //!
 //! Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::ids::{ProducerId, TopicPartition};
@@ -26,19 +26,18 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// Takes in a plain commit; `None` deletes.
+    /// Takes in a plain commit; `None` deletes, and with it what open transactions hold.
     pub fn commit(&mut self, group: &Arc<str>, at: TopicPartition, committed: Option<Committed>) {
         match committed {
             Some(committed) => {
                 self.committed.entry(Arc::clone(group)).or_default().insert(at, committed);
             }
             None => {
-                if let Some(offsets) = self.committed.get_mut(group) {
-                    offsets.remove(&at);
-                    if offsets.is_empty() {
-                        self.committed.remove(group);
-                    }
+                forget(&mut self.committed, group, &at);
+                for groups in self.pending.values_mut() {
+                    forget(groups, group, &at);
                 }
+                self.pending.retain(|_, groups| !groups.is_empty());
             }
         }
     }
@@ -77,6 +76,14 @@ impl Offsets {
         self.committed.get(group).into_iter().flatten()
     }
 
+    /// All partitions for which `group` has an offset, committed or pending.
+    #[must_use]
+    pub fn partitions(&self, group: &str) -> BTreeSet<TopicPartition> {
+        let pending = self.pending.values().filter_map(|groups| groups.get(group));
+        let committed = self.committed.get(group);
+        committed.into_iter().chain(pending).flat_map(BTreeMap::keys).cloned().collect()
+    }
+
     /// True while an open transaction holds an offset of `group` for `at`. KIP-447.
     #[must_use]
     pub fn is_unstable(&self, group: &str, at: &TopicPartition) -> bool {
@@ -105,11 +112,32 @@ impl Offsets {
         old.map(|(at, _)| at.clone()).filter(|at| !self.is_unstable(group, at)).collect()
     }
 
+    /// Every group and partition for which there is an offset, committed or pending, of a topic that
+    /// `is_gone`.
+    pub fn of_topics(
+        &self,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> BTreeSet<(Arc<str>, TopicPartition)> {
+        let groups = self.pending.values().flatten().chain(&self.committed);
+        let each = groups.flat_map(|(group, offsets)| offsets.keys().map(move |at| (group, at)));
+        let gone = each.filter(|(_, at)| is_gone(&at.topic));
+        gone.map(|(group, at)| (Arc::clone(group), at.clone())).collect()
+    }
+
     /// Asserts the invariants.
     #[cfg(any(test, feature = "check"))]
     pub fn check(&self) {
         assert!(self.committed.values().all(|it| !it.is_empty()));
+        assert!(self.pending.values().all(|it| !it.is_empty()));
         assert!(self.pending.values().flat_map(BTreeMap::values).all(|it| !it.is_empty()));
+    }
+}
+
+fn forget(groups: &mut BTreeMap<Arc<str>, ByPartition>, group: &Arc<str>, at: &TopicPartition) {
+    let Some(offsets) = groups.get_mut(group) else { return };
+    offsets.remove(at);
+    if offsets.is_empty() {
+        groups.remove(group);
     }
 }
 
@@ -144,6 +172,20 @@ mod tests {
         offsets.end(ProducerId(7), true);
         assert_eq!(offsets.committed("g", &at), Some(&committed(6)));
         offsets.check();
+    }
+
+    #[test]
+    fn a_deleted_offset_does_not_come_back_with_the_commit_of_an_open_transaction() {
+        let group: Arc<str> = "g".into();
+        let at = TopicPartition::new("t", 0);
+        let mut offsets = Offsets::default();
+        offsets.stage(ProducerId(7), &group, at.clone(), committed(5));
+        assert_eq!(offsets.partitions("g"), BTreeSet::from([at.clone()]));
+        offsets.commit(&group, at.clone(), None);
+        offsets.check();
+        offsets.end(ProducerId(7), true);
+        assert_eq!(offsets.committed("g", &at), None);
+        assert!(!offsets.has("g"));
     }
 
     #[test]

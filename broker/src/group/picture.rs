@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::consumer_protocol::{ConsumerProtocolSubscription, decode};
 use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
 use protocol::time::Now;
@@ -13,6 +14,9 @@ use super::classic::Group;
 use super::member::{Member, State};
 use super::record::{GroupMetadataValue, MemberMetadata};
 use super::{DescribedMember, Description};
+
+/// The protocol type of consumers.
+const CONSUMER: &str = "consumer";
 
 impl Group {
     /// The group as the last coordinator left it: stable, its members given a session to be heard.
@@ -100,6 +104,24 @@ impl Group {
     #[must_use]
     pub fn protocol_type(&self) -> Arc<str> {
         self.protocol_type.clone().unwrap_or_default()
+    }
+
+    /// True when the group has no members, or members of the kind that subscribe to topics.
+    #[must_use]
+    pub fn is_empty_or_of_consumers(&self) -> bool {
+        self.members.is_empty() || self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// True when some member subscribes to the topic of this name, or may: what a member says
+    /// may be of a kind that we do not understand.
+    #[must_use]
+    pub fn is_subscribed(&self, topic: &str) -> bool {
+        let told = self.members.values().flat_map(|it| &it.protocols);
+        let mut subscriptions =
+            told.map(|(_, told)| decode::<ConsumerProtocolSubscription>(told.clone()));
+        let is_other = self.protocol_type.as_deref() != Some(CONSUMER);
+        subscriptions
+            .any(|it| is_other || it.map_or(true, |it| it.topics.iter().any(|it| it == topic)))
     }
 
     /// The group, for people.

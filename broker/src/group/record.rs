@@ -1,7 +1,7 @@
 //! What the group coordinator writes into `__consumer_offsets`, byte for byte as Kafka does.
 //!
-//! Two kinds of keys: 0–1 an offset that a group committed, 2 a classic group's membership. Keys
-//! that we do not know are left alone, so that a log written by a newer broker still loads. Values
+//! Keys 0–1 hold an offset that a group committed, 2 a classic group's membership; those of consumer
+//! groups are in `consumer_record`. Keys that we do not know are left alone, so that a log written by a newer broker still loads. Values
 //! are written in the newest version that an older Kafka reads (3). Pure.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use protocol::ids::{GenerationId, LeaderEpoch, Offset, TopicPartition};
 use protocol::message::{decode_record, encode_record};
 use protocol::time::Timestamp;
 
+use super::consumer_record::Change;
 use crate::coordinator::KeyValue;
 
 /// Version of the values that we write: the newest that is not flexible.
@@ -120,6 +121,13 @@ pub enum GroupRecord {
         /// Its membership.
         metadata: Option<GroupMetadataValue>,
     },
+    /// A part of a consumer group. KIP-848.
+    Consumer {
+        /// The group.
+        group: Arc<str>,
+        /// What changed.
+        change: Change,
+    },
     /// A kind that this version does not know.
     Unknown,
 }
@@ -145,6 +153,10 @@ impl GroupRecord {
                 let metadata = entry.value.clone().map(decode_record::<GroupMetadataValue>);
                 let metadata = metadata.transpose().map_err(|error| error.to_string())?;
                 Ok(Self::Classic { group: key.group.into(), metadata: metadata.map(|it| it.1) })
+            }
+            Some(version) if Change::is_key(version) => {
+                let (group, change) = Change::read(entry)?;
+                Ok(Self::Consumer { group, change })
             }
             Some(_) => Ok(Self::Unknown),
             None => Err("the key has no version".to_owned()),

@@ -1,14 +1,15 @@
 //! The groups of one partition of `__consumer_offsets`.
 //!
 //! Routes requests to their group and to the offsets, and turns what they decide into records and
-//! replies. Offsets change by replay alone. Membership is decided by the classic core; its record
-//! tells the next coordinator, and when it is refused the round is played again.
+//! replies. Offsets and consumer groups change by replay alone. Membership of a classic group is
+//! decided by its core; its record tells the next coordinator, and when it is refused the round is
+//! played again. A name has one group, of one protocol or the other.
 //!
 //! Invariant: a group that has neither members nor offsets is forgotten.
 //!
 //! Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,21 +18,29 @@ use protocol::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::rng::Rng;
 use protocol::time::{Now, Timestamp};
 
-use super::classic::Group;
+use super::beat::{BeatError, ConsumerSettings};
+use super::classic;
 use super::member::{JoinSettings, Out};
+use super::modern::Modern;
 use super::offsets::Offsets;
-use super::record::{Committed, GroupRecord, group_record, offset_record};
-use super::{Commit, Description, Fetch, Join, Leave, Listing, Reply, Request, Synced};
+use super::record::{Committed, GroupRecord, group_record};
+use super::{Description, GroupType, Join, Leave, Listing, Membership, Reply, Request, Synced};
+use crate::config::BrokerConfig;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Records, Release, Shard, Token};
+use crate::metadata::{Image, Topic};
 
-/// How often expired offsets are looked for: Kafka's `offsets.retention.check.interval.ms`.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
+mod consumer;
+mod offsets;
 
 /// What bounds groups, from the broker's settings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// What bounds a join.
     pub join: JoinSettings,
+    /// What bounds consumer groups that have no settings of their own. KIP-848.
+    pub consumer: ConsumerSettings,
+    /// What the broker was started with; a group's own settings lie over it.
+    pub broker: Arc<BrokerConfig>,
     /// `group.min.session.timeout.ms`.
     pub session_timeout_min: Duration,
     /// `group.max.session.timeout.ms`.
@@ -40,8 +49,70 @@ pub struct Limits {
     pub metadata_bytes_max: usize,
     /// `offsets.retention.minutes`: counted from when a group became empty. KIP-211.
     pub retention: Duration,
+    /// `offsets.retention.check.interval.ms`: how often expired offsets are looked for.
+    pub retention_check: Duration,
     /// Groups in one shard; the next new one is refused.
     pub groups_max: usize,
+}
+
+/// A group of either protocol.
+#[derive(Debug)]
+enum Group {
+    Classic(Box<classic::Group>),
+    Consumer(Box<Modern>),
+}
+
+impl Group {
+    /// Since when the group has had no members. `None`: it has some.
+    fn empty_since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Classic(group) => group.empty_since().map(|it| it.wall),
+            Self::Consumer(modern) => modern.empty_since(),
+        }
+    }
+
+    /// True when some member reads, or may read, the topic of this name.
+    fn is_subscribed(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed(topic),
+            Self::Consumer(modern) => modern.group.is_subscribed(topic),
+        }
+    }
+
+    /// What deletes the group.
+    fn tombstones(&self, name: &Arc<str>) -> Vec<KeyValue> {
+        match self {
+            Self::Classic(_) => vec![group_record(name, None)],
+            Self::Consumer(modern) => {
+                modern.group.tombstones().iter().map(|it| it.record(name)).collect()
+            }
+        }
+    }
+
+    fn fresh(now: Now) -> Self {
+        Self::Classic(Box::new(classic::Group::new(now)))
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        match self {
+            Self::Classic(group) => group.wake_at(),
+            Self::Consumer(modern) => modern.wake_at(),
+        }
+    }
+
+    fn listing(&self, name: &Arc<str>) -> Listing {
+        let group = Arc::clone(name);
+        match self {
+            Self::Classic(it) => {
+                let (protocol_type, state) = (it.protocol_type(), it.state_name());
+                Listing { group, protocol_type, state, kind: GroupType::Classic }
+            }
+            Self::Consumer(it) => {
+                let (protocol_type, state) = ("consumer".into(), it.group.state_name());
+                Listing { group, protocol_type, state, kind: GroupType::Consumer }
+            }
+        }
+    }
 }
 
 /// The groups of one partition.
@@ -49,6 +120,8 @@ pub struct Limits {
 pub struct GroupShard {
     limits: Limits,
     rng: Rng,
+    /// What is known of topics.
+    image: Arc<Image>,
     is_loading: bool,
     groups: BTreeMap<Arc<str>, Group>,
     offsets: Offsets,
@@ -62,6 +135,7 @@ impl GroupShard {
         Self {
             limits,
             rng: Rng::new(seed),
+            image: Arc::new(Image::empty("")),
             is_loading: true,
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
@@ -71,35 +145,64 @@ impl GroupShard {
 
     fn join(&mut self, now: Now, token: Token, join: Join) -> Outcome<Self> {
         let group = Arc::clone(&join.group);
-        let limits = self.limits;
+        let limits = &self.limits;
         let range = limits.session_timeout_min..=limits.session_timeout_max;
+        let found = self.groups.get(&group);
+        let mut before = Vec::new();
         let error = if group.is_empty() {
             ErrorCode::InvalidGroupId
         } else if !range.contains(&join.session_timeout) {
             ErrorCode::InvalidSessionTimeout
-        } else if self.groups.contains_key(&group) {
-            ErrorCode::None
-        } else if !join.member_id.is_empty() {
-            ErrorCode::UnknownMemberId
-        } else if limits.groups_max <= self.groups.len() {
-            ErrorCode::CoordinatorNotAvailable
         } else {
-            self.groups.insert(Arc::clone(&group), Group::new(now));
-            ErrorCode::None
+            match found {
+                Some(Group::Classic(_)) => ErrorCode::None,
+                Some(Group::Consumer(it)) if !it.group.is_empty() => {
+                    ErrorCode::InconsistentGroupProtocol
+                }
+                Some(_) | None if !join.member_id.is_empty() => ErrorCode::UnknownMemberId,
+                Some(found @ Group::Consumer(_)) => {
+                    before = found.tombstones(&group);
+                    self.groups.insert(Arc::clone(&group), Group::fresh(now));
+                    ErrorCode::None
+                }
+                None if limits.groups_max <= self.groups.len() => {
+                    ErrorCode::CoordinatorNotAvailable
+                }
+                None => {
+                    self.groups.insert(Arc::clone(&group), Group::fresh(now));
+                    ErrorCode::None
+                }
+            }
         };
         if !error.is_ok() {
             let joined = super::Joined { error, member_id: join.member_id, ..Default::default() };
             return Outcome::reply(token, Reply::Joined(Box::new(joined)));
         }
         let mut out = Out::default();
-        let found = self.groups.get_mut(&group).expect("inserted when it was missing");
-        found.join(now, token, join, &limits.join, &mut self.rng, &mut out);
-        self.outcome(now, &group, out)
+        let Some(Group::Classic(found)) = self.groups.get_mut(&group) else {
+            unreachable!("inserted when it was missing");
+        };
+        found.join(now, token, join, &self.limits.join, &mut self.rng, &mut out);
+        let mut outcome = self.outcome(now, &group, out);
+        if !before.is_empty() {
+            // It was an empty consumer group: its records go before what the new one writes.
+            let entries = outcome.records.take().map(|it| it.entries).unwrap_or_default();
+            before.extend(entries);
+            outcome.records = Some(Records { entries: before, producer: None });
+        }
+        outcome
+    }
+
+    fn classic(&mut self, group: &str) -> Option<&mut classic::Group> {
+        match self.groups.get_mut(group) {
+            Some(Group::Classic(found)) => Some(found),
+            Some(Group::Consumer(_)) | None => None,
+        }
     }
 
     /// What a group's step asks for, as records and replies.
     fn outcome(&mut self, now: Now, group: &Arc<str>, out: Out) -> Outcome<Self> {
-        let found = self.groups.get_mut(group).filter(|_| out.write);
+        let found = self.classic(group).filter(|_| out.write);
         let entry = found.map(|it| {
             it.writes();
             group_record(group, Some(&it.metadata(now)))
@@ -111,7 +214,7 @@ impl GroupShard {
 
     fn sync(&mut self, now: Now, token: Token, sync: super::Sync) -> Outcome<Self> {
         let group = Arc::clone(&sync.member.group);
-        let Some(found) = self.groups.get_mut(&group) else {
+        let Some(found) = self.classic(&group) else {
             let synced = Synced { error: ErrorCode::UnknownMemberId, ..Synced::default() };
             return Outcome::reply(token, Reply::Synced(synced));
         };
@@ -121,7 +224,7 @@ impl GroupShard {
     }
 
     fn leave(&mut self, now: Now, token: Token, leave: &Leave) -> Outcome<Self> {
-        let Some(found) = self.groups.get_mut(&leave.group) else {
+        let Some(found) = self.classic(&leave.group) else {
             let codes = vec![ErrorCode::UnknownMemberId; leave.members.len()];
             return Outcome::reply(token, Reply::Left(codes));
         };
@@ -131,125 +234,32 @@ impl GroupShard {
         self.outcome(now, &leave.group, out)
     }
 
-    fn commit(&mut self, now: Now, token: Token, commit: Commit) -> Outcome<Self> {
-        let group = &commit.member.group;
-        let all = |code| vec![code; commit.offsets.len()];
-        if let Err(code) = self.may_commit(now, &commit) {
-            return Outcome::reply(token, Reply::Committed(all(code)));
-        }
-        let judge = |committed: &Committed| {
-            if self.limits.metadata_bytes_max < committed.metadata.len() {
-                ErrorCode::OffsetMetadataTooLarge
-            } else {
-                ErrorCode::None
-            }
-        };
-        let codes: Vec<_> = commit.offsets.iter().map(|(_, it)| judge(it)).collect();
-        let fit = commit.offsets.iter().zip(&codes).filter(|(_, code)| code.is_ok());
-        let entries = fit.map(|((at, it), _)| offset_record(group, at, Some(it))).collect();
-        let records = Some(Records { entries, producer: commit.producer });
-        Outcome { records, releases: vec![Release::Reply(token, Reply::Committed(codes))] }
-    }
-
-    fn may_commit(&mut self, now: Now, commit: &Commit) -> Result<(), ErrorCode> {
-        let member = &commit.member;
-        if member.group.is_empty() && commit.producer.is_some() {
-            return Err(ErrorCode::InvalidGroupId);
-        }
-        if let Some(group) = self.groups.get_mut(&member.group) {
-            return group.may_commit(now, member, commit.producer.is_some());
-        }
-        if 0 <= member.generation.0 || !member.member_id.is_empty() {
-            return Err(ErrorCode::IllegalGeneration);
-        }
-        if self.limits.groups_max <= self.groups.len() {
-            return Err(ErrorCode::CoordinatorNotAvailable);
-        }
-        Ok(())
-    }
-
-    fn fetch(&self, fetch: &Fetch) -> Reply {
-        let group = &fetch.group;
-        let asked: Vec<TopicPartition> = match &fetch.partitions {
-            Some(partitions) => partitions.clone(),
-            None => self.offsets.all(group).map(|(at, _)| at.clone()).collect(),
-        };
-        let answer = |at: TopicPartition| {
-            let unstable = fetch.require_stable && self.offsets.is_unstable(group, &at);
-            let committed = self.offsets.committed(group, &at).cloned();
-            let found = if unstable { Err(ErrorCode::UnstableOffsetCommit) } else { Ok(committed) };
-            (at, found)
-        };
-        Reply::Fetched(Ok(asked.into_iter().map(answer).collect()))
-    }
-
     fn describe(&self, group: &Arc<str>) -> Description {
         let unknown = || Description::refused(ErrorCode::GroupIdNotFound);
         let simple = || Description { error: ErrorCode::None, state: "Empty", ..unknown() };
         match self.groups.get(group) {
-            Some(found) => found.describe(),
+            Some(Group::Classic(found)) => found.describe(),
             None if self.offsets.has(group) => simple(),
-            None => unknown(),
+            Some(Group::Consumer(_)) | None => unknown(),
         }
     }
 
     fn list(&self) -> Vec<Listing> {
-        let mut listed: BTreeMap<Arc<str>, Listing> = BTreeMap::new();
-        for group in self.offsets.groups() {
-            let listing =
-                Listing { group: Arc::clone(group), protocol_type: "".into(), state: "Empty" };
-            listed.insert(Arc::clone(group), listing);
-        }
-        for (group, found) in &self.groups {
-            let protocol_type = found.protocol_type();
-            let state = found.state_name();
-            let listing = Listing { group: Arc::clone(group), protocol_type, state };
-            listed.insert(Arc::clone(group), listing);
-        }
+        let simple = |group: &Arc<str>| Listing {
+            group: Arc::clone(group),
+            protocol_type: "".into(),
+            state: "Empty",
+            kind: GroupType::Classic,
+        };
+        let committed = self.offsets.groups().map(|group| (Arc::clone(group), simple(group)));
+        let mut listed: BTreeMap<Arc<str>, Listing> = committed.collect();
+        listed.extend(self.groups.iter().map(|(group, it)| (Arc::clone(group), it.listing(group))));
         listed.into_values().collect()
     }
 
-    fn delete(&self, token: Token, group: &Arc<str>) -> Outcome<Self> {
-        let refuse = |code| Outcome::reply(token, Reply::Deleted(code));
-        match self.groups.get(group) {
-            Some(found) if found.empty_since().is_none() => {
-                return refuse(ErrorCode::NonEmptyGroup);
-            }
-            None if !self.offsets.has(group) => return refuse(ErrorCode::GroupIdNotFound),
-            Some(_) | None => {}
-        }
-        let gone = |(at, _): (&TopicPartition, &Committed)| offset_record(group, at, None);
-        let mut entries: Vec<KeyValue> = self.offsets.all(group).map(gone).collect();
-        entries.push(group_record(group, None));
-        Outcome::write(entries, token, Reply::Deleted(ErrorCode::None))
-    }
-
-    /// Deletes what a group committed long ago and no longer needs, and groups that are empty.
-    fn expire(&self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
-        let retention = i64::try_from(self.limits.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp(now.wall.0.saturating_sub(retention));
-        let mut entries = Vec::new();
-        for group in self.offsets.groups() {
-            let since = self.groups.get(group).map(Group::empty_since);
-            let rests = match since {
-                None => true,
-                Some(None) => false,
-                Some(Some(since)) => since.wall < before,
-            };
-            if rests {
-                let old = self.offsets.older_than(group, before);
-                entries.extend(old.iter().map(|at| offset_record(group, at, None)));
-            }
-        }
-        for (group, found) in &self.groups {
-            if found.empty_since().is_some() && !self.offsets.has(group) {
-                entries.push(group_record(group, None));
-            }
-        }
-        if !entries.is_empty() {
-            let records = Some(Records { entries, producer: None });
-            outcomes.push(Outcome { records, releases: Vec::new() });
-        }
+    fn heartbeat(&mut self, now: Now, from: &Membership) -> ErrorCode {
+        let found = self.classic(&from.group);
+        found.map_or(ErrorCode::UnknownMemberId, |it| it.heartbeat(now, from))
     }
 
     fn replay_offset(
@@ -282,16 +292,20 @@ impl Shard for GroupShard {
             Request::Join(join) => self.join(now, token, join),
             Request::Sync(sync) => self.sync(now, token, sync),
             Request::Heartbeat(from) => {
-                let group = self.groups.get_mut(&from.group);
-                let beat = |group: &mut Group| group.heartbeat(now, &from);
-                let code = group.map_or(ErrorCode::UnknownMemberId, beat);
-                Outcome::reply(token, Reply::Heartbeat(code))
+                Outcome::reply(token, Reply::Heartbeat(self.heartbeat(now, &from)))
             }
+            Request::ConsumerHeartbeat(beat) => self.consumer_heartbeat(now, token, *beat),
             Request::Leave(leave) => self.leave(now, token, &leave),
             Request::Commit(commit) => self.commit(now, token, commit),
             Request::Fetch(fetch) => Outcome::reply(token, self.fetch(&fetch)),
             Request::Describe(group) => {
                 Outcome::reply(token, Reply::Described(Box::new(self.describe(&group))))
+            }
+            Request::DescribeConsumer(group) => {
+                Outcome::reply(token, Reply::DescribedConsumer(self.describe_consumer(&group)))
+            }
+            Request::DeleteOffsets(group, partitions) => {
+                self.delete_offsets(token, &group, &partitions)
             }
             Request::List => Outcome::reply(token, Reply::Listed(self.list())),
             Request::Delete(group) => self.delete(token, &group),
@@ -305,15 +319,21 @@ impl Shard for GroupShard {
                 self.replay_offset(&group, partition, committed, record.producer);
             }
             Ok(GroupRecord::Classic { group, metadata: None }) => {
-                self.groups.remove(&group);
+                if self.classic(&group).is_some() {
+                    self.groups.remove(&group);
+                }
             }
             Ok(GroupRecord::Classic { group, metadata: Some(metadata) }) => {
                 // While serving, the core itself decided what this record says.
                 if self.is_loading {
-                    self.groups.insert(group, Group::restored(&metadata, now));
-                } else if let Some(found) = self.groups.get_mut(&group) {
+                    let restored = classic::Group::restored(&metadata, now);
+                    self.groups.insert(group, Group::Classic(Box::new(restored)));
+                } else if let Some(found) = self.classic(&group) {
                     found.was_written();
                 }
+            }
+            Ok(GroupRecord::Consumer { group, change }) => {
+                self.replay_consumer(now, record.timestamp, group, &change);
             }
             Ok(GroupRecord::Unknown) => {}
             Err(reason) => {
@@ -326,9 +346,27 @@ impl Shard for GroupShard {
         self.offsets.end(marker.producer_id, marker.commit);
     }
 
+    fn follow(&mut self, image: Arc<Image>, outcomes: &mut Vec<Outcome<Self>>) {
+        let before = std::mem::replace(&mut self.image, image);
+        if self.is_loading || self.image.shares_topics(&before) {
+            return;
+        }
+        let is_gone = |it: &&Arc<Topic>| self.image.topic_by_id(it.id).is_none();
+        let gone: BTreeSet<_> = before.topics().filter(is_gone).map(|it| &*it.name).collect();
+        if !gone.is_empty() {
+            outcomes.push(self.forget_topics(|name| gone.contains(name)));
+        }
+    }
+
     fn loaded(&mut self, now: Now, _: &mut Vec<Outcome<Self>>) {
         self.is_loading = false;
-        self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+        self.expiry_at = now.monotonic + self.limits.retention_check;
+        let session_timeout = self.limits.consumer.session_timeout;
+        for group in self.groups.values_mut() {
+            if let Group::Consumer(modern) = group {
+                modern.loaded(now, session_timeout);
+            }
+        }
     }
 
     fn tick(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
@@ -339,12 +377,16 @@ impl Shard for GroupShard {
             .map(|(group, _)| Arc::clone(group))
             .collect();
         for group in due {
-            let mut out = Out::default();
-            self.groups.get_mut(&group).expect("just listed").tick(now, &mut out);
-            outcomes.push(self.outcome(now, &group, out));
+            if let Some(classic) = self.classic(&group) {
+                let mut out = Out::default();
+                classic.tick(now, &mut out);
+                outcomes.push(self.outcome(now, &group, out));
+            } else {
+                outcomes.push(self.give_up(now, &group));
+            }
         }
         if self.expiry_at <= now.monotonic {
-            self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+            self.expiry_at = now.monotonic + self.limits.retention_check;
             self.expire(now, outcomes);
         }
     }
@@ -367,7 +409,11 @@ impl Shard for GroupShard {
             refused.push(Release::Reply(token, refuse(reply, error)));
         }
         for group in self.groups.values_mut() {
-            group.write_refused(now, &mut out);
+            match group {
+                Group::Classic(classic) => classic.write_refused(now, &mut out),
+                // What it would have changed is looked for again.
+                Group::Consumer(modern) => modern.seen = None,
+            }
         }
         refused.extend(out.replies.into_iter().map(|(token, reply)| Release::Reply(token, reply)));
         refused
@@ -375,7 +421,12 @@ impl Shard for GroupShard {
 
     #[cfg(any(test, feature = "check"))]
     fn check(&self) {
-        self.groups.values().for_each(Group::check);
+        for group in self.groups.values() {
+            match group {
+                Group::Classic(classic) => classic.check(),
+                Group::Consumer(modern) => modern.group.check(),
+            }
+        }
         self.offsets.check();
     }
 }
@@ -386,12 +437,19 @@ fn refuse(reply: Reply, error: ErrorCode) -> Reply {
         Reply::Joined(joined) => Reply::Joined(Box::new(super::Joined { error, ..*joined })),
         Reply::Synced(_) => Reply::Synced(Synced { error, ..Synced::default() }),
         Reply::Heartbeat(_) => Reply::Heartbeat(error),
+        Reply::ConsumerHeartbeat(Ok(beaten)) => {
+            let member = beaten.member_id;
+            Reply::ConsumerHeartbeat(Err(BeatError::NotWritten { member, code: error }))
+        }
+        Reply::ConsumerHeartbeat(Err(refused)) => Reply::ConsumerHeartbeat(Err(refused)),
         Reply::Left(codes) => Reply::Left(codes),
         Reply::Committed(codes) => Reply::Committed(vec![error; codes.len()]),
         Reply::Fetched(_) => Reply::Fetched(Err(error)),
         Reply::Described(description) => {
             Reply::Described(Box::new(Description { error, ..*description }))
         }
+        Reply::DeletedOffsets(_) => Reply::DeletedOffsets(Err(error)),
+        Reply::DescribedConsumer(_) => Reply::DescribedConsumer(Err(error)),
         Reply::Listed(listed) => Reply::Listed(listed),
         Reply::Deleted(_) => Reply::Deleted(error),
     }

@@ -10,12 +10,28 @@ use protocol::ids::{
 };
 use protocol::time::{Now, Timestamp};
 
+use super::assignor::Assignor;
+use super::beat::ConsumerSettings;
 use super::member::JoinSettings;
 use super::*;
+use crate::config::GroupMigration;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
+
+mod consumer;
 
 const SESSION: Duration = Duration::from_secs(10);
 const REBALANCE: Duration = Duration::from_secs(60);
+
+/// The heartbeats of consumer groups are every 5 s, their sessions 45 s.
+fn consumer_settings() -> ConsumerSettings {
+    ConsumerSettings {
+        session_timeout: Duration::from_secs(45),
+        heartbeat_interval: Duration::from_secs(5),
+        members_max: 5,
+        assignors: vec![Assignor::Uniform, Assignor::Range],
+        migration: GroupMigration::Bidirectional,
+    }
+}
 
 /// A shard with its log: outcomes are appended, replayed and answered at once.
 struct World {
@@ -35,6 +51,9 @@ impl World {
             session_timeout_max: Duration::from_secs(1800),
             metadata_bytes_max: 16,
             retention: Duration::from_secs(3600),
+            consumer: consumer_settings(),
+            broker: Arc::default(),
+            retention_check: Duration::from_secs(600),
             groups_max: 10,
         };
         let now = Now { monotonic: Duration::ZERO, wall: Timestamp(1_000_000) };
@@ -170,7 +189,12 @@ impl World {
         };
         let producer = producer.map(|id| (ProducerId(id), ProducerEpoch(0)));
         let offsets = vec![(TopicPartition::new("t", 0), committed)];
-        let token = self.ask(Request::Commit(Commit { member: from, producer, offsets }));
+        let token = self.ask(Request::Commit(Commit {
+            member: from,
+            producer,
+            speaks_epochs: true,
+            offsets,
+        }));
         match &self.answers[&token] {
             Reply::Committed(codes) => codes[0],
             other => panic!("{other:?}"),
@@ -179,7 +203,7 @@ impl World {
 
     fn committed(&mut self, require_stable: bool) -> Result<Option<i64>, ErrorCode> {
         let partitions = Some(vec![TopicPartition::new("t", 0)]);
-        let fetch = Fetch { group: "g".into(), partitions, require_stable };
+        let fetch = Fetch { group: "g".into(), member: None, partitions, require_stable };
         let token = self.ask(Request::Fetch(fetch));
         match &self.answers[&token] {
             Reply::Fetched(Ok(found)) => {
@@ -355,7 +379,7 @@ fn members_that_share_no_protocol_cannot_be_in_one_group() {
 fn who_may_commit_follows_from_the_generation() {
     let mut world = World::new(Duration::ZERO);
     assert_eq!(world.commit(anonymous(), None, 1), ErrorCode::None);
-    assert_eq!(world.commit(member("ghost", 3), None, 2), ErrorCode::IllegalGeneration);
+    assert_eq!(world.commit(member("ghost", 3), None, 2), ErrorCode::GroupIdNotFound);
     let stable = world.stable(1).remove(0);
     assert_eq!(world.commit(anonymous(), None, 3), ErrorCode::UnknownMemberId);
     let id = &stable.member_id;
@@ -414,6 +438,9 @@ fn next_limits(_: &World) -> Limits {
         session_timeout_max: Duration::from_secs(1800),
         metadata_bytes_max: 16,
         retention: Duration::from_secs(3600),
+        consumer: consumer_settings(),
+        broker: Arc::default(),
+        retention_check: Duration::from_secs(600),
         groups_max: 10,
     }
 }

@@ -243,6 +243,12 @@ impl Image {
         self.topics.values()
     }
 
+    /// True when no topic has changed between the two, cheaply told: false may be wrong.
+    #[must_use]
+    pub fn shares_topics(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
     /// The partition `partition` of the topic of this name.
     #[must_use]
     pub fn partition(&self, topic: &str, partition: PartitionIndex) -> Option<&Partition> {

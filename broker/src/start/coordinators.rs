@@ -20,6 +20,8 @@ use crate::api::producer_id::{Allocate, ProducerIds};
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::coordinator::Coordinator;
+use crate::group::assignor::Assignor;
+use crate::group::beat::ConsumerSettings;
 use crate::group::member::JoinSettings;
 use crate::group::{self, GroupShard, Groups};
 use crate::limits::{SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX};
@@ -105,10 +107,13 @@ fn groups(
             members_max: bound(config.group_max_size),
             initial_delay: config.group_initial_rebalance_delay,
         },
+        consumer: consumers(config),
+        broker: Arc::clone(config),
         session_timeout_min: config.group_min_session_timeout,
         session_timeout_max: config.group_max_session_timeout,
         metadata_bytes_max: bound(config.offset_metadata_max_bytes),
         retention: config.offsets_retention,
+        retention_check: config.offsets_retention_check_interval,
         groups_max: SHARD_GROUPS_MAX,
     };
     // Groups have no effects: nothing is ever sent there.
@@ -125,9 +130,20 @@ fn groups(
             // Another leadership must not give the same member ids again.
             let of_shard =
                 u64::from(index.0.unsigned_abs()) << 32 | u64::from(epoch.0.unsigned_abs());
-            GroupShard::new(limits, seed ^ of_shard)
+            GroupShard::new(limits.clone(), seed ^ of_shard)
         },
     )
+}
+
+fn consumers(config: &BrokerConfig) -> ConsumerSettings {
+    let assignors = config.group_consumer_assignors.iter().filter_map(|it| Assignor::of(it));
+    ConsumerSettings {
+        session_timeout: config.group_consumer_session_timeout,
+        heartbeat_interval: config.group_consumer_heartbeat_interval,
+        members_max: usize::try_from(config.group_consumer_max_size).unwrap_or(usize::MAX),
+        assignors: assignors.collect(),
+        migration: config.group_consumer_migration_policy,
+    }
 }
 
 /// Markers for offsets go through their group's shard, the others straight to their partition.

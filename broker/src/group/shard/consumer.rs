@@ -1,0 +1,221 @@
+//! The shard's consumer groups: what members say, and whose time is up. KIP-848.
+//!
+//! Groups change by replay alone; a heartbeat that the log refuses has changed nothing but the time
+//! at which its member is given up.
+//!
+//! Pure.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::TopicId;
+use protocol::time::{Now, Timestamp};
+
+use super::{Group, GroupShard};
+use crate::coordinator::{KeyValue, Outcome, Records, Token};
+use crate::group::beat::{Beat, BeatError, Beaten, ConsumerSettings, Intent};
+use crate::group::consumer_record::Change;
+use crate::group::heartbeat::Draft;
+use crate::group::modern::{ConsumerGroup, Modern};
+use crate::group::record::group_record;
+use crate::group::{ConsumerDescription, Reply};
+use crate::metadata::Resource;
+
+/// How long to wait before a removal that the log refused is tried again.
+const REMOVAL_RETRY: Duration = Duration::from_secs(1);
+
+impl GroupShard {
+    pub(super) fn consumer_heartbeat(
+        &mut self,
+        now: Now,
+        token: Token,
+        mut beat: Beat,
+    ) -> Outcome<Self> {
+        if beat.member_id.is_empty() {
+            beat.member_id = TopicId(self.rng.next_id()).to_string().into();
+        }
+        match self.beat(now, &beat) {
+            Ok((entries, beaten)) => {
+                let reply = Reply::ConsumerHeartbeat(Ok(beaten));
+                Outcome::write(entries, token, reply)
+            }
+            Err(error) => Outcome::reply(token, Reply::ConsumerHeartbeat(Err(error))),
+        }
+    }
+
+    fn beat(&mut self, now: Now, beat: &Beat) -> Result<(Vec<KeyValue>, Beaten), BeatError> {
+        let unknown = || BeatError::UnknownMember {
+            group: Arc::clone(&beat.group),
+            member: Arc::clone(&beat.member_id),
+        };
+        match self.groups.get(&beat.group) {
+            Some(Group::Consumer(_)) => self.beat_of_group(now, beat),
+            Some(Group::Classic(_)) | None if beat.intent != Intent::Join => Err(unknown()),
+            Some(Group::Classic(classic)) if classic.empty_since().is_some() => {
+                let mut entries = vec![group_record(&beat.group, None)];
+                let (joined, beaten) = self.first_beat(now, beat)?;
+                entries.extend(joined);
+                Ok((entries, beaten))
+            }
+            Some(Group::Classic(_)) => Err(BeatError::OtherProtocol(Arc::clone(&beat.group))),
+            None if self.limits.groups_max <= self.groups.len() => {
+                Err(BeatError::TooManyGroups(Arc::clone(&beat.group)))
+            }
+            None => self.first_beat(now, beat),
+        }
+    }
+
+    /// What bounds the consumer group of this name.
+    pub(super) fn settings(&self, group: &Arc<str>) -> Cow<'_, ConsumerSettings> {
+        let by_default = &self.limits.consumer;
+        if self.image.configs(&Resource::Group(Arc::clone(group))).next().is_none() {
+            return Cow::Borrowed(by_default);
+        }
+        let own = self.image.group_config(&self.limits.broker, group);
+        Cow::Owned(ConsumerSettings {
+            session_timeout: own.consumer_session_timeout,
+            heartbeat_interval: own.consumer_heartbeat_interval,
+            ..by_default.clone()
+        })
+    }
+
+    /// The first member of a group that is not there yet.
+    fn first_beat(&self, now: Now, beat: &Beat) -> Result<(Vec<KeyValue>, Beaten), BeatError> {
+        let fresh = ConsumerGroup::default();
+        let mut draft = Draft::new(&beat.group, &fresh, &self.image, now.wall);
+        let beaten = draft.beat(&self.settings(&beat.group), beat, true)?;
+        Ok((draft.entries, beaten))
+    }
+
+    fn beat_of_group(
+        &mut self,
+        now: Now,
+        beat: &Beat,
+    ) -> Result<(Vec<KeyValue>, Beaten), BeatError> {
+        let settings = self.settings(&beat.group).into_owned();
+        let Some(Group::Consumer(modern)) = self.groups.get_mut(&beat.group) else {
+            unreachable!("the caller found it");
+        };
+        let mut draft = Draft::new(&beat.group, &modern.group, &self.image, now.wall);
+        let beaten = match beat.intent {
+            Intent::Leave | Intent::LeaveForNow => draft.leave(&settings, beat)?,
+            Intent::Join | Intent::Stay(_) => {
+                let is_known = modern.seen.as_ref().is_some_and(|it| it.shares_topics(&self.image));
+                draft.beat(&settings, beat, !is_known)?
+            }
+        };
+        let entries = draft.entries;
+        if matches!(beat.intent, Intent::Join | Intent::Stay(_)) {
+            modern.seen = Some(Arc::clone(&self.image));
+        }
+        if let Some(timers) = modern.timers.get_mut(&beat.member_id) {
+            timers.session = now.monotonic + settings.session_timeout;
+        }
+        Ok((entries, beaten))
+    }
+
+    /// Takes in a part of a consumer group; the log decides, whatever stood here before.
+    pub(super) fn replay_consumer(
+        &mut self,
+        now: Now,
+        at: Timestamp,
+        group: Arc<str>,
+        change: &Change,
+    ) {
+        let is_tombstone = matches!(
+            change,
+            Change::Epoch(None)
+                | Change::Member(_, None)
+                | Change::TargetEpoch(None)
+                | Change::Target(_, None)
+                | Change::Current(_, None)
+                | Change::Pattern(_, None)
+        );
+        let session_timeout = self.settings(&group).session_timeout;
+        match self.groups.get(&group) {
+            Some(Group::Consumer(_)) if *change == Change::Epoch(None) => {
+                self.groups.remove(&group);
+                return;
+            }
+            Some(Group::Consumer(_)) => {}
+            Some(Group::Classic(_)) | None if is_tombstone => return,
+            Some(Group::Classic(_)) | None => {
+                self.groups.insert(Arc::clone(&group), Group::Consumer(Box::default()));
+            }
+        }
+        let Some(Group::Consumer(modern)) = self.groups.get_mut(&group) else {
+            unreachable!("inserted when it was missing");
+        };
+        modern.group.apply(change, at);
+        if !self.is_loading {
+            modern.touch(now, change, session_timeout);
+        }
+    }
+
+    /// Removes those of a consumer group whose time is up.
+    pub(super) fn give_up(&mut self, now: Now, group: &Arc<str>) -> Outcome<Self> {
+        let Some(Group::Consumer(modern)) = self.groups.get_mut(group) else {
+            return Outcome::nothing();
+        };
+        let overdue = modern.overdue(now);
+        if overdue.is_empty() {
+            return Outcome::nothing();
+        }
+        // Should the log refuse it, it is tried again, and not at once.
+        modern.postpone(&overdue, now.monotonic + REMOVAL_RETRY);
+        tracing::info!(%group, members = overdue.len(), "members fell silent");
+        let mut draft = Draft::new(group, &modern.group, &self.image, now.wall);
+        draft.remove(overdue);
+        let records = Some(Records { entries: draft.entries, producer: None });
+        Outcome { records, releases: Vec::new() }
+    }
+
+    pub(super) fn describe_consumer(
+        &self,
+        group: &Arc<str>,
+    ) -> Result<Box<ConsumerDescription>, ErrorCode> {
+        match self.groups.get(group) {
+            Some(Group::Consumer(modern)) => {
+                let settings = self.settings(group);
+                Ok(Box::new(modern.group.describe(&settings, &self.image)))
+            }
+            Some(Group::Classic(_)) | None => Err(ErrorCode::GroupIdNotFound),
+        }
+    }
+}
+
+impl Modern {
+    /// A change was written: timers follow.
+    fn touch(&mut self, now: Now, change: &Change, session_timeout: Duration) {
+        match change {
+            Change::Member(id, Some(subscriber)) => {
+                let session =
+                    subscriber.classic.as_ref().map_or(session_timeout, |it| it.session_timeout);
+                let timers = self.timers.entry(Arc::clone(id)).or_default();
+                timers.session = timers.session.max(now.monotonic + session);
+            }
+            Change::Member(id, None) => {
+                self.timers.remove(id);
+            }
+            Change::Current(id, Some(_)) => self.time_revocation(now, id),
+            Change::Current(_, None)
+            | Change::Epoch(_)
+            | Change::TargetEpoch(_)
+            | Change::Target(..)
+            | Change::Pattern(..) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+impl GroupShard {
+    /// The consumer group of this name, if it is one.
+    pub(in crate::group) fn consumer_group(&self, name: &str) -> Option<&ConsumerGroup> {
+        match self.groups.get(name) {
+            Some(Group::Consumer(modern)) => Some(&modern.group),
+            Some(Group::Classic(_)) | None => None,
+        }
+    }
+}
