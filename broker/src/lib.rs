@@ -7,6 +7,7 @@
 //! - [`buffers`]: memory that is used again
 //! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
+//! - [`quota`]: how much clients may ask
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - [`coordinator`], [`group`], [`txn`]: state machines that live in a partition
 //! - `api`, [`net`]: requests and sockets
@@ -30,6 +31,7 @@ pub mod metadata;
 pub mod net;
 pub mod partition;
 pub mod quorum;
+pub mod quota;
 mod start;
 pub mod txn;
 

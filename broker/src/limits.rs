@@ -2,6 +2,8 @@
 //!
 //! Each constant says what happens when it is reached. Pure.
 
+use std::time::Duration;
+
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 
@@ -84,3 +86,17 @@ pub const BUFFER_BYTES_MAX: usize = 2 << 20;
 /// 16 MiB: buffers that are kept while nobody uses them: what one connection may have in flight.
 /// Then the oldest are freed.
 pub const BUFFERS_KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// 10,000: accounts of what clients used of their quotas. For the next, whoever was silent longest
+/// is forgotten: what it used then no longer counts against it.
+pub const QUOTA_BUCKETS_MAX: usize = 10_000;
+
+/// 10 minutes: the longest that a client is told to be silent: after that a small quota lets a
+/// request through now and then.
+pub const THROTTLE_MAX: Duration = Duration::from_secs(600);
+
+/// 100,000: users, clients and addresses that have quotas. More are refused.
+pub const QUOTA_ENTITIES_MAX: usize = 100_000;
+
+/// 64: connections to the port of metrics at once. More are closed.
+pub const METRICS_CONNECTIONS_MAX: usize = 64;

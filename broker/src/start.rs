@@ -32,6 +32,7 @@ use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
 use crate::partition::Partitions;
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
+use crate::quota::QuotaHandle;
 use coordinators::Coordinators;
 
 /// The directory of the quorum's files, in the directory of all data.
@@ -183,16 +184,19 @@ impl Broker {
         let partitions = partitions.await;
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
+        let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let api = Api::new(
             config.clone(),
             rooms.metadata.clone(),
             rooms.controller.clone(),
             partitions.clone(),
             coordination,
+            quotas.clone(),
             rng.fork(),
         );
         let endpoints = listeners.iter().map(|listener| listener.endpoint()).collect();
-        let server = Server::start(listeners, limits(&config), &api, &clock);
+        let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
+        let server = Server::start(listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
             endpoints,
@@ -310,15 +314,6 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartErro
 fn bound(listener: &dyn Listener) -> config::Endpoint {
     let Endpoint { host, port } = listener.endpoint();
     config::Endpoint { listener: listener.name().to_owned(), host: host.to_string(), port }
-}
-
-fn limits(config: &BrokerConfig) -> Limits {
-    let count = |setting: u32| usize::try_from(setting).unwrap_or(usize::MAX);
-    Limits {
-        connections_max: count(config.max_connections),
-        request_bytes_max: count(config.socket_request_max_bytes),
-        idle_max: config.connections_max_idle,
-    }
 }
 
 /// The id of the cluster that the directory at `path` belongs to. `None`: it is new.

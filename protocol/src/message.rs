@@ -155,7 +155,7 @@ macro_rules! wire {
             }
         }
 
-        #[allow(unused_variables, unused_mut)]
+        #[allow(unused_variables, unused_mut, unreachable_code)]
         impl $crate::primitive::Wire for $name {
             fn encode(
                 &self,
@@ -198,6 +198,19 @@ macro_rules! wire {
                 }
                 Ok(message)
             }
+
+            fn each_error(&self, visit: &mut dyn FnMut(i16)) {
+                $($crate::wire!(@error self.$field, $field, visit);)*
+            }
+
+            fn throttle_time_ms(&self) -> i32 {
+                $($crate::wire!(@throttled self.$field, $field);)*
+                0
+            }
+
+            fn set_throttle_time_ms(&mut self, ms: i32) {
+                $($crate::wire!(@throttle self.$field, $field, ms);)*
+            }
         }
 
         impl $crate::primitive::Part for $name {}
@@ -220,6 +233,17 @@ macro_rules! wire {
             )*}
         }
     )*};
+
+    (@error $value:expr, error_code, $visit:ident) => { $visit($value); };
+    (@error $value:expr, $field:ident, $visit:ident) => {
+        $crate::primitive::Wire::each_error(&$value, $visit);
+    };
+
+    (@throttled $value:expr, throttle_time_ms) => { return $value; };
+    (@throttled $value:expr, $field:ident) => {};
+
+    (@throttle $value:expr, throttle_time_ms, $ms:ident) => { $value = $ms; };
+    (@throttle $value:expr, $field:ident, $ms:ident) => {};
 
     (@default []) => { Default::default() };
     (@default [$default:expr]) => { $default };

@@ -43,6 +43,17 @@ pub trait Wire: Sized {
     /// # Errors
     /// When the bytes are not a value of this version. The reader is then without meaning.
     fn decode(reader: &mut Reader, cx: Context) -> Result<Self, DecodeError>;
+
+    /// Calls `visit` with every error code in it, 0 among them.
+    fn each_error(&self, _visit: &mut dyn FnMut(i16)) {}
+
+    /// How long it tells a client to be silent, in milliseconds.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
+
+    /// Tells a client to be silent for so long, if there is a field for it. KIP-124.
+    fn set_throttle_time_ms(&mut self, _ms: i32) {}
 }
 
 /// A struct of the wire: one that may be null has a byte before it that says so. All that
@@ -253,6 +264,10 @@ impl Wire for Bytes {
 }
 
 impl<T: Wire> Wire for Option<Vec<T>> {
+    fn each_error(&self, visit: &mut dyn FnMut(i16)) {
+        self.iter().flatten().for_each(|element| element.each_error(visit));
+    }
+
     fn encode(&self, writer: &mut Writer, cx: Context) -> Result<(), EncodeError> {
         writer.put_length(self.as_ref().map(Vec::len), cx)?;
         self.iter().flatten().try_for_each(|element| element.encode(writer, cx))
@@ -264,6 +279,10 @@ impl<T: Wire> Wire for Option<Vec<T>> {
 }
 
 impl<T: Wire> Wire for Vec<T> {
+    fn each_error(&self, visit: &mut dyn FnMut(i16)) {
+        self.iter().for_each(|element| element.each_error(visit));
+    }
+
     fn encode(&self, writer: &mut Writer, cx: Context) -> Result<(), EncodeError> {
         writer.put_length(Some(self.len()), cx)?;
         self.iter().try_for_each(|element| element.encode(writer, cx))
@@ -276,6 +295,10 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<T: Part> Wire for Option<T> {
+    fn each_error(&self, visit: &mut dyn FnMut(i16)) {
+        self.iter().for_each(|part| part.each_error(visit));
+    }
+
     fn encode(&self, writer: &mut Writer, cx: Context) -> Result<(), EncodeError> {
         match self {
             Some(part) => {

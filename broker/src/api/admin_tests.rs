@@ -13,6 +13,10 @@ use protocol::api::configs::{
 use protocol::api::metadata::{
     DescribeClusterRequest, MetadataRequest, MetadataRequestTopic, MetadataResponse,
 };
+use protocol::api::quotas::{
+    AlterClientQuotasRequest, AlterQuotaEntry, DescribeClientQuotasRequest, QuotaComponent,
+    QuotaEntity, QuotaOp,
+};
 use protocol::api::topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatePartitionsRequest,
     CreatePartitionsTopic, CreateTopicsRequest, DeleteTopicState, DeleteTopicsRequest,
@@ -21,19 +25,25 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, TopicId};
 use tokio::sync::mpsc;
 
-use super::{cluster, configs, describe, metadata, topics};
+use super::quotas::Mutations;
+use super::serving::Context;
+use super::{cluster, configs, describe, metadata, quotas, topics};
 use crate::config::{BrokerConfig, Endpoint};
 use crate::controller::{self, ControllerHandle, Registration};
 use crate::disk::{Disk, SimDisk};
 use crate::limits::QUORUM_FEED_MAX;
 use crate::metadata::{Image, MetadataHandle, OFFSETS_TOPIC, Resource};
 use crate::quorum::{self, QuorumConfig};
+use crate::quota::QuotaHandle;
 
 /// One node, with two listeners.
 struct Node {
     config: Arc<BrokerConfig>,
     metadata: MetadataHandle,
     controller: ControllerHandle,
+    quotas: QuotaHandle,
+    /// Of every request.
+    context: Context,
     disk: SimDisk,
 }
 
@@ -56,10 +66,22 @@ async fn node(pairs: &[(&str, &str)]) -> Node {
     let (incarnation_id, rack) = (TopicId([1; 16]), Some("r".to_owned()));
     let registration = Registration { id: BrokerId(1), incarnation_id, endpoints, rack };
     controller.register_broker(registration).await.unwrap();
-    Node { config, metadata, controller, disk }
+    let quotas = QuotaHandle::start(&config, &metadata);
+    let context = Context {
+        version: 7,
+        client_id: Some("me".into()),
+        listener: "IN".into(),
+        peer: "test".into(),
+        now: protocol::time::Now::default(),
+    };
+    Node { config, metadata, controller, quotas, context, disk }
 }
 
 impl Node {
+    fn mutations(&self) -> Mutations<'_> {
+        Mutations::new(&self.quotas, &self.context, 6)
+    }
+
     async fn ask(
         &self,
         listener: &str,
@@ -73,8 +95,14 @@ impl Node {
     async fn create(&self, topic: CreatableTopic) -> (i16, Option<String>, usize) {
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, validate_only: false };
-        let mut response =
-            topics::create_topics(&self.controller, &self.metadata, &self.config, request).await;
+        let mut response = topics::create_topics(
+            &self.controller,
+            &self.metadata,
+            &self.config,
+            self.mutations(),
+            request,
+        )
+        .await;
         let created = response.topics.remove(0);
         (created.error_code, created.error_message, created.configs.unwrap().len())
     }
@@ -228,8 +256,14 @@ async fn creation_answers_in_order_with_settings_or_the_reason() {
     let configured = CreatableTopic { configs: vec![config], ..new_topic("t") };
     let topics = vec![assigned, configured, new_topic("")];
     let request = CreateTopicsRequest { topics, timeout_ms: 1000, validate_only: false };
-    let response =
-        topics::create_topics(&node.controller, &node.metadata, &node.config, request).await;
+    let response = topics::create_topics(
+        &node.controller,
+        &node.metadata,
+        &node.config,
+        node.mutations(),
+        request,
+    )
+    .await;
     let codes: Vec<_> =
         response.topics.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
     let want = [ErrorCode::InvalidRequest, ErrorCode::None, ErrorCode::InvalidTopicException];
@@ -260,7 +294,9 @@ async fn deletion_is_by_name_or_by_id_but_not_both() {
     ];
     let request =
         DeleteTopicsRequest { topics, timeout_ms: 1000, ..DeleteTopicsRequest::default() };
-    let response = topics::delete_topics(&node.controller, request).await;
+    let response =
+        topics::delete_topics(&node.controller, &node.metadata.image(), node.mutations(), request)
+            .await;
     let told: Vec<_> = response
         .responses
         .iter()
@@ -288,7 +324,13 @@ async fn partitions_are_added() {
     };
     let topics = vec![grow("a", 3), grow("b", 3)];
     let request = CreatePartitionsRequest { topics, timeout_ms: 1000, validate_only: false };
-    let response = topics::create_partitions(&node.controller, request).await;
+    let response = topics::create_partitions(
+        &node.controller,
+        &node.metadata.image(),
+        node.mutations(),
+        request,
+    )
+    .await;
     let codes: Vec<_> =
         response.results.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
     assert_eq!(codes, [ErrorCode::None, ErrorCode::UnknownTopicOrPartition]);
@@ -447,4 +489,135 @@ async fn what_is_no_setting_of_a_resource_is_refused_alone() {
     assert_eq!(codes, [refused, ErrorCode::None, refused, refused]);
     let settings = node.describe(Resource::TOPIC, "t", &["retention.ms"]).unwrap();
     assert_eq!(settings[0].value.as_deref(), Some("5"));
+}
+
+/// An entity of the wire.
+fn entity(parts: &[(&str, Option<&str>)]) -> Vec<QuotaEntity> {
+    let part = |&(kind, name): &(&str, Option<&str>)| QuotaEntity {
+        entity_type: kind.to_owned(),
+        entity_name: name.map(str::to_owned),
+    };
+    parts.iter().map(part).collect()
+}
+
+impl Node {
+    async fn alter_quota(
+        &self,
+        parts: &[(&str, Option<&str>)],
+        key: &str,
+        value: Option<f64>,
+    ) -> ErrorCode {
+        let op = QuotaOp {
+            key: key.to_owned(),
+            value: value.unwrap_or_default(),
+            remove: value.is_none(),
+        };
+        let entries = vec![AlterQuotaEntry { entity: entity(parts), ops: vec![op] }];
+        let request = AlterClientQuotasRequest { entries, validate_only: false };
+        let response = quotas::alter_client_quotas(&self.controller, request).await;
+        ErrorCode::from_wire(response.entries[0].error_code)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_are_for_users_clients_both_or_addresses_and_above_zero() {
+    let node = node(&[]).await;
+    let (u, c) = (("user", Some("u")), ("client-id", Some("c")));
+    let ip = |name| ("ip", Some(name));
+    let bytes = "producer_byte_rate";
+    let rate = "connection_creation_rate";
+    let (good, bad) = (ErrorCode::None, ErrorCode::InvalidRequest);
+    let check = async |parts: &[(&str, Option<&str>)], key: &str, value, want| {
+        let altered = node.alter_quota(parts, key, value).await;
+        assert_eq!(altered, want, "{parts:?} {key} {value:?}");
+    };
+    check(&[u], bytes, Some(5.0), good).await;
+    check(&[u, c], bytes, Some(5.0), good).await;
+    check(&[("user", None), ("client-id", None)], "request_percentage", Some(0.5), good).await;
+    check(&[ip("10.0.0.1")], rate, Some(5.0), good).await;
+    check(&[ip("::1")], rate, None, good).await;
+    check(&[], bytes, Some(5.0), bad).await;
+    check(&[u, u], bytes, Some(5.0), bad).await;
+    check(&[("group", None)], bytes, Some(5.0), bad).await;
+    check(&[("user", Some(""))], bytes, Some(5.0), bad).await;
+    check(&[u, ip("10.0.0.1")], bytes, Some(5.0), bad).await;
+    check(&[ip("10.0.0.1")], bytes, Some(5.0), bad).await;
+    check(&[ip("my.host")], rate, Some(5.0), bad).await;
+    check(&[u], rate, Some(5.0), bad).await;
+    check(&[u], "nonsense", Some(5.0), bad).await;
+    check(&[u], bytes, Some(0.0), bad).await;
+    check(&[u], bytes, Some(f64::NAN), bad).await;
+    check(&[u], bytes, Some(0.5), bad).await;
+    check(&[u], bytes, None, good).await;
+    assert_eq!(node.metadata.image().quotas().entity_count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_are_found_by_what_their_entities_are_made_of() {
+    let node = node(&[]).await;
+    let (u, any_u, c) = (("user", Some("u")), ("user", None), ("client-id", Some("c")));
+    for parts in [&[u][..], &[any_u], &[u, c], &[c]] {
+        let altered = node.alter_quota(parts, "consumer_byte_rate", Some(7.0)).await;
+        assert_eq!(altered, ErrorCode::None);
+    }
+    let describe = |components: &[(&str, i8, Option<&str>)], strict| {
+        let component = |&(kind, match_type, name): &(&str, i8, Option<&str>)| QuotaComponent {
+            entity_type: kind.to_owned(),
+            match_type,
+            match_name: name.map(str::to_owned),
+        };
+        let components = components.iter().map(component).collect();
+        let request = DescribeClientQuotasRequest { components, strict };
+        let response = quotas::describe_client_quotas(&node.metadata.image(), &request);
+        match response.entries {
+            Some(entries) => Ok(entries.into_iter().map(|it| it.entity).collect::<Vec<_>>()),
+            None => Err(ErrorCode::from_wire(response.error_code)),
+        }
+    };
+    let found = |all: &[&[(&str, Option<&str>)]]| Ok(all.iter().map(|it| entity(it)).collect());
+    assert_eq!(describe(&[], false).unwrap().len(), 4);
+    assert_eq!(describe(&[], true), found(&[]));
+    assert_eq!(describe(&[("user", 0, Some("u"))], false), found(&[&[u], &[u, c]]));
+    assert_eq!(describe(&[("user", 0, Some("u"))], true), found(&[&[u]]));
+    assert_eq!(describe(&[("user", 1, None)], true), found(&[&[any_u]]));
+    assert_eq!(describe(&[("user", 2, None)], true).unwrap().len(), 2);
+    let both = [("user", 2, None), ("client-id", 2, None)];
+    assert_eq!(describe(&both, true), found(&[&[u, c]]));
+    for wrong in
+        [("user", 0, None), ("user", 1, Some("u")), ("user", 2, Some("u")), ("user", 3, None)]
+    {
+        assert_eq!(describe(&[wrong], false), Err(ErrorCode::InvalidRequest), "{wrong:?}");
+    }
+    let twice = [("user", 1, None), ("user", 2, None)];
+    assert_eq!(describe(&twice, false), Err(ErrorCode::InvalidRequest));
+    let mixed = [("user", 1, None), ("ip", 2, None)];
+    assert_eq!(describe(&mixed, false), Err(ErrorCode::InvalidRequest));
+    assert_eq!(describe(&[("group", 2, None)], false), Err(ErrorCode::UnsupportedVersion));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_quota_of_changes_topics_are_refused_or_their_client_silenced() {
+    let node = node(&[]).await;
+    let altered =
+        node.alter_quota(&[("client-id", Some("me"))], "controller_mutation_rate", Some(1.0));
+    assert_eq!(altered.await, ErrorCode::None);
+    while !node.quotas.has(crate::quota::QuotaKind::Mutation) {
+        tokio::task::yield_now().await;
+    }
+    let create = async |names: &[&str], strict_from| {
+        let topic = |&name: &&str| CreatableTopic { num_partitions: 12, ..new_topic(name) };
+        let topics = names.iter().map(topic).collect();
+        let request = CreateTopicsRequest { topics, timeout_ms: 1000, validate_only: false };
+        let mutations = Mutations::new(&node.quotas, &node.context, strict_from);
+        let Node { controller, metadata, config, .. } = &node;
+        let response =
+            topics::create_topics(controller, metadata, config, mutations, request).await;
+        let codes = response.topics.iter().map(|it| ErrorCode::from_wire(it.error_code));
+        (codes.collect::<Vec<_>>(), response.throttle_time_ms)
+    };
+    // 11 may be saved up: the first topic owes one, the second is refused.
+    let refused = ErrorCode::ThrottlingQuotaExceeded;
+    assert_eq!(create(&["a", "b"], 6).await, (vec![ErrorCode::None, refused], 1_000));
+    assert!(node.metadata.image().topic("b").is_none());
+    assert_eq!(create(&["c"], 8).await, (vec![ErrorCode::None], 13_000));
 }

@@ -26,6 +26,7 @@ mod operator_tests;
 mod produce;
 pub(crate) mod producer_id;
 mod quorum;
+mod quotas;
 mod reassignments;
 pub(crate) mod serving;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod versions;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use protocol::api::metadata::{MetadataRequest, MetadataResponse};
 use protocol::api::versions::ApiVersionsRequest;
@@ -51,13 +53,15 @@ use crate::controller::ControllerHandle;
 use crate::group::Groups;
 use crate::metadata::{Image, MetadataHandle};
 use crate::partition::Partitions;
+use crate::quota::{QuotaHandle, QuotaKind};
 use crate::txn::Txns;
 use crate::txn::shell::MarkerSink;
 use fetch_session::FetchSessions;
 use find_coordinator::Ensure;
 use lanes::Lanes;
 use producer_id::ProducerIds;
-use serving::{Answer, Context, Request, Serve, Serving};
+use quotas::Mutations;
+use serving::{Answer, Context, Request, Serve, Serving, Spent};
 
 /// Handles of all rooms that requests are about. Clones are the same.
 #[derive(Clone, Debug)]
@@ -70,6 +74,7 @@ struct Rooms {
     controller: ControllerHandle,
     partitions: Partitions,
     coordination: Coordination,
+    quotas: QuotaHandle,
     lanes: Lanes,
     /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
     fetch_sessions: Mutex<FetchSessions>,
@@ -146,20 +151,33 @@ routes! {
             Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
         },
         CreateTopics(body) => {
-            let Rooms { controller, metadata, config, .. } = &*api.0;
-            let (controller, metadata, config) =
-                (controller.clone(), metadata.clone(), config.clone());
+            let api = api.clone();
             Serving::later(async move {
-                topics::create_topics(&controller, &metadata, &config, body).await
+                let Rooms { controller, metadata, config, quotas, .. } = &*api.0;
+                let mutations = Mutations::new(quotas, &context, 6);
+                topics::create_topics(controller, metadata, config, mutations, body).await
             })
         },
         DeleteTopics(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { topics::delete_topics(&controller, body).await })
+            let api = api.clone();
+            Serving::later(async move {
+                let mutations = Mutations::new(&api.0.quotas, &context, 5);
+                topics::delete_topics(&api.0.controller, &api.image(), mutations, body).await
+            })
         },
         CreatePartitions(body) => {
+            let api = api.clone();
+            Serving::later(async move {
+                let mutations = Mutations::new(&api.0.quotas, &context, 3);
+                topics::create_partitions(&api.0.controller, &api.image(), mutations, body).await
+            })
+        },
+        DescribeClientQuotas(body) => {
+            Serving::ready(quotas::describe_client_quotas(&api.image(), &body))
+        },
+        AlterClientQuotas(body) => {
             let controller = api.0.controller.clone();
-            Serving::later(async move { topics::create_partitions(&controller, body).await })
+            Serving::later(async move { quotas::alter_client_quotas(&controller, body).await })
         },
         DescribeConfigs(body) => {
             let image = api.0.metadata.image();
@@ -350,8 +368,6 @@ routes! {
         // No listener asks for authentication.
         SaslHandshake,
         SaslAuthenticate,
-        DescribeClientQuotas,
-        AlterClientQuotas,
     }
 }
 
@@ -363,6 +379,7 @@ impl Api {
         controller: ControllerHandle,
         partitions: Partitions,
         coordination: Coordination,
+        quotas: QuotaHandle,
         rng: Rng,
     ) -> Self {
         let slots = config.max_incremental_fetch_session_cache_slots;
@@ -374,6 +391,7 @@ impl Api {
             controller,
             partitions,
             coordination,
+            quotas,
             lanes: Lanes::default(),
             fetch_sessions,
         }))
@@ -442,5 +460,21 @@ impl Serve for Api {
 
     fn unsupported_api_versions(&self) -> AnyResponse {
         versions::unsupported(ROUTED).into()
+    }
+
+    fn is_timed(&self) -> bool {
+        self.0.quotas.has(QuotaKind::Request)
+    }
+
+    fn settle(&self, spent: &Spent<'_>, answer: &mut Answer) -> Duration {
+        let charged = quotas::charge(&self.0.quotas, spent, answer);
+        let Answer::Response(response) = answer else { return charged };
+        // Some were told by what served them already.
+        let told = u64::try_from(response.throttle_time_ms()).unwrap_or(0);
+        let silent = charged.max(Duration::from_millis(told));
+        if charged > Duration::ZERO {
+            response.set_throttle_time_ms(quotas::throttle_ms(silent));
+        }
+        silent
     }
 }

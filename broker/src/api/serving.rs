@@ -6,8 +6,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::api::{AnyRequest, AnyResponse};
+use protocol::api_key::ApiKey;
 use protocol::time::Now;
 
 /// A decoded request and where it came from.
@@ -85,4 +87,44 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
 
     /// The answer to an ApiVersions request of a version that is not supported.
     fn unsupported_api_versions(&self) -> AnyResponse;
+
+    /// True while requests are to be timed: their time counts against a quota.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// Charges what a request cost, and writes into its answer how long its client is to be
+    /// silent; its connection is not read for that time. KIP-219.
+    fn settle(&self, _spent: &Spent<'_>, _answer: &mut Answer) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Counts what was sent, in bytes.
+    fn sent(&self, _bytes: usize) {}
+
+    /// Counts a connection.
+    fn connected(&self) {}
+
+    /// Counts a connection that ended.
+    fn disconnected(&self) {}
+
+    /// Counts a connection that was closed as soon as it was accepted.
+    fn refused(&self) {}
+}
+
+/// What a request cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent<'a> {
+    pub(crate) api: ApiKey,
+    /// What the client calls itself.
+    pub(crate) client_id: Option<&'a str>,
+    /// Of its frame.
+    pub(crate) request_bytes: usize,
+    /// Since it was read.
+    #[expect(dead_code, reason = "for metrics of how long answers take")]
+    pub(crate) taken: Duration,
+    /// The part of it in which something was done for it. Zero unless requests are timed.
+    pub(crate) busy: Duration,
+    /// When its answer was known.
+    pub(crate) now: Duration,
 }

@@ -27,9 +27,10 @@ use protocol::time::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::controller::{NewTopic, Spread};
+use crate::controller::{AlterQuotas, NewTopic, Spread};
 use crate::disk::SimDisk;
 use crate::log::Mode;
+use crate::metadata::QuotaEntity;
 use crate::partition::{Acks, Append, EndTxnMarker, Origin};
 use crate::{Broker, BrokerHandle, Outside};
 
@@ -620,4 +621,40 @@ async fn a_topic_of_the_same_name_begins_anew_and_the_old_one_leaves_nothing() {
     let mut world = world.restart().await;
     assert_eq!(world.list_offset(-1).await, (0, 1, -1));
     assert_eq!(world.list_offset(-2).await, (0, 0, Offset::NONE.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_producer_is_told_and_not_read_for_that_time_while_others_are() {
+    let mut world = World::new().await;
+    let entity = QuotaEntity::new([("client-id", Some("test"))]).unwrap();
+    let alteration = AlterQuotas {
+        entity,
+        // A produce request of 11 such seconds is too much by one, and some.
+        changes: vec![("producer_byte_rate".to_owned(), Some(100.0))],
+    };
+    let altered = world.broker.controller().alter_quotas(vec![alteration], false).await;
+    assert_eq!(altered.unwrap(), [Ok(())]);
+    while !world.broker.api().0.quotas.has(QuotaKind::Produce) {
+        tokio::task::yield_now().await;
+    }
+    let clock = client::time::virtual_clock(Timestamp(0));
+    let request = produce(TOPIC, plain(&[&"x".repeat(1200)]).into_bytes(), -1);
+    let response = world.ask(11, request).await;
+    let throttle = Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap());
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&throttle), "{throttle:?}");
+    // The next request of this connection waits; another connection's does not.
+    let versions = || ApiVersionsRequest {
+        client_software_name: "test".to_owned(),
+        client_software_version: "1.0".to_owned(),
+        ..Default::default()
+    };
+    world.send(3, versions()).await;
+    let mut other = world.network.connect(&Endpoint::new("broker", 1)).await.unwrap();
+    std::mem::swap(&mut world.client, &mut other);
+    world.ask(3, versions()).await;
+    assert_eq!(clock.now().monotonic.as_secs(), 0);
+    std::mem::swap(&mut world.client, &mut other);
+    world.receive::<ApiVersionsRequest>(3).await;
+    assert!(clock.now().monotonic >= throttle);
 }

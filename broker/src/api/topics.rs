@@ -15,12 +15,13 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, PartitionIndex, TopicId};
 
 use super::describe::Places;
+use super::quotas::Mutations;
 use crate::config::BrokerConfig;
 use crate::controller::{
     ControllerHandle, CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Spread, TopicError,
     TopicRef,
 };
-use crate::metadata::MetadataHandle;
+use crate::metadata::{Image, MetadataHandle};
 
 /// A code and the words for it.
 type Refusal = (ErrorCode, String);
@@ -30,10 +31,18 @@ pub(crate) async fn create_topics(
     controller: &ControllerHandle,
     metadata: &MetadataHandle,
     config: &BrokerConfig,
+    mut mutations: Mutations<'_>,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let CreateTopicsRequest { topics, timeout_ms, validate_only } = request;
-    let parsed: Vec<_> = topics.iter().map(new_topic).collect();
+    let mut parse = |topic: &CreatableTopic| {
+        let parsed = new_topic(topic)?;
+        if !validate_only {
+            mutations.charge(&parsed.name, partition_count(&parsed.spread, config))?;
+        }
+        Ok(parsed)
+    };
+    let parsed: Vec<_> = topics.iter().map(&mut parse).collect();
     let lawful = parsed.iter().flatten().cloned().collect();
     let asked = controller.create_topics(lawful, validate_only, wait(timeout_ms)).await;
     let places = Places::new(&metadata.image(), config);
@@ -56,12 +65,15 @@ pub(crate) async fn create_topics(
             ..CreatableTopicResult::default()
         },
     });
-    CreateTopicsResponse { topics: results.collect(), ..CreateTopicsResponse::default() }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    CreateTopicsResponse { topics: results.collect(), throttle_time_ms }
 }
 
 /// Deletes topics, by name or by id.
 pub(crate) async fn delete_topics(
     controller: &ControllerHandle,
+    image: &Image,
+    mut mutations: Mutations<'_>,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
     let named = request.topic_names.into_iter().map(|name| {
@@ -69,7 +81,18 @@ pub(crate) async fn delete_topics(
         DeleteTopicState { name, topic_id: TopicId::ZERO }
     });
     let topics: Vec<_> = named.chain(request.topics).collect();
-    let parsed: Vec<_> = topics.iter().map(topic_ref).collect();
+    let mut parse = |topic: &DeleteTopicState| {
+        let parsed = topic_ref(topic)?;
+        let found = match &parsed {
+            TopicRef::Name(name) => image.topic(name),
+            TopicRef::Id(id) => image.topic_by_id(*id),
+        };
+        if let Some(found) = found {
+            mutations.charge(&found.name, found.partition_count())?;
+        }
+        Ok(parsed)
+    };
+    let parsed: Vec<_> = topics.iter().map(&mut parse).collect();
     let lawful = parsed.iter().flatten().cloned().collect();
     let asked = controller.delete_topics(lawful, wait(request.timeout_ms)).await;
     let mut deleted = asked.map(Vec::into_iter);
@@ -94,33 +117,54 @@ pub(crate) async fn delete_topics(
             error_message: Some(message),
         },
     });
-    DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    DeleteTopicsResponse { responses: responses.collect(), throttle_time_ms }
 }
 
 /// Adds partitions to topics.
 pub(crate) async fn create_partitions(
     controller: &ControllerHandle,
+    image: &Image,
+    mut mutations: Mutations<'_>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let CreatePartitionsRequest { topics, timeout_ms, validate_only } = request;
-    let requests: Vec<_> = topics.iter().map(more_partitions).collect();
-    let asked = controller.create_partitions(requests, validate_only, wait(timeout_ms)).await;
+    let mut parse = |topic: &CreatePartitionsTopic| -> Result<MorePartitions, Refusal> {
+        let present = image.topic(&topic.name).map_or(topic.count, |it| it.partition_count());
+        if !validate_only {
+            mutations.charge(&topic.name, topic.count.saturating_sub(present))?;
+        }
+        Ok(more_partitions(topic))
+    };
+    let parsed: Vec<_> = topics.iter().map(&mut parse).collect();
+    let lawful = parsed.iter().flatten().cloned().collect();
+    let asked = controller.create_partitions(lawful, validate_only, wait(timeout_ms)).await;
     let mut grown = asked.map(Vec::into_iter);
-    let mut answer = || -> Result<(), Refusal> {
+    let mut answer = |parsed: Result<MorePartitions, Refusal>| -> Result<(), Refusal> {
+        parsed?;
         match &mut grown {
             Ok(grown) => grown.next().expect("one answer per topic").map_err(refusal),
             Err(error) => Err((error.code(), error.to_string())),
         }
     };
-    let results = topics.into_iter().map(|topic| {
-        let (code, message) = answer().err().unzip();
+    let results = topics.into_iter().zip(parsed).map(|(topic, parsed)| {
+        let (code, message) = answer(parsed).err().unzip();
         CreatePartitionsTopicResult {
             name: topic.name,
             error_code: code.unwrap_or(ErrorCode::None).to_wire(),
             error_message: message,
         }
     });
-    CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() }
+    let results = results.collect();
+    CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle_time_ms() }
+}
+
+/// How many partitions a topic to create will have.
+fn partition_count(spread: &Spread, config: &BrokerConfig) -> i32 {
+    match spread {
+        Spread::Counted { partition_count, .. } => partition_count.unwrap_or(config.num_partitions),
+        Spread::Assigned(assigned) => i32::try_from(assigned.len()).unwrap_or(i32::MAX),
+    }
 }
 
 fn refusal(error: TopicError) -> Refusal {

@@ -1,4 +1,4 @@
-//! Deciding for the cluster: topics, settings, blocks of producer ids, registrations of brokers.
+//! Deciding for the cluster: topics, settings, quotas, blocks of producer ids, registrations of brokers.
 //!
 //! Every decider is pure: it looks at the Image and answers with an [`Outcome`], the records to
 //! commit and what to reply once they are. One task takes requests one after the other; the next is
@@ -11,6 +11,7 @@ mod elections;
 mod features;
 mod placement;
 mod producer_ids;
+mod quotas;
 mod reassignments;
 mod rules;
 mod settings;
@@ -29,6 +30,7 @@ pub use brokers::{
 pub use elections::{ElectedTopic, Election, ElectionError, ElectionTopic};
 pub use features::{FeatureChange, FeatureError, FeatureReason, FeatureUpdate};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
+pub use quotas::{AlterQuotas, AlterQuotasError};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use rules::check_name;
 pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
 use super::{
-    AlterConfig, CreatedTopic, DeletedTopic, ElectedTopic, Election, ElectionTopic, FeatureError,
-    FeatureUpdate, MorePartitions, NewTopic, Outcome, ProducerIdBlock, ProducerIdError,
-    Reassignment, ReassignmentError, Registration, SettingError, TopicError, TopicRef,
-    UnregisterError,
+    AlterConfig, AlterQuotas, AlterQuotasError, CreatedTopic, DeletedTopic, ElectedTopic, Election,
+    ElectionTopic, FeatureError, FeatureUpdate, MorePartitions, NewTopic, Outcome, ProducerIdBlock,
+    ProducerIdError, Reassignment, ReassignmentError, Registration, SettingError, TopicError,
+    TopicRef, UnregisterError,
 };
 use crate::config::BrokerConfig;
 use crate::limits::CONTROLLER_REQUESTS_MAX;
@@ -161,6 +161,19 @@ impl ControllerHandle {
         validate_only: bool,
     ) -> Result<Vec<Result<(), SettingError>>, ControllerError> {
         self.ask(WAIT, move |core, image| core.alter_configs(image, &alterations, validate_only))
+            .await
+    }
+
+    /// Changes quotas of clients; with `validate_only`, only says whether it could. KIP-546.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time.
+    pub async fn alter_quotas(
+        &self,
+        alterations: Vec<AlterQuotas>,
+        validate_only: bool,
+    ) -> Result<Vec<Result<(), AlterQuotasError>>, ControllerError> {
+        self.ask(WAIT, move |core, image| core.alter_quotas(image, &alterations, validate_only))
             .await
     }
 

@@ -3,7 +3,8 @@
 //! Requests are begun in order of arrival, so that batches that a producer sent one after the
 //! other are appended so; then they run side by side, and an answer that is ready early waits for
 //! those before it. Ready answers leave in one vectored write. When as many requests are in flight
-//! as allowed the socket is not read: the peer's own buffers then stop it. Whatever is no request
+//! as allowed, or for as long as a quota silences the client (KIP-219), the socket is not read: the
+//! peer's own buffers then stop it. Whatever is no request
 //! of Kafka's ends the connection with a line in the log, never more than the connection. Dropping
 //! the task, or its peer's leaving, drops all that still waits. Shell.
 
@@ -27,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::api::serving::{Answer, Context, Request, Serve, Serving};
+use crate::api::serving::{Answer, Context, Request, Serve, Serving, Spent};
 use crate::buffers::Buffer;
 use crate::limits::{BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
 
@@ -111,6 +112,8 @@ pub(crate) async fn serve(
         frame: None,
         in_flight: VecDeque::new(),
         in_flight_bytes: 0,
+        silent_until: Duration::ZERO,
+        is_silenced: false,
     };
     match connection.run(draining).await {
         Ok(()) => debug!(%peer, "connection closed"),
@@ -138,6 +141,9 @@ struct Connection<S> {
     /// Begun and not answered, oldest first.
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// Until then a quota silences the client.
+    silent_until: Duration,
+    is_silenced: bool,
 }
 
 /// A request that was begun.
@@ -147,9 +153,37 @@ struct InFlight {
     /// Of its frame, which its batches are slices of.
     bytes: usize,
     serving: Serving,
+    cost: Cost,
+}
+
+/// What a request cost so far.
+struct Cost {
+    /// `None`: it was refused by its version, and costs nothing.
+    api: Option<ApiKey>,
+    client_id: Option<Arc<str>>,
+    /// When it was read.
+    began: Duration,
+    /// The time in which something was done for it.
+    busy: Duration,
 }
 
 impl InFlight {
+    /// Charges the request, which is answered; says how long its client must be silent.
+    fn settle(&mut self, service: &impl Serve, now: Duration) -> Duration {
+        let (Some(api), Serving::Ready(answer)) = (self.cost.api, &mut self.serving) else {
+            return Duration::ZERO;
+        };
+        let spent = Spent {
+            api,
+            client_id: self.cost.client_id.as_deref(),
+            request_bytes: self.bytes,
+            taken: now.saturating_sub(self.cost.began),
+            busy: self.cost.busy,
+            now,
+        };
+        service.settle(&spent, answer)
+    }
+
     /// The frame to answer with, in parts; none when no answer is expected, or none is there yet.
     fn answer(self) -> Result<Vec<Bytes>, ConnectionError> {
         let response = match self.serving {
@@ -181,8 +215,10 @@ impl<S: Serve> Connection<S> {
         let mut drain = pin!(until_draining(draining));
         let mut idle = pin!(tokio::time::sleep(self.terms.idle_max));
         let mut last_read = self.clock.now().monotonic;
+        let mut silence = pin!(tokio::time::sleep(Duration::ZERO));
         let mut is_draining = false;
         loop {
+            let is_silenced = self.is_silenced;
             if is_draining && self.in_flight.is_empty() {
                 return Ok(());
             }
@@ -192,10 +228,17 @@ impl<S: Serve> Connection<S> {
                     is_draining = true;
                     continue;
                 }
+                () = &mut silence, if is_silenced => {
+                    self.is_silenced = false;
+                    last_read = self.clock.now().monotonic;
+                    self.begin_requests()?;
+                    continue;
+                }
                 happened = poll_fn(|polling| self.poll(polling, is_draining)) => happened?,
                 () = &mut idle => {
                     let unread = self.clock.now().monotonic.saturating_sub(last_read);
-                    if unread >= self.terms.idle_max && self.in_flight.is_empty() {
+                    let is_idle = self.in_flight.is_empty() && !is_silenced;
+                    if unread >= self.terms.idle_max && is_idle {
                         return Ok(());
                     }
                     let left = self.terms.idle_max.saturating_sub(unread);
@@ -211,6 +254,9 @@ impl<S: Serve> Connection<S> {
                 }
                 Happened::Answerable => {
                     let (answers, end) = self.take_answers();
+                    if let Some(left) = self.silence() {
+                        silence.set(tokio::time::sleep(left));
+                    }
                     self.write(answers).await?;
                     end?;
                     // Room in flight: frames that were held back may begin.
@@ -227,6 +273,7 @@ impl<S: Serve> Connection<S> {
         is_draining: bool,
     ) -> Poll<Result<Happened, ConnectionError>> {
         let mut has_large = false;
+        let is_timed = self.service.is_timed();
         for request in &mut self.in_flight {
             let later = match &mut request.serving {
                 Serving::Ready(_) => continue,
@@ -237,7 +284,12 @@ impl<S: Serve> Connection<S> {
                     later
                 }
             };
-            if let Poll::Ready(answer) = later.as_mut().poll(polling) {
+            let began = is_timed.then(|| self.clock.now().monotonic);
+            let polled = later.as_mut().poll(polling);
+            if let Some(began) = began {
+                request.cost.busy += self.clock.now().monotonic.saturating_sub(began);
+            }
+            if let Poll::Ready(answer) = polled {
                 request.serving = Serving::Ready(answer);
             }
         }
@@ -282,7 +334,9 @@ impl<S: Serve> Connection<S> {
 
     /// True when another request may begin.
     fn has_room(&self) -> bool {
-        self.in_flight.len() < IN_FLIGHT_MAX && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+        !self.is_silenced
+            && self.in_flight.len() < IN_FLIGHT_MAX
+            && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
     }
 
     /// Begins to serve every whole frame that was read, as far as there is room in flight.
@@ -324,40 +378,62 @@ impl<S: Serve> Connection<S> {
             if ApiKey::from_wire(header.api_key) == Some(ApiKey::ApiVersions) {
                 // The one refusal that every client can read: version 0 of the response. KIP-511.
                 let answer = Answer::Response(self.service.unsupported_api_versions());
+                let (began, busy) = (Duration::ZERO, Duration::ZERO);
                 return Ok(InFlight {
                     version: 0,
                     correlation_id,
                     bytes: 0,
                     serving: Serving::Ready(answer),
+                    cost: Cost { api: None, client_id: None, began, busy },
                 });
             }
             return Err(ConnectionError::Unsupported { key: header.api_key, version });
         };
         let body = AnyRequest::decode(api, version, body)
             .map_err(|source| ConnectionError::Request { api: api.name(), version, source })?;
+        let now = self.clock.now();
+        let client_id = header.client_id.map(Arc::from);
         let context = Context {
             version,
-            client_id: header.client_id.map(Arc::from),
+            client_id: client_id.clone(),
             listener: self.terms.listener.clone(),
             peer: self.peer.clone(),
-            now: self.clock.now(),
+            now,
         };
         let serving = self.service.serve(Request { context, body });
-        Ok(InFlight { version, correlation_id, bytes: 0, serving })
+        let began = now.monotonic;
+        let is_timed = self.service.is_timed();
+        let ended = if is_timed { self.clock.now().monotonic } else { began };
+        let busy = ended.saturating_sub(began);
+        let cost = Cost { api: Some(api), client_id, began, busy };
+        Ok(InFlight { version, correlation_id, bytes: 0, serving, cost })
     }
 
     /// Takes all answers that are next in order, encoded; an error ends the connection after them.
     fn take_answers(&mut self) -> (VecDeque<Bytes>, Result<(), ConnectionError>) {
         let mut slices = VecDeque::new();
         let is_ready = |oldest: &mut InFlight| matches!(oldest.serving, Serving::Ready(_));
-        while let Some(request) = self.in_flight.pop_front_if(is_ready) {
+        let now = self.clock.now().monotonic;
+        while let Some(mut request) = self.in_flight.pop_front_if(is_ready) {
             self.in_flight_bytes -= request.bytes;
+            let silent = request.settle(&self.service, now);
+            self.silent_until = self.silent_until.max(now.saturating_add(silent));
             match request.answer() {
-                Ok(answer) => slices.extend(answer),
+                Ok(answer) => {
+                    self.service.sent(answer.iter().map(Bytes::len).sum());
+                    slices.extend(answer);
+                }
                 Err(error) => return (slices, Err(error)),
             }
         }
         (slices, Ok(()))
+    }
+
+    /// Silences the client for as long as its answers told it. `None`: it may speak.
+    fn silence(&mut self) -> Option<Duration> {
+        let left = self.silent_until.saturating_sub(self.clock.now().monotonic);
+        self.is_silenced = left > Duration::ZERO;
+        self.is_silenced.then_some(left)
     }
 
     /// Writes all of `slices`. A peer that takes nothing for long is given up.

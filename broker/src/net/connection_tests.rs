@@ -69,6 +69,16 @@ impl Serve for Fake {
     fn unsupported_api_versions(&self) -> AnyResponse {
         ApiVersionsResponse { error_code: 35, ..Default::default() }.into()
     }
+
+    /// An answer of the number n silences its client for n - 1000 milliseconds.
+    fn settle(&self, spent: &Spent<'_>, answer: &mut Answer) -> Duration {
+        let Answer::Response(AnyResponse::ApiVersions(response)) = answer else {
+            return Duration::ZERO;
+        };
+        assert_eq!((spent.api, spent.client_id), (ApiKey::ApiVersions, Some("test")));
+        let silent = u64::try_from(response.error_code - 1000).unwrap_or(0);
+        Duration::from_millis(silent)
+    }
 }
 
 struct Fixture {
@@ -331,4 +341,40 @@ async fn an_idle_connection_has_ended_of_but_not_one_that_waits_for_its_answer()
     it.fake.gate.add_permits(1);
     assert_eq!(it.receive(3).await, (1, 1));
     assert!(it.ends().await, "and now it is idle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silenced_client_is_answered_at_once_and_not_read_until_its_time_is_over() {
+    let mut silenced = fixture().await;
+    let mut other = fixture().await;
+    let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let began = clock.now().monotonic;
+    silenced.send(&frame(1, "now1500")).await;
+    assert_eq!(silenced.receive(3).await, (1, 1500));
+    assert_eq!(clock.now().monotonic, began);
+    // What was sent meanwhile waits; what others send does not.
+    silenced.send(&frame(2, "now7")).await;
+    other.send(&frame(1, "now8")).await;
+    assert_eq!(other.receive(3).await, (1, 8));
+    assert_eq!(clock.now().monotonic, began);
+    assert_eq!(silenced.receive(3).await, (2, 7));
+    let waited = clock.now().monotonic.saturating_sub(began);
+    let slack = Duration::from_millis(2);
+    assert!((Duration::from_millis(500)..=Duration::from_millis(500) + slack).contains(&waited));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_before_the_silence_is_answered_during_it() {
+    let mut fixture = fixture().await;
+    let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let began = clock.now().monotonic;
+    fixture.send(&[frame(1, "now9000"), frame(2, "3"), frame(3, "now4")].concat()).await;
+    assert_eq!(fixture.receive(3).await, (1, 9000));
+    fixture.fake.gate.add_permits(1);
+    assert_eq!(fixture.receive(3).await, (2, 3));
+    assert_eq!(fixture.receive(3).await, (3, 4));
+    assert_eq!(clock.now().monotonic, began);
+    fixture.draining.send_replace(true);
+    assert!(fixture.ends().await);
+    assert_eq!(clock.now().monotonic, began);
 }

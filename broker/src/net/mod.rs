@@ -4,6 +4,7 @@
 //! that a broker can be embedded or simulated without a socket. [`server`] accepts and counts
 //! connections and drains them at the end; [`connection`] serves one. Shell.
 
+mod admission;
 pub(crate) mod connection;
 pub(crate) mod server;
 pub mod tcp;

@@ -1,36 +1,41 @@
 //! Accepting connections, counting them, and letting them finish at the end.
 //!
-//! Connections beyond the limit are closed as soon as they are accepted, with a line in the log.
-//! Draining closes the listeners, lets connections answer what they have begun, reads no further
+//! Connections beyond the limits are closed as soon as they are accepted, with a line in the log;
+//! those of an address that connects faster than its quota are held for a moment and then closed,
+//! so that it does not gain by trying again. Draining closes the listeners, lets connections answer what they have begun, reads no further
 //! request, and gives up those that take too long. Shell.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use client::net::Endpoint;
 use protocol::time::Clock;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::Listener;
+use super::admission::{Admission, Refused};
 use super::connection::{self, Terms, until_draining};
 use crate::api::serving::Serve;
+use crate::config::BrokerConfig;
+use crate::quota::QuotaHandle;
 
 /// How long to wait after a failed accept: running out of file descriptors fails at once, again
 /// and again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a connection beyond its address's quota is held at most.
+const HELD_MAX: Duration = Duration::from_secs(1);
+
 /// What holds for all connections of a broker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// More connections are closed at once.
-    pub(crate) connections_max: usize,
-    /// Larger requests end their connection.
-    pub(crate) request_bytes_max: usize,
-    /// Connections without a request for so long are closed.
-    pub(crate) idle_max: Duration,
+    /// How many there may be, and how large their requests: as it is altered.
+    pub(crate) config: watch::Receiver<Arc<BrokerConfig>>,
+    /// How fast they may come from one address.
+    pub(crate) quotas: QuotaHandle,
 }
 
 /// The listeners of a broker and their connections. Dropping it ends them all at once.
@@ -44,24 +49,27 @@ impl Server {
     /// Serves what `listeners` accept.
     pub(crate) fn start(
         listeners: Vec<Box<dyn Listener>>,
-        limits: Limits,
+        limits: &Limits,
         service: &impl Serve,
         clock: &Clock,
     ) -> Self {
         let (draining, drain) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS)));
+        let admission = Arc::new(Mutex::new(Admission::default()));
+        let config = limits.config.borrow().clone();
         let mut accepting = JoinSet::new();
         for listener in listeners {
             let terms = Terms {
-                request_bytes_max: limits.request_bytes_max,
-                idle_max: limits.idle_max,
+                request_bytes_max: usize::try_from(config.socket_request_max_bytes)
+                    .unwrap_or(usize::MAX),
+                idle_max: config.connections_max_idle,
                 listener: listener.name().into(),
             };
             let accept = Accept {
                 terms,
                 service: service.clone(),
                 clock: clock.clone(),
-                room: room.clone(),
+                limits: limits.clone(),
+                admission: admission.clone(),
                 draining: drain.clone(),
             };
             accepting.spawn(accept.run(listener));
@@ -85,7 +93,9 @@ struct Accept<S> {
     terms: Terms,
     service: S,
     clock: Clock,
-    room: Arc<Semaphore>,
+    limits: Limits,
+    /// A lock, as all listeners and all connections that end count here; held to count.
+    admission: Arc<Mutex<Admission>>,
     draining: watch::Receiver<bool>,
 }
 
@@ -101,7 +111,13 @@ impl<S: Serve> Accept<S> {
                 () = &mut drain => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, &peer, &mut connections),
+                    Ok((stream, peer)) => {
+                        self.admit(stream, &peer, &mut connections);
+                        let pause = self.pace();
+                        if pause > Duration::ZERO {
+                            tokio::time::sleep(pause).await;
+                        }
+                    }
                     Err(error) => {
                         warn!(%endpoint, %error, "could not accept a connection");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -119,10 +135,24 @@ impl<S: Serve> Accept<S> {
         peer: &Endpoint,
         connections: &mut JoinSet<()>,
     ) {
-        let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            warn!(%peer, "connection refused: as many are open as allowed");
-            return;
+        let admitted = match Admitted::new(&self.admission, &peer.host, &self.config()) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                warn!(%peer, %reason, "connection refused");
+                self.service.refused();
+                return;
+            }
         };
+        if let Err(silent) = self.limits.quotas.try_connect(self.clock.now().monotonic, &peer.host)
+        {
+            debug!(%peer, ?silent, "connection refused: its address connects too fast");
+            self.service.refused();
+            connections.spawn(async move {
+                tokio::time::sleep(silent.min(HELD_MAX)).await;
+                drop((stream, admitted));
+            });
+            return;
+        }
         debug!(%peer, "connection accepted");
         let serving = connection::serve(
             stream,
@@ -132,9 +162,49 @@ impl<S: Serve> Accept<S> {
             self.clock.clone(),
             self.draining.clone(),
         );
+        let service = self.service.clone();
         connections.spawn(async move {
+            service.connected();
             serving.await;
-            drop(permit);
+            service.disconnected();
+            drop(admitted);
         });
     }
+
+    /// How long to wait before the next connection is accepted.
+    fn pace(&self) -> Duration {
+        let now = self.clock.now().monotonic;
+        locked(&self.admission).pace(now, &self.config())
+    }
+
+    fn config(&self) -> Arc<BrokerConfig> {
+        self.limits.config.borrow().clone()
+    }
+}
+
+/// A connection that counts. It no longer does when this is dropped.
+struct Admitted {
+    admission: Arc<Mutex<Admission>>,
+    address: Arc<str>,
+}
+
+impl Admitted {
+    fn new(
+        admission: &Arc<Mutex<Admission>>,
+        address: &Arc<str>,
+        config: &BrokerConfig,
+    ) -> Result<Self, Refused> {
+        locked(admission).admit(address, config)?;
+        Ok(Self { admission: admission.clone(), address: address.clone() })
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        locked(&self.admission).leave(&self.address);
+    }
+}
+
+fn locked(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
+    admission.lock().unwrap_or_else(PoisonError::into_inner)
 }

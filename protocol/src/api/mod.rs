@@ -15,7 +15,7 @@ use crate::header::{RequestHeader, ResponseHeader};
 use crate::message::{Versioned, decode_leading_message, decode_message, encode_message};
 #[cfg(any(test, feature = "check"))]
 use crate::primitive::Context;
-use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Writer};
+use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Wire, Writer};
 
 pub mod brokers;
 pub mod configs;
@@ -170,6 +170,28 @@ macro_rules! any {
             pub fn api_key(&self) -> ApiKey {
                 match self {
                     $(Self::$name(_) => ApiKey::$name,)*
+                }
+            }
+
+            /// Calls `visit` with every error code in it, 0 among them.
+            pub fn each_error(&self, visit: &mut dyn FnMut(i16)) {
+                match self {
+                    $(Self::$name(message) => message.each_error(visit),)*
+                }
+            }
+
+            /// How long it tells a client to be silent, in milliseconds.
+            #[must_use]
+            pub fn throttle_time_ms(&self) -> i32 {
+                match self {
+                    $(Self::$name(message) => message.throttle_time_ms(),)*
+                }
+            }
+
+            /// Tells a client to be silent for so long, if there is a field for it. KIP-124.
+            pub fn set_throttle_time_ms(&mut self, ms: i32) {
+                match self {
+                    $(Self::$name(message) => message.set_throttle_time_ms(ms),)*
                 }
             }
         }

@@ -324,6 +324,26 @@ fn a_response_of_another_api_is_named() {
 }
 
 #[test]
+fn every_error_of_a_response_is_seen_and_its_throttle_time_can_be_set() {
+    use super::produce::{PartitionProduceResponse, TopicProduceResponse};
+    let of = |error_code| PartitionProduceResponse { error_code, ..Default::default() };
+    let topic = |codes: &[i16]| TopicProduceResponse {
+        partition_responses: codes.iter().copied().map(of).collect(),
+        ..Default::default()
+    };
+    let responses = vec![topic(&[0, 3]), topic(&[]), topic(&[7])];
+    let mut response = AnyResponse::from(ProduceResponse { responses, ..Default::default() });
+    let mut seen = Vec::new();
+    response.each_error(&mut |code| seen.push(code));
+    assert_eq!(seen, [0, 3, 7]);
+    response.set_throttle_time_ms(5);
+    assert_eq!(response.throttle_time_ms(), 5);
+    let mut without = AnyResponse::from(SaslHandshakeResponse::default());
+    without.set_throttle_time_ms(5);
+    assert_eq!(without.throttle_time_ms(), 0);
+}
+
+#[test]
 fn records_are_slices_of_the_frame_and_are_sent_from_where_they_lie() {
     let records = Bytes::from(vec![7; 5000]);
     let partition = PartitionProduceData { records: Some(records.clone()), index: 0 };
