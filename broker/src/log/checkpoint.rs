@@ -1,12 +1,13 @@
 //! What a log directory knows of its logs without reading them: where each begins, and up to where
-//! it is durable.
+//! it is durable, and clean.
 //!
 //! One file for all logs of the directory, replaced whole and synced. A log start offset is in it
 //! before anything is deleted; a point is in it only after everything below was synced, and leaves
 //! it before anything below is cut off. So what it says is always true, if not always new.
 //!
 //! Big endian: magic u32, version u32, CRC-32C u32 of the rest; count u32, then for each log: topic
-//! (length u16, UTF-8), partition i32, log start i64, 1 or 0 for a point, and the point: segment
+//! (length u16, UTF-8), partition i32, log start i64, end of the clean
+//! part i64, 1 or 0 for a point, and the point: segment
 //! base i64, then six fields as in a seal. Disk.
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use crate::disk::{Disk, read_file, replace_file};
 
 /// "MsCP".
 const MAGIC: u32 = 0x4d73_4350;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version and checksum.
 const HEAD_BYTES: usize = 12;
 /// 512 MiB: over a million logs.
@@ -46,11 +47,13 @@ pub(super) struct Point {
 pub(super) struct Checkpoint {
     pub(super) log_start: Offset,
     pub(super) point: Option<Point>,
+    /// Below this compaction has cleaned the log.
+    pub(super) cleaned: Offset,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { log_start: Offset::ZERO, point: None }
+        Self { log_start: Offset::ZERO, point: None, cleaned: Offset::ZERO }
     }
 }
 
@@ -124,6 +127,7 @@ fn encode(entries: &BTreeMap<TopicPartition, Checkpoint>) -> Vec<u8> {
         out.put_slice(topic);
         out.put_i32(partition.partition.0);
         out.put_i64(entry.log_start.0);
+        out.put_i64(entry.cleaned.0);
         out.put_u8(u8::from(entry.point.is_some()));
         if let Some(Point { segment, durable }) = &entry.point {
             out.put_i64(segment.0);
@@ -155,11 +159,12 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<TopicPartition, Checkpoint>> {
         let topic = std::str::from_utf8(topic).ok()?;
         let partition = TopicPartition::new(topic, from.try_get_i32().ok()?);
         let log_start = Offset(from.try_get_i64().ok()?);
+        let cleaned = Offset(from.try_get_i64().ok()?);
         let point = match from.try_get_u8().ok()? {
             0 => None,
             _ => Some(take_point(&mut from).ok()?),
         };
-        entries.insert(partition, Checkpoint { log_start, point });
+        entries.insert(partition, Checkpoint { log_start, point, cleaned });
     }
     from.is_empty().then_some(entries)
 }

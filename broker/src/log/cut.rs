@@ -86,8 +86,12 @@ impl Log {
         self.active = None;
         self.shared.set_segments(Vec::new());
         self.discard_dir()?;
-        checkpoints.update(&self.place.partition, |entry| entry.log_start = offset);
+        checkpoints.update(&self.place.partition, |entry| {
+            entry.log_start = offset;
+            entry.cleaned = offset;
+        });
         checkpoints.store()?;
+        self.shared.set_cleaned(offset);
         self.end = offset;
         self.synced = offset;
         self.has_dirty_bytes = false;
@@ -154,7 +158,13 @@ impl Log {
                 Some(Point { segment: segment.base(), durable: segment.seal_below(*summary)? })
             }
         };
-        checkpoints.update(&self.place.partition, |entry| entry.point = point);
+        let end = cut.map_or(Offset::ZERO, |(_, summary)| summary.next_offset);
+        let cleaned = checkpoints.of(&self.place.partition).cleaned.min(end);
+        self.shared.set_cleaned(cleaned);
+        checkpoints.update(&self.place.partition, |entry| {
+            entry.point = point;
+            entry.cleaned = cleaned;
+        });
         checkpoints.store()
     }
 

@@ -18,13 +18,15 @@
 //! | `%020d.index` | sparse index by offset and time; sealed once the segment is complete |
 //! | `%020d.txnindex` | aborted transactions whose markers are in the segment |
 //! | `%020d.snapshot` | leader epochs and producers as they were at that offset |
+//! | `%020d.swap` | which segments a cleaned one is taking the place of, while it does |
 //! | `partition.metadata` | the topic id |
 //!
-//! and beside them `meta.properties` (whose directory), `checkpoint` (log start offsets and how far
-//! each log is known to be durable), `clean-shutdown` (present after an orderly stop), `.lock`. A
+//! and beside them `meta.properties` (whose directory), `checkpoint` (log start offsets, and how far
+//! each log is known to be durable and clean), `clean-shutdown` (present after an orderly stop), `.lock`. A
 //! log without records has no files. Ends are exclusive. Shell.
 
 mod checkpoint;
+mod compaction;
 mod cut;
 mod dir;
 mod epochs;
@@ -41,11 +43,13 @@ mod shell;
 mod snapshot;
 mod state;
 mod store;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod txn_index;
 mod writer;
 
+pub use compaction::{CleanPolicy, CleanStep, CleanTerms, Cleaned, Cleaning, Dirt};
 pub use dir::{Found, Identity, Shutdown};
 pub use epochs::Epochs;
 pub use error::LogError;
@@ -57,3 +61,4 @@ pub use recovery::Recovery;
 pub use retention::{Retention, RetentionPlan};
 pub use shell::{DirConfig, DirHandle, LogId, Mode, Opened, Progress, Started};
 pub use state::{ActiveSegment, LogConfig, LogState, Mark, PlaceError, Placed, Write};
+pub use swap::Swap;

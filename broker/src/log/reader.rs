@@ -6,6 +6,7 @@
 //! it reads is written, but need not be durable. Disk.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -97,6 +98,8 @@ pub struct SegmentInfo {
     pub next_offset: Offset,
     /// Bytes of its batches.
     pub bytes: u64,
+    /// The largest timestamp of its first batch.
+    pub first_timestamp: Timestamp,
     /// The largest timestamp in it; none when no record has one.
     pub max_timestamp: Timestamp,
 }
@@ -110,6 +113,7 @@ pub(super) struct Shared {
     segments: RwLock<Vec<Arc<Segment>>>,
     log_start: AtomicI64,
     log_end: AtomicI64,
+    cleaned: AtomicI64,
 }
 
 impl Shared {
@@ -124,6 +128,7 @@ impl Shared {
             segments: RwLock::new(segments),
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(log_end.0),
+            cleaned: AtomicI64::new(0),
         }
     }
 
@@ -149,6 +154,14 @@ impl Shared {
 
     pub(super) fn set_log_end(&self, offset: Offset) {
         self.log_end.store(offset.0, Ordering::Release);
+    }
+
+    fn cleaned(&self) -> Offset {
+        Offset(self.cleaned.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_cleaned(&self, offset: Offset) {
+        self.cleaned.store(offset.0, Ordering::Release);
     }
 
     /// The first segment with a record at or after `offset`.
@@ -185,7 +198,17 @@ impl Reader {
         self.shared.log_end()
     }
 
-    /// Whole batches from the one that contains `from`, none of which begins at or after `upto`,
+    /// Where what compaction has cleaned ends (exclusive).
+    #[must_use]
+    pub fn cleaned(&self) -> Offset {
+        self.shared.cleaned()
+    }
+
+    pub(super) fn shared_segments(&self) -> Vec<Arc<Segment>> {
+        self.shared.segments()
+    }
+
+    /// Whole batches from the one that contains `from`, or else from the first one after it, none of which begins at or after `upto`,
     /// in at most `max_bytes`. With `at_least_one` the first may be larger than that (KIP-74);
     /// without, a batch that does not fit is left out. Reads from one segment, so it may yield
     /// less than there is.
@@ -229,7 +252,9 @@ impl Reader {
             }
             let from = segment.position_of_time(timestamp)?;
             let matches = |header: &BatchHeader| {
-                header.max_timestamp >= timestamp && header.next_offset() > log_start
+                header.max_timestamp >= timestamp
+                    && header.next_offset() > log_start
+                    && header.record_count > 0
             };
             let mut scan = self.scan(&segment, from, summary.bytes)?;
             while let Some(batch) = scan.find(&matches)? {
@@ -258,22 +283,19 @@ impl Reader {
             if summary.max_timestamp <= best_so_far || summary.next_offset <= log_start {
                 continue;
             }
-            let is_inside = (log_start..upto).contains(&summary.max_timestamp_at);
-            // Only where the log's own bounds cut the segment must it be looked through.
-            let least = if is_inside { summary.max_timestamp } else { after(best_so_far) };
-            let from = segment.position_of_time(least)?;
-            let mut scan = self.scan(&segment, from, summary.bytes)?;
-            let mut least = least;
-            while let Some(batch) = scan.find(&|header: &BatchHeader| {
-                header.max_timestamp >= least
-                    && header.next_offset() > log_start
-                    && header.base_offset < upto
-            })? {
-                least = after(batch.header().max_timestamp);
+            let bounds = log_start..upto;
+            // Only where the log's own bounds cut the segment must it be looked through, or where
+            // compaction has emptied the batch.
+            let is_inside = bounds.contains(&summary.max_timestamp_at);
+            let mut newest = None;
+            if is_inside {
+                newest = self.newest_batch(&segment, &bounds, summary.max_timestamp)?;
+            }
+            if newest.is_none() {
+                newest = self.newest_batch(&segment, &bounds, after(best_so_far))?;
+            }
+            if let Some(batch) = newest {
                 best = Some((batch.header().max_timestamp, batch));
-                if is_inside {
-                    break;
-                }
             }
         }
         let Some((timestamp, batch)) = best else { return Ok(None) };
@@ -315,6 +337,7 @@ impl Reader {
                 base: segment.base(),
                 next_offset: summary.next_offset,
                 bytes: summary.bytes,
+                first_timestamp: summary.first_timestamp,
                 max_timestamp: summary.max_timestamp,
             }
         };
@@ -366,6 +389,32 @@ impl Reader {
         let (length, next_offset) = whole_batches(&bytes, upto);
         assert!(length >= size);
         Ok(Some(Slice { bytes: bytes.slice(..length), first: Some(first), next_offset }))
+    }
+
+    /// The first batch of `segment` that has records within `bounds` and, of those that are dated
+    /// at or after `least`, the largest timestamp.
+    fn newest_batch(
+        &self,
+        segment: &Segment,
+        bounds: &Range<Offset>,
+        mut least: Timestamp,
+    ) -> Result<Option<RecordBatch>, ReadError> {
+        let summary = segment.summary();
+        let from = segment.position_of_time(least)?;
+        let mut scan = self.scan(segment, from, summary.bytes)?;
+        let mut newest = None;
+        while least <= summary.max_timestamp
+            && let Some(batch) = scan.find(&|header: &BatchHeader| {
+                header.max_timestamp >= least
+                    && header.next_offset() > bounds.start
+                    && header.base_offset < bounds.end
+                    && header.record_count > 0
+            })?
+        {
+            least = after(batch.header().max_timestamp);
+            newest = Some(batch);
+        }
+        Ok(newest)
     }
 
     fn scan<'a>(

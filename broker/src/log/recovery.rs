@@ -6,7 +6,7 @@
 //! a walk over the headers after it. All that was found is made durable before it is reported.
 //!
 //! Leftovers are removed: segments below the log start, indexes without a segment, snapshots above
-//! the end. What was durable and is not there any more is never skipped: the log does not open.
+//! the end, what was cleaned for nothing; what was being swapped is. What was durable and is not there any more is never skipped: the log does not open.
 //! Disk.
 
 use std::io;
@@ -27,6 +27,7 @@ use super::segment::{
 };
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState};
+use super::swap;
 use crate::disk::{Disk, File, Open, read_file};
 
 /// The file that holds the topic id, and its most bytes.
@@ -101,16 +102,17 @@ impl Place {
 
     /// The offsets at which there are snapshots, ascending.
     pub(super) fn snapshots(&self) -> Result<Vec<Offset>, LogError> {
-        let names = match self.disk.list(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(|error| LogError::of(&self.dir, "list", error))?,
-        };
-        Ok(of_kind(&names, SNAPSHOT))
+        Ok(of_kind(&self.names()?, SNAPSHOT))
+    }
+
+    /// The names in the log's directory; none when there is no directory.
+    pub(super) fn names(&self) -> Result<Vec<String>, LogError> {
+        Ok(list(self)?.unwrap_or_default())
     }
 
     /// The newest of `snapshots` at or below `end` that is whole; the empty log at `base` if there
     /// is none.
-    fn newest_snapshot(
+    pub(super) fn newest_snapshot(
         &self,
         snapshots: &[Offset],
         end: Offset,
@@ -132,14 +134,17 @@ impl Place {
 
 /// Opens the log at `place`, of which `checkpoint` tells.
 pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, LogError> {
-    let Some(names) = list(place)? else {
+    let Some(mut names) = list(place)? else {
         if promises_more(checkpoint, None) {
             return Err(place.corrupt(place.dir.to_path_buf(), 0, "the log is gone"));
         }
         return Ok(nothing(checkpoint.log_start, false));
     };
     check_topic_id(place)?;
-    let mut tidied = false;
+    let mut tidied = swap::recover(place, &names)?;
+    if tidied {
+        names = place.names()?;
+    }
     let bases = drop_leftovers(place, &names, checkpoint.log_start, &mut tidied)?;
     let (mut segments, last) = open_segments(place, &bases)?;
     if promises_more(checkpoint, bases.last().copied()) {
@@ -480,7 +485,7 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     Ok(Active { segment, file, has_dirty_index: false, stored_aborted: durable.aborted })
 }
 
-fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {
+pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {
     let mut offsets: Vec<Offset> = names
         .iter()
         .filter_map(|name| parse_name(name))

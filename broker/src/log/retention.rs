@@ -64,6 +64,7 @@ mod tests {
                 base: Offset(n * 10),
                 next_offset: Offset(n * 10 + 10),
                 bytes: 100,
+                first_timestamp: Timestamp(10_000 * n),
                 max_timestamp: Timestamp(10_000 * n),
             })
             .collect();

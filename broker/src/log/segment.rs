@@ -126,6 +126,14 @@ impl Segment {
         Ok(Arc::clone(self.index.get_or_init(|| file)))
     }
 
+    /// Opens its files, so that they can be read also when others have taken their names.
+    pub(super) fn pin(&self) -> Result<(), LogError> {
+        self.log().map_err(|error| LogError::of(&self.path(LOG), "open", error))?;
+        let index = self.index(Open::Existing);
+        index.map_err(|error| LogError::of(&self.path(INDEX), "open the index", error))?;
+        Ok(())
+    }
+
     /// Where to begin reading to find the batch with `offset`.
     pub(super) fn position_of(&self, offset: Offset) -> Result<u64, LogError> {
         let relative = offset.0.saturating_sub(self.base.0);

@@ -20,11 +20,13 @@ use std::thread;
 use protocol::ids::{BrokerEpoch, Offset, TopicId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::compaction::{CleanStep, CleanTerms, Cleaned, Cleaning};
 use super::dir::{Found, Identity, LogDir};
 use super::error::LogError;
 use super::reader::Reader;
 use super::recovery::Recovery;
 use super::state::{LogConfig, LogState, Write};
+use super::swap::Swap;
 use super::writer::Writer;
 use crate::disk::{Disk, Open};
 use crate::limits::{LOG_REQUESTS_MAX, WRITE_BACKS_MAX};
@@ -106,6 +108,9 @@ pub(super) enum Request {
     Truncate { id: LogId, offset: Offset, reply: Reply<LogState> },
     Restart { id: LogId, offset: Offset, reply: Reply<LogState> },
     DeleteBefore { id: LogId, offset: Offset, reply: Reply<Offset> },
+    Clean { id: LogId, terms: Box<CleanTerms>, reply: Reply<Option<Cleaning>> },
+    Swap { id: LogId, swap: Box<Swap>, reply: Reply<bool> },
+    SetCleaned { id: LogId, until: Offset, reply: Reply<()> },
     Close { id: LogId, state: Option<Box<LogState>>, reply: Reply<()> },
     Delete { id: LogId, reply: Reply<()> },
     Report { error: LogError },
@@ -256,6 +261,38 @@ impl DirHandle {
     /// When the disk fails. With [`LogError::Full`] nothing was deleted.
     pub async fn delete_before(&self, id: LogId, offset: Offset) -> Result<Offset, LogError> {
         self.ask(|reply| Request::DeleteBefore { id, offset, reply }).await
+    }
+
+    /// Cleans a log as `terms` say, bit by bit; after each bit, of so many bytes read and written,
+    /// `pause` is waited for. Appends go on meanwhile. `None` when the log has changed on the way;
+    /// then, as after an error or when this is dropped, it is cleaned in part or not at all.
+    ///
+    /// # Errors
+    /// When the disk fails or is full, or a batch is damaged. See [`LogError::is_gone`].
+    pub async fn clean<F: Future<Output = ()>>(
+        &self,
+        id: LogId,
+        terms: CleanTerms,
+        mut pause: impl FnMut(u64) -> F,
+    ) -> Result<Option<Cleaned>, LogError> {
+        let terms = Box::new(terms);
+        let cleaning = self.ask(|reply| Request::Clean { id, terms, reply }).await?;
+        let Some(mut cleaning) = cleaning else { return Ok(None) };
+        loop {
+            match cleaning.step()? {
+                CleanStep::Worked(bytes) => pause(bytes).await,
+                CleanStep::Swap(swap) => {
+                    if !self.ask(|reply| Request::Swap { id, swap, reply }).await? {
+                        return Ok(None);
+                    }
+                }
+                CleanStep::Done(cleaned) => {
+                    let until = cleaned.until;
+                    self.ask(|reply| Request::SetCleaned { id, until, reply }).await?;
+                    return Ok(Some(cleaned));
+                }
+            }
+        }
     }
 
     /// Makes the log durable and lets go of it. With the partition's `state` the next opening is

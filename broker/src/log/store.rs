@@ -50,7 +50,9 @@ impl Log {
         let found = recovery::open(&place, checkpoints.of(&place.partition))?;
         let end = found.state.log_end;
         let log_start = found.state.log_start;
+        let cleaned = checkpoints.of(&place.partition).cleaned;
         let shared = Shared::new(place.partition.clone(), found.segments, log_start, end);
+        shared.set_cleaned(cleaned);
         let log = Self {
             place,
             shared: Arc::new(shared),
@@ -417,6 +419,10 @@ fn sync_file(file: &dyn File, segment: &Segment, kind: &str) -> Result<(), LogEr
 }
 
 /// The error after which nothing is known of the file, whatever the reason.
-fn broken(path: &Path, doing: &'static str, error: std::io::Error) -> LogError {
-    LogError::Io { path: path.to_owned(), doing, source: Arc::new(error) }
+pub(super) fn broken(
+    path: &Path,
+    doing: &'static str,
+    error: impl Into<Arc<std::io::Error>>,
+) -> LogError {
+    LogError::Io { path: path.to_owned(), doing, source: error.into() }
 }

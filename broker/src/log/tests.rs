@@ -4,6 +4,7 @@
 //! each end the log is opened anew and compared: with what was acknowledged, with a replay from
 //! scratch, and its indexes with a full scan.
 
+mod compaction;
 mod shell;
 
 use std::path::Path;

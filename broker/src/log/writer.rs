@@ -253,6 +253,21 @@ impl Writer {
                 });
                 self.answer(reply, log_start);
             }
+            Request::Clean { id, terms, reply } => {
+                let cleaning = self.entry(id).and_then(|entry| entry.log.clean(*terms));
+                self.answer(reply, cleaning);
+            }
+            Request::Swap { id, swap, reply } => {
+                let swapped = self
+                    .with_checkpoints(id, |entry, checkpoints| entry.log.swap(&swap, checkpoints));
+                self.answer(reply, swapped);
+            }
+            Request::SetCleaned { id, until, reply } => {
+                let noted = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.set_cleaned(until, checkpoints)
+                });
+                self.answer(reply, noted);
+            }
             Request::Close { id, state, reply } => {
                 let closed = self.with_checkpoints(id, |entry, checkpoints| {
                     entry.log.close(state.as_deref(), checkpoints)
