@@ -154,6 +154,8 @@ configs! {
         log_cleaner_backoff: Duration = ConfigDef::long("log.cleaner.backoff.ms", "15000").at_least(0).dynamic(),
         /// How many bytes the map of keys of one compaction may take.
         log_cleaner_dedupe_buffer_size: u64 = ConfigDef::long("log.cleaner.dedupe.buffer.size", "134217728").at_least(1_048_576).dynamic(),
+        /// How many bytes per second compaction reads and writes at most.
+        log_cleaner_io_max_bytes_per_second: f64 = ConfigDef::double("log.cleaner.io.max.bytes.per.second", "1.7976931348623157E308").within(1.0, f64::MAX).dynamic(),
         /// Which part of a log must be uncompacted before it is compacted.
         log_cleaner_min_cleanable_ratio: f64 = ConfigDef::double("log.cleaner.min.cleanable.ratio", "0.5").within(0.0, 1.0).dynamic(),
         /// How long tombstones and transaction markers stay after compaction.
@@ -365,6 +367,8 @@ const IGNORED: &[&str] = &[
     "group.consumer.regex.refresh.interval.ms",
     "group.coordinator.",
     "inter.broker.listener.name",
+    "log.cleaner.io.buffer.",
+    "log.cleaner.threads",
     "log.flush.",
     "num.io.threads",
     "num.network.threads",

@@ -30,7 +30,7 @@ use crate::metadata::{self, Image, MetadataHandle};
 use crate::net::Listener;
 use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
-use crate::partition::Partitions;
+use crate::partition::{Cleaner, Partitions};
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
 use crate::quota::QuotaHandle;
 use coordinators::Coordinators;
@@ -182,6 +182,8 @@ impl Broker {
             clock.clone(),
         );
         let partitions = partitions.await;
+        let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)
+            .map_err(|error| LogError::of(&config.data_dir(), "start to clean", error))?;
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
         let quotas = QuotaHandle::start(&config, &rooms.metadata);
@@ -205,6 +207,7 @@ impl Broker {
             #[cfg(test)]
             api,
             _coordinators: coordinators,
+            cleaner,
             partitions,
             rooms,
             dir,
@@ -250,6 +253,7 @@ pub struct BrokerHandle {
     #[cfg(test)]
     api: Api,
     _coordinators: Coordinators,
+    cleaner: Cleaner,
     partitions: Partitions,
     rooms: Rooms,
     dir: DirHandle,
@@ -287,8 +291,9 @@ impl BrokerHandle {
     /// # Errors
     /// When not all could be made durable. The broker has ended nevertheless.
     pub async fn shutdown(self) -> Result<(), LogError> {
-        let Self { server, partitions, rooms, dir, epoch, .. } = self;
+        let Self { server, cleaner, partitions, rooms, dir, epoch, .. } = self;
         let stop = async {
+            cleaner.stop().await;
             // Requests that wait for records are answered when their partitions stop.
             tokio::time::sleep(WAITING_MAX).await;
             partitions.stop().await;

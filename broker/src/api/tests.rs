@@ -1,6 +1,8 @@
 //! A whole broker over a network in memory and a simulated disk, asked in the wire's own words.
 //! Shell.
 
+mod compaction;
+
 use std::time::Duration;
 
 use bytes::Bytes;

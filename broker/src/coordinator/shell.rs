@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, CoordinatorEpoch, Offset, PartitionIndex};
 use protocol::ids::{ProducerEpoch, ProducerId, Sequence};
-use protocol::record::{BatchBuilder, BatchOptions, ControlRecord, RecordBatch};
+use protocol::record::{BatchBuilder, BatchOptions, ControlError, ControlRecord, RecordBatch};
 use protocol::time::Clock;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -454,8 +454,11 @@ fn replay_bytes<S: Shard>(
     {
         let header = batch.header();
         if header.attributes.is_control() {
-            let record = ControlRecord::of(&batch);
-            let record = record.map_err(|error| broken(offset, error.to_string()))?;
+            let record = match ControlRecord::of(&batch) {
+                // Compaction may leave a control batch without its record; it ends nothing then.
+                Err(ControlError::Empty(_)) => None,
+                other => other.map_err(|error| broken(offset, error.to_string()))?,
+            };
             let end = match record {
                 Some(ControlRecord::Commit { coordinator_epoch }) => {
                     Some((true, coordinator_epoch))

@@ -49,7 +49,11 @@ impl LogConfig {
     pub fn of(topic: &TopicConfig) -> Self {
         Self {
             segment_bytes: topic.segment_bytes,
-            segment_roll: topic.segment_roll,
+            segment_roll: match topic.is_compacted() {
+                // What is being written is not compacted: it must not wait for longer.
+                true => topic.segment_roll.min(topic.max_compaction_lag),
+                false => topic.segment_roll,
+            },
             segment_index_bytes: topic.segment_index_bytes,
             index_interval_bytes: topic.index_interval_bytes,
             snapshot_interval_bytes: SNAPSHOT_INTERVAL_BYTES,

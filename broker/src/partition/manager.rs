@@ -161,6 +161,11 @@ impl Partitions {
         }
     }
 
+    /// The broker's settings as they are now.
+    pub(super) fn broker_config(&self) -> Arc<BrokerConfig> {
+        self.shared.config()
+    }
+
     /// All partitions led here, by topic and index.
     #[must_use]
     pub fn all(&self) -> Vec<PartitionHandle> {

@@ -16,6 +16,7 @@
 //!
 //! Pure.
 
+mod cleaner;
 mod core;
 mod handle;
 mod isr;
@@ -40,6 +41,7 @@ use protocol::time::Timestamp;
 
 use crate::log::SequenceError;
 
+pub use cleaner::Cleaner;
 pub use handle::{PartitionHandle, Waiting};
 pub use manager::{LookupError, Partitions};
 

@@ -27,8 +27,8 @@ use super::{ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadErr
 use crate::config::TopicConfig;
 use crate::limits::PARTITION_MAILBOX_MAX;
 use crate::log::{
-    DirHandle, LogConfig, LogError, LogId, LogState, Opened, Progress as LogProgress, Reader,
-    Retention, RetentionPlan, Write,
+    CleanTerms, Cleaned, DirHandle, LogConfig, LogError, LogId, LogState, Opened,
+    Progress as LogProgress, Reader, Retention, RetentionPlan, Write,
 };
 
 /// What can lie in the mailbox.
@@ -130,6 +130,8 @@ pub(super) struct Partition {
     runtime: Handle,
     /// Set once: when the log was opened, or (`None`) could not be.
     reader: OnceLock<Option<Reader>>,
+    /// Set before the reader is.
+    log: OnceLock<LogId>,
     /// Set once: when the partition takes no more requests.
     closed: OnceLock<Closed>,
     next_wish: AtomicU64,
@@ -155,6 +157,7 @@ impl Partition {
             unsent: Mutex::default(),
             runtime: Handle::current(),
             reader: OnceLock::new(),
+            log: OnceLock::new(),
             closed: OnceLock::new(),
             next_wish: AtomicU64::new(0),
         })
@@ -192,6 +195,23 @@ impl Partition {
             (Some(Some(reader)), _) => Ok(reader),
             (_, Some(closed)) => Err(closed.read_error(self.partition())),
             (_, None) => Err(ReadError::NotLeader { partition: self.partition().clone() }),
+        }
+    }
+
+    /// The log's reader, if the log is open; does not open it.
+    pub(super) fn open_reader(&self) -> Option<&Reader> {
+        self.reader.get()?.as_ref().filter(|_| self.closed.get().is_none())
+    }
+
+    /// Compacts the log; see [`DirHandle::clean`].
+    pub(super) async fn clean<F: Future<Output = ()>>(
+        &self,
+        terms: CleanTerms,
+        pause: impl FnMut(u64) -> F,
+    ) -> Result<Option<Cleaned>, LogError> {
+        match self.log.get() {
+            Some(log) => self.dir.clean(*log, terms, pause).await,
+            None => Ok(None),
         }
     }
 
@@ -311,6 +331,7 @@ impl Partition {
         let mut desk = self.desk();
         let clerk = match opened {
             Ok(opened) => {
+                let _ = self.log.set(opened.id);
                 let _ = self.reader.set(Some(opened.reader.clone()));
                 self.clerk(Ok((opened, desk.leadership.clone())))
             }
