@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod admin_tests;
+mod admit;
 mod brokers;
 mod cluster;
 mod configs;

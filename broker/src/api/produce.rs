@@ -17,17 +17,13 @@ use protocol::api::produce::{
 };
 use protocol::error_code::ErrorCode;
 use protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition};
-use protocol::record::{
-    BatchBuilder, BatchError, BatchOptions, Codec, DECOMPRESSED_BYTES_MAX, InvalidBatch,
-    RecordBatch,
-};
-use protocol::time::{Now, Timestamp};
+use protocol::record::{InvalidBatch, RecordBatch};
 use tracing::debug;
 
 use super::Api;
+use super::admit::{Refusal, admit};
 use super::serving::{Answer, Context, Serving};
 use super::txn::join_transaction;
-use crate::config::{CompressionType, TimestampType, TopicConfig};
 use crate::metadata::is_internal;
 use crate::partition::{Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle};
 use crate::txn::{Producer, Version};
@@ -38,8 +34,6 @@ const BY_TOPIC_ID: i16 = 13;
 const TELLS_LEADER: i16 = 10;
 /// The first version whose writes join a transaction by themselves. KIP-890.
 const IMPLIES_JOIN: i16 = 12;
-/// The first version that knows zstd. KIP-110.
-const KNOWS_ZSTD: i16 = 7;
 
 /// Why a partition's batches were refused.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +50,8 @@ enum ProduceError {
     Empty,
     #[error("more than one batch")]
     ManyBatches,
-    #[error("zstd needs version {KNOWS_ZSTD}")]
-    Zstd,
-    #[error("timestamp {got} is not within {before_max:?} before and {after_max:?} after {now}")]
-    Timestamp { got: Timestamp, now: Timestamp, before_max: Duration, after_max: Duration },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error("a transactional batch without a transactional id")]
@@ -78,8 +70,7 @@ impl ProduceError {
             Self::Internal(_) => ErrorCode::InvalidTopicException,
             Self::Batch(error) => error.code(),
             Self::Empty | Self::ManyBatches => ErrorCode::InvalidRecord,
-            Self::Zstd => ErrorCode::UnsupportedCompressionType,
-            Self::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::Refused(error) => error.code(),
             Self::Append(error) => error.code(),
             Self::NoTransactionalId => ErrorCode::InvalidRequest,
             // Coordinators that move are the partition's business, not the producer's: retry.
@@ -98,19 +89,12 @@ impl ProduceError {
     ///
     /// Only the first says why: the answer stays smaller than the batch.
     fn record_errors(&self) -> Vec<BatchIndexAndErrorMessage> {
-        let (first, others) = match self {
-            Self::Batch(InvalidBatch::KeysMissing { first, others }) => (*first, &others[..]),
-            Self::Batch(InvalidBatch::Batch(BatchError::MalformedRecord { index, .. })) => {
-                (*index, &[][..])
-            }
-            _ => return Vec::new(),
-        };
-        let at = |batch_index, batch_index_error_message| BatchIndexAndErrorMessage {
+        let Self::Refused(refusal) = self else { return Vec::new() };
+        let told = |(number, &batch_index)| BatchIndexAndErrorMessage {
             batch_index,
-            batch_index_error_message,
+            batch_index_error_message: (number == 0).then(|| self.to_string()),
         };
-        let first = at(first, Some(self.to_string()));
-        std::iter::once(first).chain(others.iter().map(|index| at(*index, None))).collect()
+        refusal.records().iter().enumerate().map(told).collect()
     }
 }
 
@@ -224,7 +208,8 @@ impl Begin<'_> {
             return Err(ProduceError::Internal(topic.to_string()));
         }
         let batch = only_batch(records)?;
-        let batch = admit(self.context, &handle.config(), batch)?;
+        let Context { version, now, .. } = self.context;
+        let batch = admit(*version, now.wall, &handle.config(), batch)?;
         let append =
             Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
         Ok(Part::Checked(handle, append))
@@ -303,82 +288,6 @@ fn only_batch(records: Option<Bytes>) -> Result<RecordBatch, ProduceError> {
         // A part of a batch: let the parser say what is missing.
         None => Ok(RecordBatch::parse(records).map_err(InvalidBatch::Batch)?),
     }
-}
-
-/// The batch as it is to be stored, if the topic accepts it.
-fn admit(
-    context: &Context,
-    config: &TopicConfig,
-    batch: RecordBatch,
-) -> Result<RecordBatch, ProduceError> {
-    let bytes_max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    batch.validate_produce(bytes_max, true)?;
-    if config.is_compacted() {
-        batch.validate_keys()?;
-    }
-    let codec = batch.header().attributes.codec();
-    if codec == Codec::Zstd && context.version < KNOWS_ZSTD {
-        return Err(ProduceError::Zstd);
-    }
-    check_time(context.now, config, &batch)?;
-    let batch = match stored_codec(config.compression_type) {
-        Some(stored) if stored != codec => recompress(&batch, stored)?,
-        _ => batch,
-    };
-    match config.message_timestamp_type {
-        TimestampType::CreateTime => Ok(batch),
-        TimestampType::LogAppendTime => Ok(batch.with_log_append_time(context.now.wall)),
-    }
-}
-
-fn check_time(now: Now, config: &TopicConfig, batch: &RecordBatch) -> Result<(), ProduceError> {
-    if config.message_timestamp_type == TimestampType::LogAppendTime {
-        return Ok(());
-    }
-    let (before_max, after_max) =
-        (config.message_timestamp_before_max, config.message_timestamp_after_max);
-    let header = batch.header();
-    let refuse = |got| ProduceError::Timestamp { got, now: now.wall, before_max, after_max };
-    if header.max_timestamp > now.wall.plus(after_max) {
-        return Err(refuse(header.max_timestamp));
-    }
-    if header.base_timestamp.plus(before_max) < now.wall {
-        return Err(refuse(header.base_timestamp));
-    }
-    Ok(())
-}
-
-/// The codec in which a topic stores its batches. `None`: that of their producers.
-fn stored_codec(compression_type: CompressionType) -> Option<Codec> {
-    match compression_type {
-        CompressionType::Producer => None,
-        CompressionType::Uncompressed => Some(Codec::None),
-        CompressionType::Gzip => Some(Codec::Gzip),
-        CompressionType::Snappy => Some(Codec::Snappy),
-        CompressionType::Lz4 => Some(Codec::Lz4),
-        CompressionType::Zstd => Some(Codec::Zstd),
-    }
-}
-
-/// The same records in another codec.
-fn recompress(batch: &RecordBatch, codec: Codec) -> Result<RecordBatch, InvalidBatch> {
-    let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
-    let decoded = batch.decode(DECOMPRESSED_BYTES_MAX)?;
-    for record in &decoded {
-        let record = record?;
-        let headers: Vec<_> = record.headers.iter().collect();
-        let headers: Vec<_> = headers.iter().map(|it| (&*it.key, it.value)).collect();
-        builder
-            .append(record.timestamp, record.key, record.value, &headers)
-            .expect("what fits one batch uncompressed fits another");
-    }
-    let header = batch.header();
-    Ok(builder.finish(
-        header.producer_id,
-        header.producer_epoch,
-        header.base_sequence,
-        header.attributes.is_transactional(),
-    ))
 }
 
 async fn outcome(part: Part) -> Outcome {

@@ -138,6 +138,12 @@ impl RecordBatch {
         self.with_header(BatchHeader { attributes, max_timestamp: appended_at, ..self.header })
     }
 
+    /// A copy of this batch whose header says that its newest record is of this time.
+    #[must_use]
+    pub fn with_max_timestamp(&self, max_timestamp: Timestamp) -> Self {
+        self.with_header(BatchHeader { max_timestamp, ..self.header })
+    }
+
     /// A copy of this batch as another incarnation of its producer sends it: after a new epoch,
     /// what was not acknowledged is sent anew from sequence 0. KIP-360.
     #[must_use]

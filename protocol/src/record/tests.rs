@@ -363,16 +363,6 @@ fn a_produced_batch_may_be_as_large_as_the_topic_accepts_and_no_larger() {
 }
 
 #[test]
-fn a_compacted_topic_names_every_record_without_a_key() {
-    let mut records = plain(4);
-    assert_eq!(batch_of(Codec::Lz4, &records).validate_keys(), Ok(()));
-    records[1].1 = None;
-    records[3].1 = None;
-    let error = batch_of(Codec::Lz4, &records).validate_keys().unwrap_err();
-    assert_eq!(error, InvalidBatch::KeysMissing { first: 1, others: vec![3] });
-}
-
-#[test]
 fn a_full_batch_refuses_the_record_and_stays_as_it_was() {
     let mut builder = builder_of(Codec::None, &plain(2));
     let size = builder.estimated_size();

@@ -6,7 +6,6 @@
 
 use super::DECOMPRESSED_BYTES_MAX;
 use super::batch::RecordBatch;
-use super::entry::RecordRef;
 use super::header::{BatchError, BatchHeader};
 use crate::error_code::ErrorCode;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
@@ -57,17 +56,6 @@ pub enum InvalidBatch {
         /// What the batch says.
         is_transactional: bool,
     },
-    /// Records without a key, in a compacted topic.
-    #[error(
-        "record {first} and {} more have no key, which a compacted topic requires",
-        others.len()
-    )]
-    KeysMissing {
-        /// The first such record, counted from 0.
-        first: i32,
-        /// All others.
-        others: Vec<i32>,
-    },
 }
 
 impl InvalidBatch {
@@ -81,8 +69,7 @@ impl InvalidBatch {
             Self::CountMismatch { .. }
             | Self::Control
             | Self::DeleteHorizon
-            | Self::Producer { .. }
-            | Self::KeysMissing { .. } => ErrorCode::InvalidRecord,
+            | Self::Producer { .. } => ErrorCode::InvalidRecord,
         }
     }
 }
@@ -92,8 +79,7 @@ impl RecordBatch {
     /// `check_records` also that it holds exactly its count of well-formed records with offset
     /// deltas 0, 1, 2 and so on.
     ///
-    /// A leader still has to judge timestamps, and, by [`RecordBatch::validate_keys`], the keys of
-    /// a compacted topic.
+    /// A leader still has to judge timestamps, and the keys of a compacted topic.
     ///
     /// # Errors
     /// The first rule that the batch breaks.
@@ -111,37 +97,9 @@ impl RecordBatch {
         if check_records {
             // Count and deltas: the iterator demands ascending deltas up to the last, and as many
             // records as there are deltas; so each delta occurs once.
-            self.for_each_record(|_, _| Ok(()))?;
-        }
-        Ok(())
-    }
-
-    /// Checks that every record has a key, as a compacted topic requires.
-    ///
-    /// # Errors
-    /// [`InvalidBatch::KeysMissing`] with every such record, or what is wrong with the bytes.
-    pub fn validate_keys(&self) -> Result<(), InvalidBatch> {
-        let mut missing = Vec::new();
-        self.for_each_record(|index, record| {
-            if record.key.is_none() {
-                missing.push(index);
+            for record in &self.decode(DECOMPRESSED_BYTES_MAX)? {
+                record?;
             }
-            Ok(())
-        })?;
-        let mut missing = missing.into_iter();
-        match missing.next() {
-            None => Ok(()),
-            Some(first) => Err(InvalidBatch::KeysMissing { first, others: missing.collect() }),
-        }
-    }
-
-    fn for_each_record(
-        &self,
-        mut check: impl FnMut(i32, RecordRef<'_>) -> Result<(), InvalidBatch>,
-    ) -> Result<(), InvalidBatch> {
-        let decoded = self.decode(DECOMPRESSED_BYTES_MAX)?;
-        for (index, record) in (0..).zip(&decoded) {
-            check(index, record?)?;
         }
         Ok(())
     }
