@@ -151,6 +151,13 @@ impl Cluster {
         self.topics.get(name)
     }
 
+    /// What the topic with this id is called. `None`: not heard of.
+    #[must_use]
+    pub fn name_of(&self, id: TopicId) -> Option<&Arc<str>> {
+        let of = |(name, topic): (_, &Topic)| (topic.id == id).then_some(name);
+        self.topics.iter().find_map(of).filter(|_| id.is_some())
+    }
+
     /// Who leads `partition`. `None`: nobody, or we do not know.
     #[must_use]
     pub fn leader(&self, partition: &TopicPartition) -> Option<Leader> {

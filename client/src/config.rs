@@ -4,11 +4,15 @@
 //! all at once, reporting every mistake (`protocol::config`). Relations among settings are checked
 //! by `validate`, which connecting a client calls. Pure.
 
+mod offset_reset;
+
 use std::time::Duration;
 
 use protocol::config::{ConfigDef, ConfigError, ConfigErrors, ConfigValue, Kind};
 use protocol::record::Codec;
 use protocol::{config_words, configs};
+
+pub use offset_reset::OffsetReset;
 
 /// How many replicas must have a record before it counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,20 +116,6 @@ impl IsolationLevel {
     }
 }
 
-/// Where to start where no offset is committed, or the committed one is gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// At the log start offset.
-    Earliest,
-    /// At the end: new records only.
-    #[default]
-    Latest,
-    /// Nowhere: an error.
-    None,
-}
-
-config_words!(OffsetReset { Earliest = "earliest", Latest = "latest", None = "none" });
-
 /// How a group's leader distributes partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Assignor {
@@ -155,6 +145,18 @@ impl Assignor {
         }
     }
 }
+
+/// How a group's members agree on who reads what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// One of the members assigns; all stop and join again when something changes.
+    #[default]
+    Classic,
+    /// The coordinator assigns; members keep what is not taken from them. KIP-848.
+    Consumer,
+}
+
+config_words!(GroupProtocol { Classic = "classic", Consumer = "consumer" });
 
 configs! {
     /// Settings of a producer.
@@ -228,7 +230,12 @@ configs! {
         group_id: Option<String> = ConfigDef::null(Kind::String, "group.id").non_empty(),
         /// Names this member across restarts: a short absence costs no rebalance. KIP-345.
         group_instance_id: Option<String> = ConfigDef::null(Kind::String, "group.instance.id").non_empty(),
-        /// How partitions are distributed. All members of a group must have one in common.
+        /// How members agree on who reads what: `consumer` needs brokers from 4.0 on. KIP-848.
+        group_protocol: GroupProtocol = ConfigDef::string("group.protocol", "classic").one_of(&["classic", "consumer"]),
+        /// With `group.protocol=consumer`, the coordinator's assignor; `None`: its first.
+        group_remote_assignor: Option<String> = ConfigDef::null(Kind::String, "group.remote.assignor").non_empty(),
+        /// How partitions are distributed. All members of a group must have one in common. Classic
+        /// groups alone.
         assignor: Assignor = ConfigDef::string("partition.assignment.strategy", "range").one_of(&["range", "roundrobin", "cooperative-sticky"]),
         /// Without a heartbeat for this long a member is expelled.
         session_timeout: Duration = ConfigDef::int("session.timeout.ms", "45000").at_least(0),
@@ -242,7 +249,7 @@ configs! {
         /// Which records are seen.
         isolation_level: IsolationLevel = ConfigDef::string("isolation.level", "read_uncommitted").one_of(&["read_uncommitted", "read_committed"]),
         /// Where to start without a committed offset.
-        auto_offset_reset: OffsetReset = ConfigDef::string("auto.offset.reset", "latest").one_of(&["earliest", "latest", "none"]),
+        auto_offset_reset: OffsetReset = ConfigDef::string("auto.offset.reset", "latest"),
         /// Commit, at `poll`, the offsets of what earlier polls returned.
         ///
         /// Off unless asked for: what is committed by a timer was not necessarily processed.
@@ -288,6 +295,10 @@ impl ConsumerConfig {
             Some(("enable.auto.commit", "needs group.id"))
         } else if self.group_instance_id.is_some() && self.group_id.is_none() {
             Some(("group.instance.id", "needs group.id"))
+        } else if self.group_remote_assignor.is_some()
+            && self.group_protocol == GroupProtocol::Classic
+        {
+            Some(("group.remote.assignor", "needs group.protocol=consumer"))
         } else {
             None
         };

@@ -13,7 +13,7 @@ use protocol::api::find_coordinator::{FindCoordinatorRequest, FindCoordinatorRes
 use protocol::api::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
-use protocol::ids::BrokerId;
+use protocol::ids::{BrokerId, TopicId};
 use protocol::rng::Rng;
 use protocol::time::{Clock, Now};
 use tokio::time::{sleep, timeout_at};
@@ -62,6 +62,8 @@ impl CoordinatorKind {
 pub(crate) enum Topics {
     All,
     These(BTreeSet<Arc<str>>),
+    /// Those of which only the id is known. KIP-516.
+    WithIds(BTreeSet<TopicId>),
 }
 
 /// What one client knows of the cluster, and its connections.
@@ -298,6 +300,10 @@ fn metadata_request(version: i16, topics: &Topics, allow_auto: bool) -> Metadata
         Topics::All if version == 0 => Some(Vec::new()),
         Topics::All => None,
         Topics::These(names) => Some(names.iter().map(named).collect()),
+        Topics::WithIds(ids) => {
+            let one = |&topic_id| MetadataRequestTopic { topic_id, name: None };
+            Some(ids.iter().map(one).collect())
+        }
     };
     // Before version 4 the broker's own setting decides.
     let allow_auto_topic_creation = allow_auto || version < 4;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::api::consumer_group::ConsumerGroupHeartbeatRequest;
 use protocol::api::group::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupRequestProtocol,
     JoinGroupResponse, LeaveGroupRequest, MemberIdentity, SyncGroupRequest,
@@ -68,6 +69,9 @@ pub(super) enum Ask {
     Sync(Attempt, SyncGroupRequest),
     Heartbeat(Attempt, HeartbeatRequest),
     Leave(LeaveGroupRequest),
+    /// The one question of KIP-848's protocol.
+    Consumer(Attempt, ConsumerGroupHeartbeatRequest),
+    ConsumerLeave(ConsumerGroupHeartbeatRequest),
 }
 
 /// What an answer means for what the member owns.
@@ -571,7 +575,7 @@ fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<ConsumerProtocolPartit
     by_topic.into_iter().map(one).collect()
 }
 
-fn millis(duration: Duration) -> i32 {
+pub(super) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 

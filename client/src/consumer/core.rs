@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::api::consumer_group::ConsumerGroupHeartbeatResponse;
 use protocol::api::fetch::FetchResponse;
 use protocol::api::group::{HeartbeatResponse, JoinGroupResponse, SyncGroupResponse};
 use protocol::api::offsets::ListOffsetsResponse;
@@ -18,12 +19,14 @@ use super::committer::{Committer, Offsets};
 use super::error::ConsumeError;
 use super::fetcher::{Fetch, Fetcher};
 use super::group::{Group, Revoked, Tell};
+use super::membership::Membership;
 use super::positions::{Position, Positions, Reset, Ticket};
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, Leader};
 use crate::error::RequestError;
 use crate::group_offsets::GroupMetadata;
 use crate::offsets;
+use crate::router::Topics;
 
 /// Errors that wait for a `poll`; further ones are dropped: what persists is met again.
 const ERRORS_MAX: usize = 16;
@@ -31,7 +34,7 @@ const ERRORS_MAX: usize = 16;
 /// What the shell must do.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Refresh(BTreeSet<Arc<str>>),
+    Refresh(Topics),
     Fetch(Fetch),
     FetchCommitted(BTreeMap<TopicPartition, Ticket>),
     List { broker: BrokerId, resets: Vec<(Reset, LeaderEpoch)> },
@@ -61,7 +64,7 @@ pub(super) enum Found {
 pub(super) struct Core {
     pub(super) positions: Positions,
     fetcher: Fetcher,
-    pub(super) group: Option<Group>,
+    pub(super) group: Option<Membership>,
     pub(super) committer: Committer,
     mode: Mode,
     errors: VecDeque<ConsumeError>,
@@ -72,13 +75,15 @@ pub(super) struct Core {
     refresh_not_before: Duration,
     refresh_backoff: Backoff,
     wants_refresh: bool,
+    /// The last refresh asked for topics by their ids.
+    refreshes_ids: bool,
 }
 
 impl Core {
     pub(super) fn new(
         positions: Positions,
         fetcher: Fetcher,
-        group: Option<Group>,
+        group: Option<Membership>,
         committer: Committer,
         metadata_max_age: Duration,
         refresh_backoff: Backoff,
@@ -96,6 +101,7 @@ impl Core {
             refresh_not_before: Duration::ZERO,
             refresh_backoff,
             wants_refresh: false,
+            refreshes_ids: false,
         }
     }
 
@@ -122,6 +128,18 @@ impl Core {
         true
     }
 
+    /// The group decides, among partitions of the topics whose whole name matches. False: there is
+    /// no group whose coordinator can.
+    pub(super) fn subscribe_regex(&mut self, now: Duration, regex: String) -> bool {
+        let Some(Membership::Modern(member)) = &mut self.group else { return false };
+        member.subscribe_regex(now, regex);
+        if self.mode != Mode::Group {
+            self.positions.retain(|_| false);
+        }
+        self.mode = Mode::Group;
+        true
+    }
+
     /// Nobody decides: nothing is left.
     pub(super) fn unsubscribe(&mut self) {
         self.leave("unsubscribed");
@@ -145,7 +163,7 @@ impl Core {
     }
 
     pub(super) fn identity(&self) -> Option<&GroupMetadata> {
-        self.group.as_ref().map(Group::identity)
+        self.group.as_ref().map(Membership::identity)
     }
 
     /// The caller is alive, and has processed what earlier polls returned. True: there is
@@ -170,7 +188,7 @@ impl Core {
 
     /// The caller has given up what it was told to. True: there was something.
     pub(super) fn revoked(&mut self) -> bool {
-        let revoked = self.group.as_mut().and_then(Group::revoked);
+        let revoked = self.group.as_mut().and_then(Membership::revoked);
         let Some(Revoked { partitions, .. }) = revoked else { return false };
         self.positions.retain(|it| !partitions.contains(it));
         self.committer.retain(|it| !partitions.contains(it));
@@ -179,7 +197,7 @@ impl Core {
 
     /// What `poll` returns, if there is anything.
     pub(super) fn find(&mut self, now: Duration) -> Option<Found> {
-        if let Some(tell) = self.group.as_mut().and_then(Group::tell) {
+        if let Some(tell) = self.group.as_mut().and_then(Membership::tell) {
             if let Tell::Assigned(added) = &tell {
                 self.positions.add(added);
             }
@@ -237,7 +255,7 @@ impl Core {
 
     fn topics(&self) -> BTreeSet<Arc<str>> {
         let assigned = self.positions.partitions().map(|it| Arc::clone(&it.topic));
-        let of_group = self.group.as_ref().map(Group::topics).unwrap_or_default();
+        let of_group = self.group.as_ref().map(Membership::topics).unwrap_or_default();
         assigned.chain(of_group).collect()
     }
 
@@ -249,14 +267,20 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         let topics = self.topics();
+        let nameless = self.group.as_ref().map(Membership::nameless).unwrap_or_default();
         let is_unknown = |it: &Arc<str>| cluster.topic(it).is_some_and(|it| !it.error.is_ok());
-        self.wants_refresh = lacks_leader
+        let by_name = lacks_leader
             || topics.iter().any(is_unknown)
             || cluster.needs_update(now, self.metadata_max_age, &topics);
+        self.wants_refresh = by_name || !nameless.is_empty();
         if !self.wants_refresh {
             self.refresh_backoff.reset();
         } else if !self.is_refreshing && self.refresh_not_before <= now {
             self.is_refreshing = true;
+            // A request asks for names or for ids, not for both: take turns.
+            self.refreshes_ids = !nameless.is_empty() && !(by_name && self.refreshes_ids);
+            let topics =
+                if self.refreshes_ids { Topics::WithIds(nameless) } else { Topics::These(topics) };
             effects.push(Effect::Refresh(topics));
         }
     }
@@ -266,7 +290,7 @@ impl Core {
         let refresh_at =
             (self.wants_refresh && !self.is_refreshing).then_some(self.refresh_not_before);
         let group_at = match self.mode {
-            Mode::Group => self.group.as_ref().and_then(Group::wake_at),
+            Mode::Group => self.group.as_ref().and_then(Membership::wake_at),
             Mode::Nobody | Mode::Caller => None,
         };
         let partition_at = self.positions.wake_at(now);
@@ -291,6 +315,10 @@ impl Core {
         self.refresh_not_before = now + self.refresh_backoff.next_wait();
         match refreshed {
             Ok(()) => {
+                self.positions.hear_of(&self.topics(), cluster);
+                if let Some(group) = &mut self.group {
+                    group.resolve(cluster);
+                }
                 for topic in self.topics() {
                     let code = cluster.topic(&topic).map(|it| it.error).unwrap_or_default();
                     if !code.is_ok() && !code.is_retriable() {
@@ -365,15 +393,16 @@ impl Core {
                 answers.insert(TopicPartition::new(topic.name.as_str(), it.partition_index), it);
             }
         }
-        for (Reset { partition, ticket, .. }, _) in resets {
+        for (reset @ Reset { partition, ticket, .. }, _) in resets {
             let listed = answers.get(partition).map(|it| offsets::listed(partition, it));
             match listed {
-                Some(Ok(listed)) => {
-                    // A log without an offset for what was asked is empty: nothing precedes 0.
-                    let offset = listed.offset.unwrap_or_default();
-                    let at = Position { offset, leader_epoch: listed.leader_epoch };
-                    self.positions.found(partition, *ticket, at);
-                }
+                Some(Ok(listed)) => match listed.offset {
+                    Some(offset) => {
+                        let at = Position { offset, leader_epoch: listed.leader_epoch };
+                        self.positions.found(partition, *ticket, at);
+                    }
+                    None => self.positions.found_none(reset),
+                },
                 Some(Err(error)) => {
                     is_stale = true;
                     self.positions.failed(now, partition, *ticket);
@@ -389,7 +418,24 @@ impl Core {
     }
 
     fn with_group<T>(&mut self, on: impl FnOnce(&mut Group) -> T) -> T {
-        on(self.group.as_mut().expect("only a group's member asks its coordinator"))
+        match self.group.as_mut().expect("only a group's member asks its coordinator") {
+            Membership::Classic(group) => on(group),
+            Membership::Modern(_) => unreachable!("it asks nothing of the classic protocol"),
+        }
+    }
+
+    pub(super) fn on_consumer_heartbeat(
+        &mut self,
+        now: Duration,
+        attempt: Attempt,
+        answer: Result<ConsumerGroupHeartbeatResponse, RequestError>,
+        cluster: &Cluster,
+    ) {
+        let error = match self.group.as_mut().expect("only a group's member asks its coordinator") {
+            Membership::Modern(member) => member.on_heartbeat(now, attempt, answer, cluster),
+            Membership::Classic(_) => unreachable!("it has other heartbeats"),
+        };
+        error.into_iter().for_each(|it| self.fail(it));
     }
 
     pub(super) fn on_joined(
@@ -439,7 +485,8 @@ impl Core {
         identity: &GroupMetadata,
         code: ErrorCode,
     ) {
-        let error = self.with_group(|group| group.on_commit_refused(now, identity, code));
+        let group = self.group.as_mut().expect("only with a group there are commits");
+        let error = group.on_commit_refused(now, identity, code);
         error.into_iter().for_each(|it| self.fail(it));
     }
 
@@ -456,7 +503,7 @@ impl Core {
             tracing::warn!(group_id = %identity.group_id, %error, "offsets are not committed");
         }
         self.committer.on_end(committed.is_ok().then_some(offsets));
-        if let Some(code) = refused.filter(|it| super::is_about_membership(*it)) {
+        if let Some(code) = refused.filter(|it| super::commits::is_about_membership(*it)) {
             self.on_commit_refused(now, identity, code);
         }
     }

@@ -168,3 +168,8 @@ pub struct NotAssigned {
     /// The partition.
     pub partition: TopicPartition,
 }
+
+/// Topics can be subscribed to by pattern only where the coordinator assigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("subscribing by pattern needs group.id and group.protocol=consumer")]
+pub struct PatternUnsupported;

@@ -29,9 +29,9 @@ pub struct Revoked {
 }
 
 #[derive(Debug)]
-struct Revoking {
-    revoked: Revoked,
-    is_told: bool,
+pub(super) struct Revoking {
+    pub(super) revoked: Revoked,
+    pub(super) is_told: bool,
 }
 
 /// What to tell the caller.

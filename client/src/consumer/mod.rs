@@ -25,13 +25,17 @@
 mod aborted;
 mod assignor;
 mod classic;
+mod commits;
 mod committer;
 mod core;
 mod error;
 mod fetched;
 mod fetcher;
 mod group;
+mod membership;
+mod modern;
 mod positions;
+mod queries;
 mod shell;
 mod stream;
 mod wire;
@@ -40,29 +44,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
-use protocol::time::{Clock, Now, Timestamp};
+use protocol::time::{Clock, Now};
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use self::classic::{Ask, Member, Settings};
+use self::classic::{Member, Settings};
 use self::committer::Committer;
 use self::core::{Core, Found};
 use self::fetcher::{Fetcher, Limits};
 use self::group::{Group, Tell};
+use self::membership::Membership;
+use self::modern::Modern;
 use self::positions::{Position, Positions};
 use self::shell::{Nothing, Runner, Shared};
 use crate::bootstrap::Bootstrap;
-use crate::config::{ConsumerConfig, IsolationLevel};
-use crate::error::RequestError;
-use crate::offsets::{self, ListedOffset};
+use crate::config::{ConsumerConfig, GroupProtocol, IsolationLevel};
 use crate::router::{Patience, Router, Topics};
 use crate::time::deadline_after;
 
 pub use crate::group_offsets::{GroupMetadata, OffsetAndMetadata};
 pub use crate::offsets::OffsetSpec;
-pub use error::{CommitError, ConnectError, ConsumeError, NotAssigned};
+pub use error::{CommitError, ConnectError, ConsumeError, NotAssigned, PatternUnsupported};
 pub use fetched::FetchedBatch;
 pub use group::Revoked;
 pub use stream::ConsumerRecord;
@@ -142,6 +145,22 @@ impl Consumer {
         assert!(has_group, "subscribing needs group.id");
     }
 
+    /// Joins the group for partitions of the topics whose whole name matches `pattern`, instead of
+    /// those subscribed to before; topics that come later, too. The coordinator reads the pattern,
+    /// in RE2's syntax, and tells by `poll` when it cannot: KIP-848.
+    ///
+    /// # Errors
+    /// Without a `group.id` and `group.protocol=consumer`: in a classic group nobody could.
+    pub fn subscribe_matching(
+        &mut self,
+        pattern: impl Into<String>,
+    ) -> Result<(), PatternUnsupported> {
+        let now = self.shared.now();
+        let pattern = pattern.into();
+        let is_taken = self.change(|core| core.subscribe_regex(now, pattern));
+        is_taken.then_some(()).ok_or(PatternUnsupported)
+    }
+
     /// Drops all partitions, and leaves the group at once if there is a subscription. Nothing is
     /// committed, and nothing told: the caller knows.
     pub fn unsubscribe(&mut self) {
@@ -213,24 +232,6 @@ impl Consumer {
         }
     }
 
-    /// With `enable.auto.commit`, what was processed of partitions about to be given up. That it
-    /// fails is no reason to keep them: what is not committed is consumed again.
-    async fn commit_revoked(&mut self) {
-        let offsets = {
-            let core = self.shared.lock();
-            let told = core.group.as_ref().and_then(Group::told_to_revoke);
-            let Some(told) = told.filter(|it| !it.lost && core.committer.is_enabled()) else {
-                return;
-            };
-            let mut offsets = core.committer.uncommitted(&core.positions);
-            offsets.retain(|partition, _| told.partitions.contains(partition));
-            offsets
-        };
-        if let Err(error) = self.commit(offsets).await {
-            tracing::warn!(%error, "offsets are not committed before their partitions are revoked");
-        }
-    }
-
     /// Moves the position: the next record delivered is the first at or after `offset`.
     ///
     /// # Errors
@@ -242,7 +243,7 @@ impl Consumer {
     }
 
     /// Moves the position to an end of the log, or to a time, as of when its leader answers. Where
-    /// no record is young enough, to the log start offset.
+    /// no record is young enough, to the end: those that come will be.
     ///
     /// # Errors
     /// When the partition is not assigned.
@@ -322,140 +323,6 @@ impl Consumer {
         self.shared.lock().identity().cloned()
     }
 
-    /// Commits these offsets, trying for at most `default.api.timeout.ms`. After success they are
-    /// as durable as the cluster makes them.
-    ///
-    /// # Errors
-    /// See [`CommitError`].
-    pub async fn commit(
-        &mut self,
-        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
-    ) -> Result<(), CommitError> {
-        let Some(identity) = self.group_metadata() else { return Err(CommitError::NoGroup) };
-        let timeout = self.shared.config.default_api_timeout;
-        let router = &self.shared.router;
-        let committed = crate::group_offsets::commit(router, timeout, &identity, &offsets).await;
-        let Err(error) = committed else {
-            self.shared.lock().committer.on_committed(offsets);
-            return Ok(());
-        };
-        let GroupMetadata { group_id, member_id, .. } = identity.clone();
-        match error.error_code().filter(|it| is_about_membership(*it)) {
-            None => Err(error.into()),
-            Some(code) => {
-                let now = self.shared.now();
-                self.change(|core| core.on_commit_refused(now, &identity, code));
-                Err(match code {
-                    ErrorCode::RebalanceInProgress => CommitError::RebalanceInProgress { group_id },
-                    code => CommitError::Fenced { group_id, member_id, code },
-                })
-            }
-        }
-    }
-
-    /// What the group has committed for these partitions; those without a commit are left out.
-    /// With `require_stable` it waits until no transaction can change them (KIP-447).
-    ///
-    /// # Errors
-    /// When the coordinator does not answer within `default.api.timeout.ms`, or refuses.
-    pub async fn committed(
-        &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-        require_stable: bool,
-    ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, CommitError> {
-        let config = &self.shared.config;
-        let Some(group_id) = config.group_id.as_deref() else { return Err(CommitError::NoGroup) };
-        let partitions: Vec<_> = partitions.into_iter().collect();
-        let (router, timeout) = (&self.shared.router, config.default_api_timeout);
-        let asked = Some(&partitions[..]);
-        let committed =
-            crate::group_offsets::fetch(router, timeout, group_id, asked, require_stable).await;
-        Ok(committed?)
-    }
-
-    /// The log start offsets.
-    ///
-    /// # Errors
-    /// When a leader does not answer within `default.api.timeout.ms`, or refuses.
-    pub async fn beginning_offsets(
-        &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
-        let isolation = self.shared.config.isolation_level;
-        self.ends(partitions, OffsetSpec::Earliest, isolation).await
-    }
-
-    /// Where the partitions end: their high watermarks, or last stable offsets for
-    /// `read_committed`.
-    ///
-    /// # Errors
-    /// As [`beginning_offsets`](Self::beginning_offsets).
-    pub async fn end_offsets(
-        &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-        isolation: IsolationLevel,
-    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
-        self.ends(partitions, OffsetSpec::Latest, isolation).await
-    }
-
-    async fn ends(
-        &self,
-        partitions: impl IntoIterator<Item = TopicPartition>,
-        spec: OffsetSpec,
-        isolation: IsolationLevel,
-    ) -> Result<BTreeMap<TopicPartition, Offset>, RequestError> {
-        let wanted = partitions.into_iter().map(|it| (it, spec)).collect();
-        let listed = self.list(isolation, wanted).await?;
-        Ok(listed.into_iter().map(|(it, at)| (it, at.offset.unwrap_or_default())).collect())
-    }
-
-    /// For each partition the first record with at least its timestamp, if there is one.
-    ///
-    /// # Errors
-    /// As [`beginning_offsets`](Self::beginning_offsets).
-    pub async fn offsets_for_times(
-        &self,
-        times: BTreeMap<TopicPartition, Timestamp>,
-    ) -> Result<BTreeMap<TopicPartition, ListedOffset>, RequestError> {
-        let wanted = times.into_iter().map(|(it, time)| (it, OffsetSpec::AtOrAfter(time)));
-        let isolation = self.shared.config.isolation_level;
-        self.list(isolation, wanted.collect()).await
-    }
-
-    async fn list(
-        &self,
-        isolation: IsolationLevel,
-        wanted: BTreeMap<TopicPartition, OffsetSpec>,
-    ) -> Result<BTreeMap<TopicPartition, ListedOffset>, RequestError> {
-        let timeout = self.shared.config.default_api_timeout;
-        offsets::list(&self.shared.router, timeout, isolation, &wanted).await
-    }
-
-    /// The partitions of a topic, as of now.
-    ///
-    /// # Errors
-    /// When nobody tells within `default.api.timeout.ms`, or there is no such topic by then.
-    pub async fn partitions_of(
-        &self,
-        topic: &str,
-    ) -> Result<BTreeSet<TopicPartition>, RequestError> {
-        let name: Arc<str> = topic.into();
-        let attempt = || async {
-            let router = &self.shared.router;
-            let told = router.refresh(Topics::These([Arc::clone(&name)].into()), false).await?;
-            let told = told.topics.into_iter().find(|it| it.name.as_deref() == Some(topic));
-            let api = protocol::api_key::ApiKey::Metadata;
-            let subject = topic.to_owned();
-            let told = told.ok_or(RequestError::Missing { api, subject: subject.clone() })?;
-            let refuse = |code| RequestError::code(api, subject, code, None);
-            ErrorCode::from_wire(told.error_code).ok().map_err(refuse)?;
-            let indexes = told.partitions.iter().map(|it| it.partition_index);
-            Ok(indexes.map(|it| TopicPartition::new(Arc::clone(&name), it)).collect())
-        };
-        let timeout = self.shared.config.default_api_timeout;
-        self.shared.router.retry(timeout, "describe a topic", attempt).await
-    }
-
     /// Leaves the group, so that others go on at once; one with a `group.instance.id` stays a
     /// member until its session times out, and may come back. With `enable.auto.commit`, commits
     /// first. Waits at most `default.api.timeout.ms` for each.
@@ -470,14 +337,14 @@ impl Consumer {
         };
         let committed = if offsets.is_empty() { Ok(()) } else { self.commit(offsets).await };
         let leave = self.shared.lock().close();
-        if let Some(Ask::Leave(request)) = leave {
-            self.shared.leave(request).await;
+        if let Some(leave) = leave {
+            self.shared.leave(leave).await;
         }
         committed
     }
 
     /// Changes what the task has to do.
-    fn change<T>(&mut self, change: impl FnOnce(&mut Core) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
         let changed = change(&mut self.shared.lock());
         self.shared.work.notify_one();
         changed
@@ -492,24 +359,40 @@ fn new_core(router: &Router, config: &ConsumerConfig) -> Core {
         isolation: config.isolation_level,
         checks_crcs: config.check_crcs,
     };
-    let group = config.group_id.as_deref().map(|group_id| {
-        let settings = Settings {
-            group_id: group_id.into(),
-            instance_id: config.group_instance_id.clone(),
-            session_timeout: config.session_timeout,
-            rebalance_timeout: config.max_poll_interval,
-            heartbeat_interval: config.heartbeat_interval,
-            assignor: config.assignor,
-            rack: config.client_rack.clone(),
-        };
-        let member = Member::new(settings, router.backoff());
-        Group::new(member, config.assignor, config.max_poll_interval)
-    });
+    let group = config.group_id.as_deref().map(|group_id| new_membership(router, config, group_id));
     let positions = Positions::new(config.auto_offset_reset, group.is_some(), router.backoff());
     let interval = config.enable_auto_commit.then_some(config.auto_commit_interval);
     let committer = Committer::new(interval, router.now().monotonic);
     let max_age = config.metadata_max_age;
     Core::new(positions, Fetcher::new(limits), group, committer, max_age, router.backoff())
+}
+
+fn new_membership(router: &Router, config: &ConsumerConfig, group_id: &str) -> Membership {
+    if config.group_protocol == GroupProtocol::Consumer {
+        let mut rng = router.rng();
+        let settings = modern::Settings {
+            group_id: group_id.into(),
+            instance_id: config.group_instance_id.clone(),
+            member_id: format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()),
+            rebalance_timeout: config.max_poll_interval,
+            assignor: config.group_remote_assignor.clone(),
+            rack: config.client_rack.clone(),
+            max_poll_interval: config.max_poll_interval,
+        };
+        return Membership::Modern(Box::new(Modern::new(settings, router.backoff())));
+    }
+    let settings = Settings {
+        group_id: group_id.into(),
+        instance_id: config.group_instance_id.clone(),
+        session_timeout: config.session_timeout,
+        rebalance_timeout: config.max_poll_interval,
+        heartbeat_interval: config.heartbeat_interval,
+        assignor: config.assignor,
+        rack: config.client_rack.clone(),
+    };
+    let member = Member::new(settings, router.backoff());
+    let group = Group::new(member, config.assignor, config.max_poll_interval);
+    Membership::Classic(Box::new(group))
 }
 
 fn polled(found: Found) -> Result<Polled, ConsumeError> {
@@ -520,17 +403,6 @@ fn polled(found: Found) -> Result<Polled, ConsumeError> {
         Found::Moved => Ok(Polled::Nothing),
         Found::Failed(error) => Err(error),
     }
-}
-
-/// True for the codes that say who we are not, or not any more.
-fn is_about_membership(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::UnknownMemberId
-            | ErrorCode::IllegalGeneration
-            | ErrorCode::FencedInstanceId
-            | ErrorCode::RebalanceInProgress
-    )
 }
 
 impl std::fmt::Debug for Consumer {

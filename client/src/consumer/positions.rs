@@ -3,7 +3,7 @@
 //! | place | meaning | leaves it by |
 //! |---|---|---|
 //! | `Unknown` | nothing is known yet | what the group committed, the reset policy, a seek |
-//! | `Resetting` | an end of the log is asked for | the answer, a seek |
+//! | `Resetting` | an offset of the log is asked for | the answer, a seek |
 //! | `At` | the next record to deliver | delivery, a seek, an offset out of range |
 //! | `Stuck` | the policy says to ask the caller | a seek |
 //!
@@ -11,13 +11,16 @@
 //! that were asked for under an older ticket do not count. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::time::Timestamp;
 
 use super::error::ConsumeError;
 use crate::backoff::Backoff;
-use crate::cluster::Leader;
+use crate::cluster::{Cluster, Leader};
 use crate::config::OffsetReset;
 use crate::offsets::OffsetSpec;
 
@@ -38,10 +41,36 @@ impl From<Offset> for Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
+/// Which offset is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// As the caller says, or the policy after a position was lost.
+    Of(OffsetSpec),
+    /// That of the first record that is at most so old.
+    Ago(Duration),
+    /// The end, for the first time: the beginning of a partition that is younger than the
+    /// consumer's interest in its topic.
+    NewRecords,
+}
+
+impl Goal {
+    /// As leaders are asked, at `wall`.
+    pub(super) fn spec(self, wall: Timestamp) -> OffsetSpec {
+        match self {
+            Self::Of(spec) => spec,
+            Self::Ago(ago) => {
+                let millis = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+                OffsetSpec::AtOrAfter(Timestamp(wall.0.saturating_sub(millis)))
+            }
+            Self::NewRecords => OffsetSpec::Latest,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Unknown,
-    Resetting(OffsetSpec),
+    Resetting(Goal),
     At(Position),
     Stuck,
 }
@@ -71,7 +100,7 @@ struct Partition {
 pub(super) struct Reset {
     pub(super) partition: TopicPartition,
     pub(super) ticket: Ticket,
-    pub(super) spec: OffsetSpec,
+    pub(super) goal: Goal,
 }
 
 /// The partitions of a consumer. Bound: what the caller or the group's leader assigns.
@@ -80,6 +109,9 @@ pub(super) struct Positions {
     partitions: BTreeMap<TopicPartition, Partition>,
     policy: OffsetReset,
     has_group: bool,
+    /// How many partitions a topic had when the consumer first heard of it. Bound: the topics that
+    /// it wants.
+    first_heard: BTreeMap<Arc<str>, u32>,
     ticket: u64,
     /// What each new partition starts with.
     backoff: Backoff,
@@ -87,7 +119,28 @@ pub(super) struct Positions {
 
 impl Positions {
     pub(super) fn new(policy: OffsetReset, has_group: bool, backoff: Backoff) -> Self {
-        Self { partitions: BTreeMap::new(), policy, has_group, ticket: 0, backoff }
+        let (partitions, first_heard) = (BTreeMap::new(), BTreeMap::new());
+        Self { partitions, policy, has_group, first_heard, ticket: 0, backoff }
+    }
+
+    /// Takes note of what the cluster says of the topics that the consumer wants: what comes later
+    /// holds nothing but new records.
+    pub(super) fn hear_of(&mut self, wanted: &BTreeSet<Arc<str>>, cluster: &Cluster) {
+        self.first_heard.retain(|topic, _| wanted.contains(topic));
+        for name in wanted {
+            let Some(topic) = cluster.topic(name) else { continue };
+            // Another error says nothing about whether it exists.
+            if topic.error.is_ok() || topic.error == ErrorCode::UnknownTopicOrPartition {
+                let count = topic.partition_count();
+                self.first_heard.entry(Arc::clone(name)).or_insert(count);
+            }
+        }
+    }
+
+    /// True when the partition came into being after the consumer had asked about its topic.
+    fn is_newborn(&self, partition: &TopicPartition) -> bool {
+        let index = u32::try_from(partition.partition.0).unwrap_or(0);
+        self.first_heard.get(&partition.topic).is_some_and(|count| *count <= index)
     }
 
     /// Adds partitions, whose places are unknown; those that are there already stay as they are.
@@ -165,7 +218,7 @@ impl Positions {
 
     /// Moves the position to an end of the log, to be asked for. False: not ours.
     pub(super) fn seek_to(&mut self, partition: &TopicPartition, spec: OffsetSpec) -> bool {
-        self.place(partition, Place::Resetting(spec))
+        self.place(partition, Place::Resetting(Goal::Of(spec)))
     }
 
     fn place(&mut self, partition: &TopicPartition, place: Place) -> bool {
@@ -208,14 +261,21 @@ impl Positions {
         leader: impl Fn(&TopicPartition) -> Option<Leader>,
     ) -> (Vec<(Reset, Leader)>, bool) {
         let (mut asked, mut lacks_leader) = (Vec::new(), false);
+        let due = self.due(now).filter(|(_, it)| it.place == Place::Resetting(Goal::NewRecords));
+        let starting: Vec<_> = due.map(|(partition, _)| partition.clone()).collect();
+        // Somebody leads it, so it is known by now whether it is new.
+        let newborn: BTreeSet<_> =
+            starting.into_iter().filter(|it| leader(it).is_some() && self.is_newborn(it)).collect();
         for (partition, it) in self.due(now) {
-            let Place::Resetting(spec) = it.place else { continue };
+            let Place::Resetting(goal) = it.place else { continue };
+            let goal =
+                if newborn.contains(partition) { Goal::Of(OffsetSpec::Earliest) } else { goal };
             let Some(leader) = leader(partition) else {
                 lacks_leader = true;
                 continue;
             };
             it.is_asked = true;
-            let reset = Reset { partition: partition.clone(), ticket: it.ticket, spec };
+            let reset = Reset { partition: partition.clone(), ticket: it.ticket, goal };
             asked.push((reset, leader));
         }
         (asked, lacks_leader)
@@ -261,7 +321,11 @@ impl Positions {
     }
 
     fn without_commit(&mut self, partition: TopicPartition) -> Result<(), ConsumeError> {
-        self.reset(&partition).then_some(()).ok_or(ConsumeError::NoOffset { partition })
+        let goal = match self.policy {
+            OffsetReset::Latest => Some(Goal::NewRecords),
+            OffsetReset::Earliest | OffsetReset::ByDuration(_) | OffsetReset::None => self.goal(),
+        };
+        self.reset(&partition, goal).then_some(()).ok_or(ConsumeError::NoOffset { partition })
     }
 
     /// Takes in where the log begins or ends.
@@ -278,18 +342,39 @@ impl Positions {
     pub(super) fn out_of_range(&mut self, partition: &TopicPartition) -> Result<(), ConsumeError> {
         let Some(Position { offset, .. }) = self.position(partition) else { return Ok(()) };
         let error = || ConsumeError::OffsetOutOfRange { partition: partition.clone(), offset };
-        self.reset(partition).then_some(()).ok_or_else(error)
+        let goal = self.goal();
+        self.reset(partition, goal).then_some(()).ok_or_else(error)
     }
 
-    /// Goes where the policy says. False: the policy is to ask the caller.
-    fn reset(&mut self, partition: &TopicPartition) -> bool {
-        let place = match self.policy {
-            OffsetReset::Earliest => Place::Resetting(OffsetSpec::Earliest),
-            OffsetReset::Latest => Place::Resetting(OffsetSpec::Latest),
-            OffsetReset::None => Place::Stuck,
-        };
-        self.place(partition, place);
-        place != Place::Stuck
+    /// The log has no record as young as was asked for: those that come will be. Where even its end
+    /// has no offset it is empty.
+    pub(super) fn found_none(&mut self, reset: &Reset) {
+        let Reset { partition, ticket, goal } = reset;
+        match goal {
+            Goal::NewRecords | Goal::Of(OffsetSpec::Earliest | OffsetSpec::Latest) => {
+                self.found(partition, *ticket, Offset::ZERO.into());
+            }
+            Goal::Ago(_) | Goal::Of(_) if self.ticket(partition) == Some(*ticket) => {
+                self.place(partition, Place::Resetting(Goal::Of(OffsetSpec::Latest)));
+            }
+            Goal::Ago(_) | Goal::Of(_) => {}
+        }
+    }
+
+    /// Where the policy leads. `None`: it is to ask the caller.
+    fn goal(&self) -> Option<Goal> {
+        match self.policy {
+            OffsetReset::Earliest => Some(Goal::Of(OffsetSpec::Earliest)),
+            OffsetReset::Latest => Some(Goal::Of(OffsetSpec::Latest)),
+            OffsetReset::ByDuration(ago) => Some(Goal::Ago(ago)),
+            OffsetReset::None => None,
+        }
+    }
+
+    /// Goes to `goal`. False: there is none.
+    fn reset(&mut self, partition: &TopicPartition, goal: Option<Goal>) -> bool {
+        self.place(partition, goal.map_or(Place::Stuck, Place::Resetting));
+        goal.is_some()
     }
 
     /// A question about the place, or a fetch, failed: no other before a while has passed.
@@ -329,6 +414,9 @@ impl Positions {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use protocol::api::metadata::{
+        MetadataResponse, MetadataResponsePartition, MetadataResponseTopic,
+    };
     use protocol::ids::BrokerId;
     use protocol::rng::Rng;
 
@@ -365,16 +453,70 @@ mod tests {
         for (policy, spec) in [
             (OffsetReset::Earliest, OffsetSpec::Earliest),
             (OffsetReset::Latest, OffsetSpec::Latest),
+            (
+                OffsetReset::ByDuration(Duration::from_secs(2)),
+                OffsetSpec::AtOrAfter(Timestamp(3_000)),
+            ),
         ] {
             let (mut positions, partition) = positions(policy, true);
             let asked = positions.ask_committed(Duration::ZERO);
             positions.committed(&partition, asked[&partition], None).unwrap();
             let resets = ask_resets(&mut positions);
             assert_eq!(resets.len(), 1);
-            assert_eq!(resets[0].spec, spec);
+            assert_eq!(resets[0].goal.spec(Timestamp(5_000)), spec);
             positions.found(&partition, resets[0].ticket, Offset(3).into());
             assert_eq!(positions.position(&partition), Some(Offset(3).into()));
         }
+    }
+
+    #[test]
+    fn latest_begins_at_the_beginning_of_what_is_younger_than_the_interest_in_it() {
+        let heard = |error: ErrorCode, count: i32| {
+            let partition = |partition_index| MetadataResponsePartition {
+                partition_index,
+                ..MetadataResponsePartition::default()
+            };
+            let topic = MetadataResponseTopic {
+                name: Some("orders".to_owned()),
+                error_code: error.to_wire(),
+                partitions: (0..count).map(partition).collect(),
+                ..MetadataResponseTopic::default()
+            };
+            let response = MetadataResponse { topics: vec![topic], ..Default::default() };
+            let mut cluster = Cluster::default();
+            cluster.update(Duration::ZERO, &response);
+            cluster
+        };
+        let wanted: BTreeSet<Arc<str>> = ["orders".into()].into();
+        for (error, count, spec) in [
+            (ErrorCode::UnknownTopicOrPartition, 0, OffsetSpec::Earliest),
+            (ErrorCode::None, 0, OffsetSpec::Earliest),
+            (ErrorCode::None, 1, OffsetSpec::Latest),
+            (ErrorCode::LeaderNotAvailable, 0, OffsetSpec::Latest),
+        ] {
+            let (mut positions, partition) = positions(OffsetReset::Latest, false);
+            assert!(positions.start_by_policy().is_empty());
+            positions.hear_of(&wanted, &heard(error, count));
+            // What is heard later changes nothing.
+            positions.hear_of(&wanted, &heard(ErrorCode::None, 1));
+            let resets = ask_resets(&mut positions);
+            assert_eq!(resets[0].goal.spec(Timestamp(0)), spec, "{error} {count}");
+            // Once it has a place, the policy is what it says.
+            positions.found(&partition, resets[0].ticket, Offset(3).into());
+            positions.out_of_range(&partition).unwrap();
+            let again = ask_resets(&mut positions);
+            assert_eq!(again[0].goal, Goal::Of(OffsetSpec::Latest));
+        }
+    }
+
+    #[test]
+    fn where_no_record_is_young_enough_the_end_is_next() {
+        let policy = OffsetReset::ByDuration(Duration::from_secs(60));
+        let (mut positions, _) = positions(policy, false);
+        assert!(positions.start_by_policy().is_empty());
+        let resets = ask_resets(&mut positions);
+        positions.found_none(&resets[0]);
+        assert_eq!(ask_resets(&mut positions)[0].goal, Goal::Of(OffsetSpec::Latest));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! consumer is dropped: then nobody leaves the group, which notices only when the session times
 //! out. Shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,10 +12,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use protocol::api::Request;
+use protocol::api::consumer_group::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
+};
 use protocol::api::fetch::{FetchRequest, FetchResponse};
 use protocol::api::group::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    SyncGroupRequest, SyncGroupResponse,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use protocol::api::offsets::ListOffsetsResponse;
 use protocol::error_code::ErrorCode;
@@ -113,12 +116,30 @@ impl Shared {
         self.ask(Purpose::Coordinator, timeout, build, |it| it.error_code).await
     }
 
+    async fn consumer_heartbeat(
+        &self,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> Result<ConsumerGroupHeartbeatResponse, RequestError> {
+        let timeout = self.config.request_timeout.min(self.config.session_timeout);
+        let build = |version| wire::consumer_heartbeat_request(version, request);
+        self.ask(Purpose::Coordinator, timeout, build, |it| it.error_code).await
+    }
+
     /// Tells the coordinator to expect us no longer. Whether it hears is of no consequence but
     /// time: it notices when the session times out.
-    pub(super) async fn leave(&self, request: LeaveGroupRequest) {
-        let timeout = self.config.request_timeout;
-        let build = |version| wire::leave_request(version, request);
-        let left = self.ask(Purpose::Coordinator, timeout, build, |it| it.error_code).await;
+    pub(super) async fn leave(&self, ask: Ask) {
+        let left = match ask {
+            Ask::Leave(request) => {
+                let timeout = self.config.request_timeout;
+                let build = |version| wire::leave_request(version, request);
+                let left = self.ask(Purpose::Coordinator, timeout, build, |it| it.error_code);
+                left.await.map(drop)
+            }
+            Ask::ConsumerLeave(request) => self.consumer_heartbeat(request).await.map(drop),
+            Ask::Join(..) | Ask::Sync(..) | Ask::Heartbeat(..) | Ask::Consumer(..) => {
+                unreachable!("leaving is another question")
+            }
+        };
         if let Err(error) = left {
             tracing::debug!(%error, "the group was not told that we left");
         }
@@ -134,6 +155,7 @@ enum Event {
     Joined(Attempt, Result<JoinGroupResponse, RequestError>),
     Synced(Attempt, Result<SyncGroupResponse, RequestError>),
     Heartbeat(Attempt, Result<HeartbeatResponse, RequestError>),
+    ConsumerHeartbeat(Attempt, Result<ConsumerGroupHeartbeatResponse, RequestError>),
     Left,
     AutoCommitted(GroupMetadata, Offsets, Result<(), RequestError>),
 }
@@ -198,10 +220,15 @@ impl Runner {
                     Event::Heartbeat(attempt, shared.heartbeat(request).await)
                 });
             }
-            Effect::Ask(Ask::Leave(request)) => self.start(|shared| async move {
-                shared.leave(request).await;
-                Event::Left
+            Effect::Ask(Ask::Consumer(attempt, request)) => self.start(|shared| async move {
+                Event::ConsumerHeartbeat(attempt, shared.consumer_heartbeat(request).await)
             }),
+            Effect::Ask(leave @ (Ask::Leave(_) | Ask::ConsumerLeave(_))) => {
+                self.start(|shared| async move {
+                    shared.leave(leave).await;
+                    Event::Left
+                });
+            }
             Effect::Commit { identity, offsets } => {
                 self.start(|shared| async move {
                     let timeout = shared.config.default_api_timeout;
@@ -214,10 +241,10 @@ impl Runner {
         }
     }
 
-    fn refresh(&mut self, topics: BTreeSet<Arc<str>>) {
+    fn refresh(&mut self, topics: Topics) {
         self.start(|shared| async move {
             let may_create = shared.config.allow_auto_create_topics;
-            let refreshed = shared.router.refresh(Topics::These(topics), may_create).await;
+            let refreshed = shared.router.refresh(topics, may_create).await;
             Event::Refreshed(refreshed.map(drop))
         });
     }
@@ -260,8 +287,11 @@ impl Runner {
         self.start(|shared| async move {
             let isolation = shared.config.isolation_level;
             let timeout = shared.config.request_timeout;
-            let asked: Vec<_> =
-                resets.iter().map(|(it, epoch)| (it.partition.clone(), *epoch, it.spec)).collect();
+            let wall = shared.router.now().wall;
+            let one = |(it, epoch): &(Reset, LeaderEpoch)| {
+                (it.partition.clone(), *epoch, it.goal.spec(wall))
+            };
+            let asked: Vec<_> = resets.iter().map(one).collect();
             let build = move |version| offsets::request(version, isolation, &asked, timeout);
             let options = CallOptions::within(timeout);
             let answer = call(&shared.router, broker, Purpose::General, options, build).await;
@@ -300,6 +330,9 @@ impl Runner {
             Event::Joined(attempt, answer) => shared.lock().on_joined(now, attempt, answer),
             Event::Synced(attempt, answer) => shared.lock().on_synced(now, attempt, answer),
             Event::Heartbeat(attempt, answer) => shared.lock().on_heartbeat(now, attempt, answer),
+            Event::ConsumerHeartbeat(attempt, answer) => router.cluster(|cluster| {
+                shared.lock().on_consumer_heartbeat(now, attempt, answer, cluster);
+            }),
             Event::Left => {}
             Event::AutoCommitted(identity, offsets, committed) => {
                 shared.lock().on_auto_committed(now, &identity, offsets, committed);

@@ -25,8 +25,10 @@ use protocol::api::offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use protocol::api::{AnyRequest, AnyResponse};
+use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, ProducerEpoch, ProducerId, Sequence, TopicId};
 use protocol::record::{BatchBuilder, BatchOptions, ControlRecord, RecordBatch};
+use protocol::time::Timestamp;
 
 use super::*;
 use crate::config::OffsetReset;

@@ -1,5 +1,6 @@
 //! The consumer's requests, as the wire wants them. Pure.
 
+use protocol::api::consumer_group::ConsumerGroupHeartbeatRequest;
 use protocol::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use protocol::api::group::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
@@ -85,6 +86,16 @@ pub(super) fn sync_request(version: i16, request: SyncGroupRequest) -> SyncGroup
 pub(super) fn heartbeat_request(version: i16, request: HeartbeatRequest) -> HeartbeatRequest {
     let group_instance_id = request.group_instance_id.filter(|_| version >= 3);
     HeartbeatRequest { group_instance_id, ..request }
+}
+
+/// In version 0 the coordinator chooses the id of a member that joins. KIP-1082.
+pub(super) fn consumer_heartbeat_request(
+    version: i16,
+    request: ConsumerGroupHeartbeatRequest,
+) -> ConsumerGroupHeartbeatRequest {
+    let is_chosen = version >= 1 || request.member_epoch != 0;
+    let member_id = if is_chosen { request.member_id } else { String::new() };
+    ConsumerGroupHeartbeatRequest { member_id, ..request }
 }
 
 /// One member up to version 2, a list of one from there on.
