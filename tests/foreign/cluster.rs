@@ -28,7 +28,14 @@ const SETTINGS: [(&str, &str); 2] =
 static APACHE_KAFKA: LazyLock<Option<Mutex<KafkaProcess>>> = LazyLock::new(|| {
     let settings: Vec<_> = SETTINGS.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut settings: Vec<_> = settings.iter().map(String::as_str).collect();
-    settings.push("transaction.abort.timed.out.transaction.cleanup.interval.ms=1000");
+    settings.extend([
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
+        // Members that die are missed soon.
+        "group.consumer.min.session.timeout.ms=5000",
+        "group.consumer.session.timeout.ms=6000",
+        "group.consumer.min.heartbeat.interval.ms=500",
+        "group.consumer.heartbeat.interval.ms=500",
+    ]);
     KafkaProcess::start(&settings).expect("Apache Kafka starts").map(Mutex::new)
 });
 
@@ -135,7 +142,8 @@ impl Cluster {
 
     /// A consumer that starts at the beginning, unless told otherwise.
     pub(crate) async fn consumer(&self, settings: &[(&str, &str)]) -> Consumer {
-        let mut pairs = BTreeMap::from([("auto.offset.reset", "earliest")]);
+        let mut pairs =
+            BTreeMap::from([("auto.offset.reset", "earliest"), ("heartbeat.interval.ms", "500")]);
         pairs.extend(settings.iter().copied());
         let config = ConsumerConfig::parse(pairs).unwrap();
         Consumer::connect(self.bootstrap(), config).await.unwrap()

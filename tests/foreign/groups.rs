@@ -9,7 +9,9 @@ use client::consumer::{CommitError, OffsetAndMetadata, Polled};
 use client::{Consumer, ProducerRecord};
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
 
-use crate::cluster::{Cluster, PATIENCE, append, numbers, on_both, poll_values, text};
+use crate::cluster::{
+    Cluster, PATIENCE, append, numbers, on_both, poll_values, text,
+};
 
 on_both! {
     what_is_committed_is_read_again,
@@ -20,6 +22,10 @@ on_both! {
     a_static_member_comes_back_without_a_rebalance,
     a_member_that_was_replaced_cannot_commit,
     offsets_are_committed_by_the_interval,
+    members_share_and_take_over_what_the_coordinator_assigns,
+    a_static_member_of_the_coordinators_group_comes_back_to_what_it_had,
+    a_pattern_is_the_coordinators_to_read,
+    a_member_that_does_not_poll_loses_what_it_had_and_comes_back,
 }
 
 async fn what_is_committed_is_read_again(cluster: Cluster) {
@@ -184,13 +190,84 @@ async fn cooperative_members_share_and_take_over(cluster: Cluster) {
 }
 
 async fn a_static_member_comes_back_without_a_rebalance(cluster: Cluster) {
+    let members = static_member_comes_back(&cluster, "classic").await;
+    assert_eq!(members[0].lost, 0);
+}
+
+async fn members_share_and_take_over_what_the_coordinator_assigns(cluster: Cluster) {
+    let members = share_and_take_over(&cluster, &[("group.protocol", "consumer")]).await;
+    assert_eq!((members[0].revoked, members[0].lost), (0, 0), "what it got it kept");
+}
+
+async fn a_static_member_of_the_coordinators_group_comes_back_to_what_it_had(cluster: Cluster) {
+    let members = static_member_comes_back(&cluster, "consumer").await;
+    assert_eq!(members[0].lost, 0);
+}
+
+async fn a_pattern_is_the_coordinators_to_read(cluster: Cluster) {
+    let (one, other) = (cluster.name("pattern-one"), cluster.name("pattern-other"));
+    let admin = cluster.admin().await;
+    admin.create_topic(client::NewTopic::new(&one, 1)).await.unwrap();
+    cluster.write(&one, numbers(0, 3)).await;
+    let group = cluster.name("group");
+    let settings = [
+        ("group.id", group.as_str()),
+        ("group.protocol", "consumer"),
+        ("metadata.max.age.ms", "500"),
+    ];
+    let mut members = vec![Driven::new(cluster.consumer(&settings).await)];
+    members[0].consumer.subscribe_matching("pattern-.*").unwrap();
+    drive(&mut members, "the topic matches", |it| it[0].values.len() == 3).await;
+    // One that comes later.
+    admin.create_topic(client::NewTopic::new(&other, 1)).await.unwrap();
+    cluster.write(&other, numbers(3, 3)).await;
+    drive(&mut members, "the later one, too", |it| it[0].values.len() == 6).await;
+    assert_eq!(members[0].revoked, 0);
+    let mut wrong = cluster.consumer(&settings).await;
+    wrong.subscribe_matching("pattern-(").unwrap();
+    let error = loop {
+        match wrong.poll(Duration::from_secs(1)).await {
+            Ok(polled) => assert!(matches!(polled, Polled::Nothing), "{polled:?}"),
+            Err(error) => break error,
+        }
+    };
+    let code = protocol::error_code::ErrorCode::InvalidRegularExpression;
+    assert!(
+        matches!(error, client::consumer::ConsumeError::GroupRefused { code: it, .. } if it == code),
+        "{error:?}"
+    );
+    let mut classic = cluster.consumer(&[("group.id", "classic")]).await;
+    assert!(classic.subscribe_matching("pattern-.*").is_err());
+}
+
+async fn a_member_that_does_not_poll_loses_what_it_had_and_comes_back(cluster: Cluster) {
     let topic = cluster.topic(2).await;
     let group = cluster.name("group");
-    let settings =
-        |name: &'static str| [("group.id", group.clone()), ("group.instance.id", name.to_owned())];
+    let settings = [
+        ("group.id", group.as_str()),
+        ("group.protocol", "consumer"),
+        ("max.poll.interval.ms", "1500"),
+    ];
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        members.push(Driven::new(cluster.consumer(&settings).await));
+        members.last_mut().unwrap().consumer.subscribe([topic.as_str()]);
+    }
+    drive(&mut members, "both have one", |it| it.iter().all(|it| it.owned().len() == 1)).await;
+    let mut idle = vec![members.pop().unwrap()];
+    drive(&mut members, "the other takes over", |it| it[0].owned().len() == 2).await;
+    drive(&mut idle, "it learns of it", |it| it[0].lost == 1).await;
+    members.push(idle.pop().unwrap());
+    drive(&mut members, "it is back", |it| it.iter().all(|it| it.owned().len() == 1)).await;
+}
+
+/// Two static members with a partition each; the second goes and comes back, to the same one.
+async fn static_member_comes_back(cluster: &Cluster, protocol: &'static str) -> Vec<Driven> {
+    let topic = cluster.topic(2).await;
+    let group = cluster.name("group");
     let start = async |name| {
-        let settings = settings(name);
-        let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let settings =
+            [("group.id", &*group), ("group.instance.id", name), ("group.protocol", protocol)];
         let consumer = cluster.consumer(&settings).await;
         let mut driven = Driven::new(consumer);
         driven.consumer.subscribe([topic.as_str()]);
@@ -206,6 +283,7 @@ async fn a_static_member_comes_back_without_a_rebalance(cluster: Cluster) {
     drive(&mut members, "it is back", |it| it[1].owned() == owned).await;
     assert_eq!(generation(&members[0]), before);
     assert_eq!(members[0].revoked, revoked);
+    members
 }
 
 async fn a_member_that_was_replaced_cannot_commit(cluster: Cluster) {

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may, and so may what they call")]
 
 mod admin;
+mod beside_java;
 mod cluster;
 mod consume;
 mod groups;
