@@ -9,9 +9,7 @@ use client::consumer::{CommitError, OffsetAndMetadata, Polled};
 use client::{Consumer, ProducerRecord};
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
 
-use crate::cluster::{
-    Cluster, PATIENCE, append, numbers, on_both, poll_values, text,
-};
+use crate::cluster::{Cluster, PATIENCE, append, numbers, on_both, poll_values, text};
 
 on_both! {
     what_is_committed_is_read_again,

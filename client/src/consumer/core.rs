@@ -278,7 +278,8 @@ impl Core {
         } else if !self.is_refreshing && self.refresh_not_before <= now {
             self.is_refreshing = true;
             // A request asks for names or for ids, not for both: take turns.
-            self.refreshes_ids = !nameless.is_empty() && !(by_name && self.refreshes_ids);
+            let is_turn_of_names = by_name && self.refreshes_ids;
+            self.refreshes_ids = !nameless.is_empty() && !is_turn_of_names;
             let topics =
                 if self.refreshes_ids { Topics::WithIds(nameless) } else { Topics::These(topics) };
             effects.push(Effect::Refresh(topics));
