@@ -261,13 +261,26 @@ fn connectors(dir: &Path, lake: &Path, follow: bool) -> anyhow::Result<Vec<Confi
         quoted(&dir.join("**/*"))?,
         quoted(&std::path::absolute(lake)?.join("**/*"))?,
     );
-    let sink = format!(
-        "name = 'lake'
-         connector = 'lake-sink'
-         topics = ['{PARSED}', '{PER_MINUTE}']
-         location = {}",
-        quoted(lake)?,
-    );
+    let lake = quoted(lake)?;
+    // Declared, so that all files have the same columns: some readers take those of one for all.
+    let sink = |name: &str, topic: &str, columns: &[(&str, &str)]| {
+        let mut text = format!(
+            "name = '{name}'
+             connector = 'lake-sink'
+             topics = ['{topic}']
+             location = {lake}"
+        );
+        for (name, kind) in columns {
+            text.push_str(&format!("\n[[columns]]\nname = '{name}'\ntype = '{kind}'"));
+        }
+        text
+    };
+    let parsed = sink("lake-parsed", PARSED, parse::COLUMNS);
+    let per_minute = sink("lake-per-minute", PER_MINUTE, topology::PER_MINUTE_COLUMNS);
     let parse = |name: &str, text: String| Config::parse(name, &text);
-    Ok(vec![parse("logs.toml", source)?, parse("lake.toml", sink)?])
+    Ok(vec![
+        parse("logs.toml", source)?,
+        parse("lake-parsed.toml", parsed)?,
+        parse("lake-per-minute.toml", per_minute)?,
+    ])
 }

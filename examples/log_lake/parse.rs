@@ -32,6 +32,18 @@ pub(crate) struct Line {
     pub(crate) line: String,
 }
 
+/// Its fields, as columns of a lake.
+pub(crate) const COLUMNS: &[(&str, &str)] = &[
+    ("file", "string"),
+    ("format", "string"),
+    ("time", "timestamp"),
+    ("host", "string"),
+    ("unit", "string"),
+    ("severity", "string"),
+    ("message", "string"),
+    ("line", "string"),
+];
+
 /// Understands `line` of `file`, read at `read_at` (milliseconds since 1970 UTC).
 pub(crate) fn parse(file: &str, line: &str, read_at: i64) -> Line {
     let known = json(line)
@@ -102,6 +114,9 @@ fn json(line: &str) -> Option<Line> {
     })
 }
 
+/// When the year 9999 ends: no log speaks of what comes after.
+const YEAR_9999_MS: i64 = 253_402_300_799_999;
+
 fn json_time(value: &serde_json::Value) -> Option<i64> {
     if let Some(text) = value.as_str() {
         return iso(text);
@@ -110,7 +125,7 @@ fn json_time(value: &serde_json::Value) -> Option<i64> {
     let number = value.as_f64()?;
     let millis = if number < 1e11 { number * 1000.0 } else { number };
     let whole = format!("{millis:.0}").parse::<i64>().ok()?;
-    (0 <= whole).then_some(whole)
+    (0..=YEAR_9999_MS).contains(&whole).then_some(whole)
 }
 
 fn iso(text: &str) -> Option<i64> {
@@ -382,6 +397,8 @@ mod tests {
             ("json", Some("2026-11-21T10:59:44.5Z"), Some("pay"), "warning", "slow"),
         );
         check("app.log", "{not json", ("text", None, None, "info", "{not json"));
+        // No lake could hold it as a time.
+        assert_eq!(parse("app.log", r#"{"ts":1e17,"msg":"m"}"#, READ_AT).time, None);
     }
 
     #[test]

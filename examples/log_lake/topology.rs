@@ -33,6 +33,10 @@ pub(crate) struct PerMinute {
     pub(crate) count: i64,
 }
 
+/// Its fields, as columns of a lake.
+pub(crate) const PER_MINUTE_COLUMNS: &[(&str, &str)] =
+    &[("file", "string"), ("severity", "string"), ("minute", "timestamp"), ("count", "int64")];
+
 /// What lines are counted by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Group {
