@@ -11,3 +11,4 @@ mod consumer;
 mod faults;
 mod kill;
 mod streams;
+mod threads;
