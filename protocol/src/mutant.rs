@@ -20,15 +20,38 @@ pub enum Mutant {
     OffsetsOutsideTransaction,
     /// A store keeps the uncommitted writes of an aborted transaction.
     KeepAbortedWrites,
+    /// Consumers are shown what is not committed.
+    ReadAboveHighWatermark,
+    /// Readers of committed records are shown those of open transactions.
+    ReadPastLastStable,
+    /// The end of a transaction of version 2 does not raise the producer's epoch.
+    KeepEpochAtEnd,
+    /// A batch of a version 1 transaction is let in whether the coordinator knows of it or not.
+    SkipVerification,
+    /// A late marker of the transaction before ends the next one.
+    TakeEqualEpochMarkers,
+    /// The producer id that a client was told to use next is not in the coordinator's log.
+    LoseNextProducerId,
+    /// A coordinator answers before what it says is committed.
+    ReplyBeforeCommit,
+    /// Offsets are committed in the name of a generation that is over.
+    TakeStaleCommits,
+    /// Only four batches of a producer are remembered.
+    ForgetOneOfFive,
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::AckBeforeWrite,
-        Self::ForgetProducersOnRecovery,
-        Self::OffsetsOutsideTransaction,
-        Self::KeepAbortedWrites,
+    /// Those that a simulation of one broker's thinking alone must notice.
+    pub const FAST: [Self; 9] = [
+        Self::ReadAboveHighWatermark,
+        Self::ReadPastLastStable,
+        Self::KeepEpochAtEnd,
+        Self::SkipVerification,
+        Self::TakeEqualEpochMarkers,
+        Self::LoseNextProducerId,
+        Self::ReplyBeforeCommit,
+        Self::TakeStaleCommits,
+        Self::ForgetOneOfFive,
     ];
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+use protocol::mutant::{Mutant, is_active};
 use protocol::record::{BatchHeader, ControlRecord};
 use protocol::time::Timestamp;
 
@@ -96,7 +97,7 @@ pub enum SequenceError {
     },
     /// A write outside of the producer's transaction, while that is open. KIP-890.
     #[error(
-        "producer {producer_id}: not transactional while its transaction from {first_offset} is open"
+        "producer {producer_id}: its transaction from {first_offset} is open, and this is not of it"
     )]
     TransactionOpen {
         /// Who wrote.
@@ -205,6 +206,12 @@ impl Producer {
         self.batches.back().map_or(Sequence::NONE, |batch| batch.last_sequence)
     }
 
+    /// The first sequence of the oldest batch of its newest epoch that is remembered.
+    #[must_use]
+    pub fn first_sequence(&self) -> Option<Sequence> {
+        self.batches.front().map(|batch| batch.base_sequence)
+    }
+
     /// The timestamp of the last thing that it wrote.
     #[must_use]
     pub fn last_timestamp(&self) -> Timestamp {
@@ -275,8 +282,11 @@ impl Producers {
                 return Err(SequenceError::OutOfOrder { producer_id, expected, got });
             }
         }
+        // A newer epoch belongs to a later transaction: its batches would raise the epoch, and the
+        // marker of the open one could not land any more.
+        let is_early = known.epoch < header.producer_epoch;
         match known.open_from {
-            Some(first_offset) if !header.attributes.is_transactional() => {
+            Some(first_offset) if is_early || !header.attributes.is_transactional() => {
                 Err(SequenceError::TransactionOpen { producer_id, first_offset })
             }
             // It would become part of the older transaction, and be ended with it.
@@ -306,7 +316,9 @@ impl Producers {
                 got: marker.coordinator_epoch,
             });
         }
-        let repeats = marker.transaction_version >= 2 && marker.producer_epoch == known.epoch;
+        let repeats = marker.transaction_version >= 2
+            && marker.producer_epoch == known.epoch
+            && !is_active(Mutant::TakeEqualEpochMarkers);
         if repeats && known.open_from.is_none() {
             return Ok(MarkerChecked::Repeated);
         }
@@ -335,7 +347,8 @@ impl Producers {
         producer.last_offset = header.last_offset();
         producer.last_timestamp = header.max_timestamp;
         if header.base_sequence.0 >= 0 && header.producer_epoch == producer.epoch {
-            if producer.batches.len() == BATCHES_MAX {
+            let kept = BATCHES_MAX - usize::from(is_active(Mutant::ForgetOneOfFive));
+            if producer.batches.len() == kept {
                 producer.batches.pop_front();
             }
             producer.batches.push_back(Appended {
@@ -621,6 +634,8 @@ mod tests {
         let before = [transactional(batch(0, 1, 0, 5))];
         check(&before, transactional(batch(5, 1, 5, 1)), Ok(Checked::New));
         check(&before, batch(5, 1, 5, 1), Err(ErrorCode::InvalidTxnState));
+        // Of the next transaction, while the marker of this one is still on its way.
+        check(&before, transactional(batch(5, 2, 0, 1)), Err(ErrorCode::InvalidTxnState));
     }
 
     #[test]

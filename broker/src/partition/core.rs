@@ -17,51 +17,51 @@ use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
 
 /// Names who waits for an answer; the shell knows them.
-pub(super) type Token = u64;
+pub(crate) type Token = u64;
 
 /// A fetch that waits for the readable end to pass an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
-    pub(super) number: u64,
-    pub(super) isolation: Isolation,
-    pub(super) beyond: Offset,
+pub(crate) struct Wish {
+    pub(crate) number: u64,
+    pub(crate) isolation: Isolation,
+    pub(crate) beyond: Offset,
 }
 
 /// What the controller decided about the partition, and its topic's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Leadership {
-    pub(super) leader_epoch: LeaderEpoch,
+pub(crate) struct Leadership {
+    pub(crate) leader_epoch: LeaderEpoch,
     /// This broker.
-    pub(super) own: BrokerId,
-    pub(super) isr: Vec<BrokerId>,
-    pub(super) replica_count: usize,
-    pub(super) min_insync_replicas: usize,
-    pub(super) flush_mode: FlushMode,
-    pub(super) log: LogConfig,
+    pub(crate) own: BrokerId,
+    pub(crate) isr: Vec<BrokerId>,
+    pub(crate) replica_count: usize,
+    pub(crate) min_insync_replicas: usize,
+    pub(crate) flush_mode: FlushMode,
+    pub(crate) log: LogConfig,
 }
 
 /// How far the log's writer is.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// End of what is written.
-    pub(super) written: Offset,
+    pub(crate) written: Offset,
     /// End of what is durable.
-    pub(super) synced: Offset,
+    pub(crate) synced: Offset,
     /// Why nothing more is written, until the log is asked for anew.
-    pub(super) stalled: Option<Stalled>,
+    pub(crate) stalled: Option<Stalled>,
 }
 
 /// Why a log's writer does not go on.
 #[derive(Clone, Debug)]
-pub(super) struct Stalled {
-    pub(super) reason: Arc<str>,
+pub(crate) struct Stalled {
+    pub(crate) reason: Arc<str>,
     /// False: the disk is full, which passes.
-    pub(super) is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 /// What can happen to a partition.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     Append {
         token: Token,
         append: Append,
@@ -121,7 +121,7 @@ pub(super) enum Event {
 
 /// What a partition wants done, in this order.
 #[derive(Debug)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     Write(Write),
     /// Ask for the log as it is on disk; answer by `Recalled`.
     Recall,
@@ -147,7 +147,7 @@ pub(super) enum Effect {
 
 /// What a token is answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Append(Result<Appended, AppendError>),
     Marker(Result<Offset, AppendError>),
     Deleted(Result<Offset, ReadError>),
@@ -159,7 +159,7 @@ pub(super) enum Answer {
 
 /// Why a partition takes no more requests. It never leaves this state: it is opened anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
+pub(crate) enum Closed {
     /// The disk failed.
     Offline { reason: Arc<str> },
     /// It is led elsewhere, or was deleted, or the broker stops.
@@ -167,7 +167,7 @@ pub(super) enum Closed {
 }
 
 impl Closed {
-    pub(super) fn append_error(&self, partition: &TopicPartition) -> AppendError {
+    pub(crate) fn append_error(&self, partition: &TopicPartition) -> AppendError {
         let partition = partition.clone();
         match self {
             Self::Offline { reason } => AppendError::Storage { partition, reason: reason.clone() },
@@ -175,7 +175,7 @@ impl Closed {
         }
     }
 
-    pub(super) fn read_error(&self, partition: &TopicPartition) -> ReadError {
+    pub(crate) fn read_error(&self, partition: &TopicPartition) -> ReadError {
         let partition = partition.clone();
         match self {
             Self::Offline { reason } => ReadError::Storage { partition, reason: reason.clone() },
@@ -192,7 +192,7 @@ enum State {
 
 /// One partition.
 #[derive(Debug)]
-pub(super) struct PartitionCore {
+pub(crate) struct PartitionCore {
     partition: TopicPartition,
     state: State,
     published: Watermarks,
@@ -200,7 +200,7 @@ pub(super) struct PartitionCore {
 
 impl PartitionCore {
     /// A partition whose log was opened and found as `log`, durable below `synced`.
-    pub(super) fn new(
+    pub(crate) fn new(
         partition: TopicPartition,
         leadership: Leadership,
         log: LogState,
@@ -212,17 +212,17 @@ impl PartitionCore {
     }
 
     /// A partition that takes no requests: its log could not be opened, or it was stopped before.
-    pub(super) fn closed_from_the_start(partition: TopicPartition, closed: Closed) -> Self {
+    pub(crate) fn closed_from_the_start(partition: TopicPartition, closed: Closed) -> Self {
         Self { partition, state: State::Closed(closed), published: Watermarks::CLOSED }
     }
 
     /// The positions as last published.
-    pub(super) fn watermarks(&self) -> Watermarks {
+    pub(crate) fn watermarks(&self) -> Watermarks {
         self.published
     }
 
     /// Why it takes no more requests; `None` while it does.
-    pub(super) fn closed(&self) -> Option<&Closed> {
+    pub(crate) fn closed(&self) -> Option<&Closed> {
         match &self.state {
             State::Leading(_) => None,
             State::Closed(closed) => Some(closed),
@@ -230,7 +230,7 @@ impl PartitionCore {
     }
 
     /// The only way in. Appends to `effects` what must now be done, in this order.
-    pub(super) fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+    pub(crate) fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         let leader = match &mut self.state {
             State::Leading(leader) => leader,
             State::Closed(closed) => return refuse(&self.partition, closed, event, effects),
@@ -256,7 +256,7 @@ impl PartitionCore {
 
     /// Asserts every invariant of this struct.
     #[cfg(any(test, feature = "check"))]
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         if let State::Leading(leader) = &self.state {
             leader.check();
             assert_eq!(leader.watermarks(), self.published);

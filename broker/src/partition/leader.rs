@@ -9,11 +9,12 @@
 //! Invariants: `log start <= last stable <= high watermark <= written <= accepted`; each appender
 //! that waits, waits for an end above the position that would release it. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
 use protocol::mutant::{self, Mutant};
-use protocol::record::{ControlRecord, RecordBatch};
+use protocol::record::{BatchHeader, ControlRecord, RecordBatch};
 use protocol::time::{Now, Timestamp};
 
 use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token};
@@ -29,6 +30,7 @@ use crate::config::FlushMode;
 use crate::limits::{PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX};
 use crate::log::{
     Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed, RetentionPlan,
+    SequenceError,
 };
 
 /// What an appender is told once its records are as safe as it asked for.
@@ -84,6 +86,9 @@ pub(super) struct Leader {
     underway: Underway,
     committed_bytes: u64,
     rollbacks: u64,
+    /// Producers of whom all batches were forgotten: the epoch, and the sequence to go on with.
+    /// Else any batch of theirs would be taken for the first. Until the next tick.
+    awaited: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
     until_written: Waiters<Owed>,
     until_committed: Waiters<Owed>,
     wishes: Wishes,
@@ -110,6 +115,7 @@ impl Leader {
             underway: Underway::default(),
             committed_bytes: 0,
             rollbacks: 0,
+            awaited: BTreeMap::new(),
             until_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             until_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             wishes: Wishes::new(),
@@ -185,6 +191,7 @@ impl Leader {
             Event::NewLeadership(leadership) => self.on_new_leadership(leadership, told),
             Event::Tick { producer_expiration } => {
                 self.log.expire_producers(now.wall, producer_expiration);
+                self.awaited.clear();
             }
             Event::Stop => return Some(Closed::Stopped),
         }
@@ -230,7 +237,8 @@ impl Leader {
             Origin::Coordinator => LogOrigin::Coordinator,
         };
         for batch in &batches {
-            match self.log.check_append(batch.header(), origin) {
+            let checked = self.check_awaited(batch.header());
+            match checked.and_then(|()| self.log.check_append(batch.header(), origin)) {
                 Ok(Checked::New) => {}
                 Ok(Checked::Duplicate { base_offset, timestamp }) => {
                     return Ok(self.duplicate(batch, base_offset, timestamp));
@@ -239,6 +247,11 @@ impl Leader {
                     let partition = self.partition.clone();
                     return Err(AppendError::Producer { partition, reason });
                 }
+            }
+        }
+        if !self.awaited.is_empty() {
+            for batch in &batches {
+                self.awaited.remove(&batch.header().producer_id);
             }
         }
         let base_offset = self.log.log_end();
@@ -443,7 +456,24 @@ impl Leader {
         None
     }
 
+    fn check_awaited(&self, header: &BatchHeader) -> Result<(), SequenceError> {
+        let BatchHeader { producer_id, producer_epoch, base_sequence: got, .. } = *header;
+        match self.awaited.get(&producer_id) {
+            Some(&(epoch, expected)) if producer_epoch == epoch && got != expected => {
+                Err(SequenceError::OutOfOrder { producer_id, expected, got })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn on_recalled(&mut self, on_disk: LogState, told: &mut Vec<Effect>) {
+        for (id, producer) in self.log.producers().iter() {
+            if on_disk.producers().known(id).is_none()
+                && let Some(sequence) = producer.first_sequence()
+            {
+                self.awaited.insert(id, (producer.epoch(), sequence));
+            }
+        }
         assert!(self.recalling.take().is_some(), "only asked for after a failure");
         assert!(self.written <= on_disk.log_end(), "what was reported written is on disk");
         let log_start = self.log.log_start();

@@ -17,7 +17,7 @@
 //! Pure.
 
 mod cleaner;
-mod core;
+pub(crate) mod core;
 mod handle;
 mod isr;
 mod leader;
@@ -36,6 +36,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{
     CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition,
 };
+use protocol::mutant::{Mutant, is_active};
 use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
 
@@ -171,7 +172,11 @@ impl Watermarks {
     pub fn readable_end(&self, isolation: Isolation) -> Offset {
         match isolation {
             Isolation::LogEnd => self.log_end,
+            Isolation::ReadUncommitted if is_active(Mutant::ReadAboveHighWatermark) => self.log_end,
             Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted if is_active(Mutant::ReadPastLastStable) => {
+                self.high_watermark
+            }
             Isolation::ReadCommitted => self.last_stable,
         }
     }

@@ -196,4 +196,7 @@ pub struct Decided {
     pub coordinator_epoch: CoordinatorEpoch,
     /// Where markers are owed.
     pub partitions: BTreeSet<TopicPartition>,
+    /// When the shard that says so was loaded. What was carried out for a shard before is not
+    /// news for this one: to it, it may look like its producer's next transaction.
+    pub loaded_at: Duration,
 }

@@ -42,6 +42,7 @@ pub struct TxnShard {
     /// When open transactions time out, on the monotonic clock.
     deadlines: BTreeMap<Arc<str>, Duration>,
     expiry_at: Duration,
+    loaded_at: Duration,
 }
 
 impl TxnShard {
@@ -54,6 +55,7 @@ impl TxnShard {
             txns: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             expiry_at: Duration::ZERO,
+            loaded_at: Duration::ZERO,
         }
     }
 
@@ -117,6 +119,7 @@ impl TxnShard {
             version: txn.version,
             coordinator_epoch: self.coordinator_epoch,
             partitions: txn.partitions.clone(),
+            loaded_at: self.loaded_at,
         })
     }
 
@@ -226,6 +229,7 @@ impl Shard for TxnShard {
     }
 
     fn loaded(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
+        self.loaded_at = now.monotonic;
         self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
         let owed = self.txns.iter().filter_map(|(id, txn)| self.owed(id, txn));
         let releases: Vec<_> = owed.map(Release::Effect).collect();

@@ -5,15 +5,15 @@
 //! marker; a coordinator that was fenced stops, as its successor has loaded the decision. Bounded:
 //! further decisions wait. Shell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use protocol::error_code::ErrorCode;
 use protocol::ids::TopicPartition;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Decided, Reply, Request, TxnShard};
 use crate::coordinator::{Coordinator, Unavailable};
@@ -36,17 +36,29 @@ pub async fn send_markers(
 ) {
     // They end with this future: a broker that stopped writes no more.
     let mut tasks = JoinSet::new();
+    let mut under_way: BTreeMap<Arc<str>, (AbortHandle, Arc<Mutex<()>>)> = BTreeMap::new();
     while let Some(decided) = decisions.recv().await {
         while TXN_MARKERS_IN_FLIGHT_MAX <= tasks.len() {
             tasks.join_next().await;
         }
         while tasks.try_join_next().is_some() {}
+        under_way.retain(|_, (task, _)| !task.is_finished());
+        // A shard that was loaded anew says again what is owed. Carried out twice, the slower one
+        // could end the next transaction of a version 1 producer: it ends before the other begins.
+        let (id, before) = (Arc::clone(&decided.id), under_way.remove(&decided.id));
+        let turn = before.map_or_else(Arc::default, |(task, turn)| {
+            task.abort();
+            turn
+        });
+        let mine = Arc::clone(&turn);
         let (sink, coordinator) = (Arc::clone(&sink), coordinator.clone());
-        tasks.spawn(async move {
+        let task = tasks.spawn(async move {
+            let _turn = mine.lock_owned().await;
             if write_everywhere(&sink, &decided).await {
                 tell(&coordinator, decided).await;
             }
         });
+        under_way.insert(id, (task, turn));
     }
 }
 
