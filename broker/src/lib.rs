@@ -24,6 +24,8 @@ pub mod config;
 pub mod controller;
 pub mod coordinator;
 pub mod disk;
+#[cfg(test)]
+mod fast;
 pub mod group;
 pub mod limits;
 pub mod log;

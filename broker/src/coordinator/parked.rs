@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use protocol::ids::Offset;
+use protocol::mutant::{Mutant, is_active};
 
 /// What waits for the high watermark.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ impl<T> Parked<T> {
 
     /// Holds `item` until everything accepted so far is committed; gives it back when that is so.
     pub fn park(&mut self, item: T) -> Option<T> {
+        if is_active(Mutant::ReplyBeforeCommit) {
+            return Some(item);
+        }
         if self.accepted <= self.high_watermark {
             assert!(self.waiting.is_empty());
             return Some(item);

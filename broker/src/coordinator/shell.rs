@@ -211,7 +211,7 @@ async fn run<S: Shard>(
 
 /// Why a shard's log could not be read to its end.
 #[derive(Debug, thiserror::Error)]
-enum LoadError {
+pub(crate) enum LoadError {
     #[error("read at {offset}: {reason}")]
     Read { offset: Offset, reason: String },
     #[error("batch at {offset}: {reason}")]
@@ -427,7 +427,8 @@ impl<'a, S: Shard> Serving<'a, S> {
     }
 }
 
-fn batch_of(records: &Records, now: protocol::time::Timestamp) -> RecordBatch {
+/// The records as one batch.
+pub(crate) fn batch_of(records: &Records, now: protocol::time::Timestamp) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for entry in &records.entries {
         let added = builder.append(now, Some(&entry.key), entry.value.as_deref(), &[]);
@@ -442,7 +443,7 @@ fn batch_of(records: &Records, now: protocol::time::Timestamp) -> RecordBatch {
 }
 
 /// Replays all batches in `bytes`; returns the offset after the last.
-fn replay_bytes<S: Shard>(
+pub(crate) fn replay_bytes<S: Shard>(
     shard: &mut S,
     now: protocol::time::Now,
     mut bytes: bytes::Bytes,

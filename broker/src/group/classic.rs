@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
+use protocol::mutant::{Mutant, is_active};
 use protocol::rng::Rng;
 use protocol::time::Now;
 
@@ -518,7 +519,7 @@ impl Group {
             };
         }
         self.known(&from.member_id, from.instance_id.as_ref())?;
-        if from.generation != self.generation {
+        if from.generation != self.generation && !is_active(Mutant::TakeStaleCommits) {
             return Err(ErrorCode::IllegalGeneration);
         }
         if is_transactional {

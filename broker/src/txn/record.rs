@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use protocol::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use protocol::message::{decode_record, encode_record};
+use protocol::mutant::{Mutant, is_active};
 use protocol::time::Timestamp;
 
 use super::state::{Status, Txn};
@@ -83,7 +84,10 @@ fn value_of(txn: &Txn) -> TransactionLogValue {
     TransactionLogValue {
         producer_id: txn.producer.id.0,
         previous_producer_id: txn.previous.0,
-        next_producer_id: txn.next.0,
+        next_producer_id: match is_active(Mutant::LoseNextProducerId) {
+            true => -1,
+            false => txn.next.0,
+        },
         producer_epoch: txn.producer.epoch.0,
         transaction_timeout_ms: i32::try_from(txn.timeout.as_millis()).unwrap_or(i32::MAX),
         transaction_status: txn.status.to_wire(),

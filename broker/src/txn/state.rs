@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use protocol::mutant::{Mutant, is_active};
 use protocol::time::Timestamp;
 
 use super::{Add, End, Init, Producer, Version};
@@ -207,7 +208,10 @@ pub fn verify(known: Option<&Txn>, asked: &Add) -> Result<Vec<ErrorCode>, ErrorC
     if txn.status.is_prepared() {
         return Err(ErrorCode::ConcurrentTransactions);
     }
-    let is_in = |at: &TopicPartition| txn.status == Status::Ongoing && txn.partitions.contains(at);
+    let is_in = |at: &TopicPartition| {
+        txn.status == Status::Ongoing && txn.partitions.contains(at)
+            || is_active(Mutant::SkipVerification)
+    };
     let code = |at| if is_in(at) { ErrorCode::None } else { ErrorCode::TransactionAbortable };
     Ok(asked.partitions.iter().map(code).collect())
 }
@@ -300,7 +304,8 @@ impl Txn {
     /// The end by version 2: markers carry the raised epoch, and the client goes on with it; with
     /// a fresh id, when the epochs are used up.
     fn ended_v2(&self, commit: bool, fresh: ProducerId, now: Timestamp) -> Decision {
-        let raised = ProducerEpoch(self.producer.epoch.0.saturating_add(1));
+        let by = if is_active(Mutant::KeepEpochAtEnd) { 0 } else { 1 };
+        let raised = ProducerEpoch(self.producer.epoch.0.saturating_add(by));
         let marker = Producer { id: self.producer.id, epoch: raised };
         let mut next = self.decided(commit, marker, Version::V2, now);
         if ProducerEpoch::CLIENT_MAX < raised {

@@ -1,0 +1,691 @@
+//! One life of the broker: its shards, and what is between them and the clients. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId};
+use protocol::record::RecordBatch;
+use protocol::time::Timestamp;
+
+use super::actors::{Answer, Call, Do, Joining, TXN_TIMEOUT, offsets_at, place_of};
+use super::part::Side;
+use super::seat::{Free, Seat, Turn};
+use super::{DATA, Link, OFFSETS, TXNS, What, World};
+use crate::config::GroupMigration;
+use crate::coordinator::shell::batch_of;
+use crate::coordinator::{Records, Shard};
+use crate::group::assignor::Assignor;
+use crate::group::beat::ConsumerSettings;
+use crate::group::member::JoinSettings;
+use crate::group::{self, GroupShard};
+use crate::partition::core::{Answer as PartitionAnswer, Token};
+use crate::partition::{EndTxnMarker, Isolation};
+use crate::txn::state::{Status, Txn};
+use crate::txn::{self, Decided, Producer, TxnShard, Version};
+
+/// What to do with a shard's reply.
+#[derive(Clone, Debug)]
+pub(super) enum Then {
+    /// Send it to a client.
+    Reply { from: usize, number: u64 },
+    /// Let the first batch in this client's lane into its partition.
+    Lane { actor: usize },
+    /// Commit these offsets, now that the transaction knows of them.
+    Offsets { from: usize, number: u64, commit: group::Commit },
+    /// Another try, if it was not noted.
+    Noted { job: u64 },
+    /// The test itself asks.
+    Test,
+}
+
+/// A transactional batch on its way in.
+#[derive(Debug)]
+struct Entering {
+    from: usize,
+    number: u64,
+    joining: Joining,
+    part: usize,
+    batch: RecordBatch,
+}
+
+/// Markers that are owed for a decision.
+#[derive(Debug)]
+struct Job {
+    decided: Decided,
+    owed: BTreeSet<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    txns: Seat<TxnShard, Then>,
+    groups: Seat<GroupShard, Then>,
+    /// Who waits for a partition's answer.
+    appends: BTreeMap<(usize, Token), (usize, u64)>,
+    marks: BTreeMap<(usize, Token), (EndTxnMarker, Option<u64>)>,
+    lanes: BTreeMap<usize, VecDeque<Entering>>,
+    jobs: BTreeMap<u64, Job>,
+    next_job: u64,
+}
+
+const UP: &str = "only asked while the broker is up";
+
+impl World {
+    /// The transactional id `t2` has nearly used up its epochs.
+    pub(super) fn seed_worn_producer(&mut self) {
+        let worn = Txn {
+            producer: Producer { id: ProducerId(900), epoch: ProducerEpoch(i16::MAX - 8) },
+            previous: ProducerId::NONE,
+            next: ProducerId::NONE,
+            timeout: TXN_TIMEOUT,
+            status: Status::Empty,
+            partitions: BTreeSet::new(),
+            started: Timestamp::NONE,
+            updated: self.now().wall,
+            version: Version::V2,
+        };
+        let entries = vec![txn::record::write("t2", Some(&worn))];
+        let now = self.now();
+        let part = &mut self.parts[TXNS];
+        part.log(now, batch_of(&Records { entries, producer: None }, now.wall)).unwrap();
+        part.write(now, false);
+        part.sync(now);
+        part.sides.clear();
+    }
+
+    pub(super) fn crash(&mut self) {
+        if !self.is_busy() {
+            return;
+        }
+        self.node = None;
+        self.life += 1;
+        // Connections end with it: what was sent on them in order does not arrive in part.
+        for link in &mut self.links {
+            link.connection += 1;
+            link.is_broken = true;
+        }
+        let rng = &mut self.rng;
+        for part in &mut self.parts {
+            part.crash(|count| {
+                usize::try_from(rng.below(u64::try_from(count).unwrap() + 1)).unwrap()
+            });
+        }
+        let down = 1_000 + self.rng.below(200_000);
+        self.after(down, What::Restart);
+        let up = self.rng.below(2_000_000);
+        self.after(down + up, What::Crash);
+    }
+
+    pub(super) fn start(&mut self) {
+        self.life += 1;
+        let now = self.now();
+        self.parts.iter_mut().for_each(super::part::Part::start);
+        let epoch = CoordinatorEpoch(self.parts[TXNS].watermarks().leader_epoch.0);
+        let shard = TxnShard::new(txn_limits(), epoch);
+        let (txns, free_txns) = Seat::load(shard, &mut self.parts[TXNS], now);
+        let shard = GroupShard::new(group_limits(), self.rng.next_u64());
+        let (groups, free_groups) = Seat::load(shard, &mut self.parts[OFFSETS], now);
+        self.node = Some(Node {
+            txns,
+            groups,
+            appends: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+        });
+        self.free_txns(free_txns);
+        self.free_groups(free_groups);
+        self.pump();
+    }
+
+    /// Spreads what partitions did.
+    fn pump(&mut self) {
+        for part in 0..self.parts.len() {
+            for side in std::mem::take(&mut self.parts[part].sides) {
+                match side {
+                    Side::Writes => {
+                        let delay = self.rng.below(1_000);
+                        self.after(delay, What::Write { part, life: self.life });
+                    }
+                    Side::Moved if part == OFFSETS || part == TXNS => {
+                        let delay = self.rng.below(200);
+                        self.after(delay, What::Moved { part, life: self.life });
+                    }
+                    Side::Moved => {}
+                    Side::Answered(token, answer) => self.partition_answered(part, token, answer),
+                }
+            }
+        }
+        self.arm();
+    }
+
+    /// Puts the shards' next ticks on the heap.
+    fn arm(&mut self) {
+        let Some(node) = &mut self.node else { return };
+        let wakes = [
+            (TXNS, node.txns.shard.wake_at(), &mut node.txns.tick_at_us),
+            (OFFSETS, node.groups.shard.wake_at(), &mut node.groups.tick_at_us),
+        ];
+        let mut due = Vec::new();
+        for (part, wake, tick) in wakes {
+            let Some(wake) = wake else { continue };
+            let at = u64::try_from(wake.as_micros()).unwrap().max(self.at_us + 1_000);
+            if tick.is_none_or(|it| at < it) {
+                *tick = Some(at);
+                due.push((at - self.at_us, part));
+            }
+        }
+        for (delay, part) in due {
+            self.after(delay, What::Tick { part, life: self.life });
+        }
+    }
+
+    pub(super) fn write(&mut self, part: usize) {
+        let is_full = self.faults.disk_full && self.is_busy() && self.rng.chance(60);
+        let now = self.now();
+        self.parts[part].write(now, is_full);
+        let delay = self.rng.below(4_000);
+        self.after(delay, What::Sync { part, life: self.life });
+        self.pump();
+    }
+
+    pub(super) fn sync(&mut self, part: usize) {
+        let now = self.now();
+        self.parts[part].sync(now);
+        self.pump();
+    }
+
+    pub(super) fn tick(&mut self, part: usize) {
+        let now = self.now();
+        self.reload_lost();
+        let node = self.node.as_mut().expect(UP);
+        if part == TXNS {
+            node.txns.tick_at_us = None;
+            let free = node.txns.tick(&mut self.parts[TXNS], now);
+            self.free_txns(free);
+        } else {
+            node.groups.tick_at_us = None;
+            // While a marker is being committed the shard does nothing else.
+            if node.groups.marking.is_none() {
+                let free = node.groups.tick(&mut self.parts[OFFSETS], now);
+                self.free_groups(free);
+            }
+        }
+        self.pump();
+    }
+
+    pub(super) fn moved(&mut self, part: usize) {
+        self.reload_lost();
+        let node = self.node.as_mut().expect(UP);
+        if part == TXNS {
+            let free = node.txns.moved(&self.parts[TXNS]);
+            self.free_txns(free);
+        } else {
+            let free = node.groups.moved(&self.parts[OFFSETS]);
+            self.free_groups(free);
+        }
+        self.pump();
+    }
+
+    /// Loads the shards anew that have replayed what was taken back since.
+    fn reload_lost(&mut self) {
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        let (mut lost, mut again) = (Vec::new(), Vec::new());
+        if node.txns.is_lost(&self.parts[TXNS]) {
+            let epoch = CoordinatorEpoch(self.parts[TXNS].watermarks().leader_epoch.0);
+            let shard = TxnShard::new(txn_limits(), epoch);
+            let (seat, free) = Seat::load(shard, &mut self.parts[TXNS], now);
+            lost.extend(std::mem::replace(&mut node.txns, seat).into_asked());
+            self.free_txns(free);
+        }
+        let node = self.node.as_mut().expect(UP);
+        if node.groups.is_lost(&self.parts[OFFSETS]) {
+            // Markers do not need the shard: those on their way go on, the others come again.
+            if let Some((token, marker, job)) = node.groups.marking.take() {
+                node.marks.insert((OFFSETS, token), (marker, job));
+            }
+            let turns = std::mem::take(&mut node.groups.turns);
+            for turn in turns {
+                match turn {
+                    Turn::Ask(_, then) => lost.push(then),
+                    Turn::Mark(marker, job) => again.push((marker, job)),
+                }
+            }
+            let shard = GroupShard::new(group_limits(), self.rng.next_u64());
+            let (seat, free) = Seat::load(shard, &mut self.parts[OFFSETS], now);
+            lost.extend(std::mem::replace(&mut node.groups, seat).into_asked());
+            self.free_groups(free);
+        }
+        lost.into_iter().for_each(|then| self.coordinator_lost(then));
+        for (marker, job) in again {
+            self.after(50_000, What::Marker { part: OFFSETS, marker, job, life: self.life });
+        }
+    }
+}
+
+impl World {
+    /// Whoever waited for a shard that is gone looks for its coordinator anew.
+    fn coordinator_lost(&mut self, then: Then) {
+        let gone = ErrorCode::NotCoordinator;
+        match then {
+            Then::Reply { from, number } | Then::Offsets { from, number, .. } => {
+                self.answer(from, number, Answer::Group(Err(gone)));
+            }
+            Then::Lane { actor } => self.lane_refused(actor, gone),
+            // The shard, loaded anew, says again what is owed.
+            Then::Noted { job } => {
+                self.node.as_mut().expect(UP).jobs.remove(&job);
+            }
+            Then::Test => unreachable!("nothing is under way then"),
+        }
+    }
+
+    pub(super) fn request(&mut self, from: usize, number: u64, connection: u32, call: Call) {
+        let is_stale =
+            self.actors[from].is_ordered(&call) && connection != self.links[from].connection;
+        if self.node.is_none() || is_stale {
+            return;
+        }
+        self.reload_lost();
+        let then = Then::Reply { from, number };
+        match call {
+            Call::Txn(request) => self.ask_txns(request, then),
+            Call::Group(request) => self.ask_groups(request, then),
+            Call::Produce { txn: None, part, batch } => {
+                let now = self.now();
+                let token = self.parts[part].produce(now, batch);
+                self.node.as_mut().expect(UP).appends.insert((part, token), (from, number));
+            }
+            Call::Produce { txn: Some(joining), part, batch } => {
+                let actor = joining.actor;
+                let entering = Entering { from, number, joining, part, batch };
+                let lane = self.node.as_mut().expect(UP).lanes.entry(actor).or_default();
+                lane.push_back(entering);
+                if lane.len() == 1 {
+                    self.join(actor);
+                }
+            }
+            Call::TxnOffsets { joining, commit } => {
+                let then = Then::Offsets { from, number, commit };
+                self.ask_to_join(&joining, OFFSETS, then);
+            }
+            Call::Read { part, from: offset, isolation } => {
+                let (found, next) = self.parts[part].read(offset, isolation);
+                self.answer(from, number, Answer::Read { part, found, next, isolation });
+            }
+        }
+        self.pump();
+    }
+
+    /// The first batch of a lane enters at once if its transaction is open there.
+    fn join(&mut self, actor: usize) {
+        let lane = &self.node.as_ref().expect(UP).lanes[&actor];
+        let Some(first) = lane.front() else { return };
+        let (part, joining) = (first.part, first.joining.clone());
+        let now = self.now();
+        if self.parts[part].open_transaction(now, (joining.producer.id, joining.producer.epoch)) {
+            return self.enter(actor);
+        }
+        self.ask_to_join(&joining, part, Then::Lane { actor });
+    }
+
+    fn ask_to_join(&mut self, joining: &Joining, part: usize, then: Then) {
+        let at = self.parts[part].tp.clone();
+        let Joining { name: id, producer, version, .. } = joining.clone();
+        let add = txn::Add { id, producer, partitions: [at].into(), version };
+        let request = match version {
+            Version::V1 => txn::Request::Verify(add),
+            Version::V2 => txn::Request::Add(add),
+        };
+        self.ask_txns(request, then);
+    }
+
+    /// The first batch of a lane goes to its partition, and the next follows.
+    pub(super) fn enter(&mut self, actor: usize) {
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        let lane = node.lanes.get_mut(&actor).expect("it has a lane");
+        let Entering { from, number, part, batch, .. } = lane.pop_front().expect("it waits");
+        let token = self.parts[part].produce(now, batch);
+        node.appends.insert((part, token), (from, number));
+        self.join(actor);
+        self.pump();
+    }
+
+    fn lane_refused(&mut self, actor: usize, code: ErrorCode) {
+        let node = self.node.as_mut().expect(UP);
+        let lane = node.lanes.get_mut(&actor).expect("it has a lane");
+        let Entering { from, number, .. } = lane.pop_front().expect("it waits");
+        self.answer(from, number, Answer::Produced(Err(code)));
+        self.join(actor);
+    }
+
+    fn ask_txns(&mut self, mut request: txn::Request, then: Then) {
+        self.ids += 1;
+        match &mut request {
+            txn::Request::Init(init) => init.fresh = ProducerId(self.ids),
+            txn::Request::End(end) => end.fresh = ProducerId(self.ids),
+            _ => {}
+        }
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        let free = node.txns.ask(&mut self.parts[TXNS], now, request, then);
+        self.free_txns(free);
+    }
+
+    fn ask_groups(&mut self, request: group::Request, then: Then) {
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        if node.groups.marking.is_some() {
+            node.groups.turns.push_back(Turn::Ask(request, then));
+            return;
+        }
+        let generation = match &request {
+            group::Request::Commit(it) if it.producer.is_none() => Some(it.member.generation.0),
+            _ => None,
+        };
+        node.groups.last_written = None;
+        let free = node.groups.ask(&mut self.parts[OFFSETS], now, request, then);
+        let went = node.groups.last_written.take();
+        if let (Some(generation), Some(())) = (generation, went) {
+            self.history.group.commits(generation);
+        }
+        self.free_groups(free);
+    }
+
+    fn free_txns(&mut self, (replies, decisions): Free<TxnShard, Then>) {
+        for (then, reply) in replies {
+            match then {
+                Then::Reply { from, number } => self.answer(from, number, Answer::Txn(Ok(reply))),
+                Then::Lane { actor } => match joined(reply) {
+                    // A version 2 batch is protected by its epoch while it is on its way.
+                    Ok(Version::V2) => {
+                        let delay = self.rng.below(2_000);
+                        self.after(delay, What::Enter { id: actor, life: self.life });
+                    }
+                    Ok(Version::V1) => self.enter(actor),
+                    Err(code) => self.lane_refused(actor, code),
+                },
+                Then::Offsets { from, number, commit } => match joined(reply) {
+                    Ok(_) => {
+                        let request = group::Request::Commit(commit);
+                        self.ask_groups(request, Then::Reply { from, number });
+                    }
+                    Err(code) => self.answer(from, number, Answer::Txn(Err(code))),
+                },
+                Then::Noted { job } => match reply {
+                    txn::Reply::Noted(Ok(())) => {
+                        self.node.as_mut().expect(UP).jobs.remove(&job);
+                    }
+                    _ => self.after(50_000, What::Tell { job, life: self.life }),
+                },
+                Then::Test => unreachable!("transactions are not asked"),
+            }
+        }
+        for decided in decisions {
+            self.begin_job(decided);
+        }
+    }
+
+    fn free_groups(&mut self, (replies, _): Free<GroupShard, Then>) {
+        for (then, reply) in replies {
+            match then {
+                Then::Reply { from, number } => self.answer(from, number, Answer::Group(Ok(reply))),
+                Then::Test => self.told = Some(reply),
+                Then::Lane { .. } | Then::Offsets { .. } | Then::Noted { .. } => {
+                    unreachable!("groups are not asked for it")
+                }
+            }
+        }
+    }
+
+    fn begin_job(&mut self, decided: Decided) {
+        let marker = marker_of(&decided);
+        let owed: BTreeSet<usize> = decided.partitions.iter().map(place_of).collect();
+        let node = self.node.as_mut().expect(UP);
+        // One that is under way for the same id ends first.
+        node.jobs.retain(|_, it| it.decided.id != decided.id);
+        node.next_job += 1;
+        let job = node.next_job;
+        node.jobs.insert(job, Job { decided, owed: owed.clone() });
+        if owed.is_empty() {
+            self.after(100, What::Tell { job, life: self.life });
+        }
+        for part in owed {
+            let delay = self.rng.below(3_000);
+            self.after(delay, What::Marker { part, marker, job: Some(job), life: self.life });
+        }
+    }
+
+    pub(super) fn marker(&mut self, part: usize, marker: EndTxnMarker, job: Option<u64>) {
+        let Some(node) = &self.node else { return };
+        if job.is_some_and(|it| !node.jobs.contains_key(&it)) {
+            return;
+        }
+        self.reload_lost();
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        if part == OFFSETS && node.groups.marking.is_some() {
+            node.groups.turns.push_back(Turn::Mark(marker, job));
+            return;
+        }
+        let token = self.parts[part].mark(now, marker);
+        if part == OFFSETS {
+            node.groups.marking = Some((token, marker, job));
+        } else {
+            node.marks.insert((part, token), (marker, job));
+        }
+        self.pump();
+    }
+
+    fn partition_answered(&mut self, part: usize, token: Token, answer: PartitionAnswer) {
+        let now = self.now();
+        let node = self.node.as_mut().expect(UP);
+        match answer {
+            PartitionAnswer::Append(result) => {
+                let Some((from, number)) = node.appends.remove(&(part, token)) else { return };
+                let result = result.map_err(|error| error.code());
+                self.answer(from, number, Answer::Produced(result));
+            }
+            PartitionAnswer::Marker(result)
+                if node.groups.marking.as_ref().is_some_and(|it| it.0 == token)
+                    && part == OFFSETS =>
+            {
+                let marker = node.groups.marking.as_ref().expect("just seen").1;
+                let job = node.groups.marked(now, result.as_ref().ok().copied());
+                self.marker_done(part, marker, job, result.map_err(|error| error.code()));
+                self.next_turns();
+            }
+            PartitionAnswer::Marker(result) => {
+                let (marker, job) = node.marks.remove(&(part, token)).expect("someone waits");
+                self.marker_done(part, marker, job, result.map_err(|error| error.code()));
+            }
+            other => panic!("nobody asked for {other:?}"),
+        }
+    }
+
+    /// What waited while the marker was being committed.
+    fn next_turns(&mut self) {
+        loop {
+            let node = self.node.as_mut().expect(UP);
+            if node.groups.marking.is_some() {
+                return;
+            }
+            match node.groups.turns.pop_front() {
+                Some(Turn::Ask(request, then)) => self.ask_groups(request, then),
+                Some(Turn::Mark(marker, job)) => self.marker(OFFSETS, marker, job),
+                None => return,
+            }
+        }
+    }
+
+    fn marker_done(
+        &mut self,
+        part: usize,
+        marker: EndTxnMarker,
+        job: Option<u64>,
+        result: Result<Offset, ErrorCode>,
+    ) {
+        let life = self.life;
+        let Some(job) = job else { return };
+        match result {
+            Ok(_) => {
+                let node = self.node.as_mut().expect(UP);
+                let Some(Job { owed, .. }) = node.jobs.get_mut(&job) else { return };
+                owed.remove(&part);
+                if owed.is_empty() {
+                    let delay = self.rng.below(2_000);
+                    self.after(delay, What::Tell { job, life });
+                }
+                // Its sender believed it lost, and sent it again. Version 1 could not tell it from
+                // the end of the next transaction.
+                let is_told_apart = marker.transaction_version >= 2;
+                if is_told_apart && self.faults.twice && self.is_busy() && self.rng.chance(4) {
+                    let delay = self.rng.below(100_000);
+                    self.after(delay, What::Marker { part, marker, job: None, life });
+                }
+            }
+            Err(ErrorCode::TransactionCoordinatorFenced | ErrorCode::InvalidProducerEpoch) => {
+                self.node.as_mut().expect(UP).jobs.remove(&job);
+            }
+            Err(_) => {
+                self.after(50_000, What::Marker { part, marker, job: Some(job), life });
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, job: u64) {
+        self.reload_lost();
+        let Some(found) = self.node.as_ref().expect(UP).jobs.get(&job) else { return };
+        let decided = found.decided.clone();
+        self.ask_txns(txn::Request::MarkersWritten(decided), Then::Noted { job });
+        self.pump();
+    }
+
+    fn answer(&mut self, to: usize, number: u64, answer: Answer) {
+        if self.faults.lost && self.is_busy() && self.rng.chance(40) {
+            return;
+        }
+        let delay = 100 + self.rng.below(2_000);
+        self.after(delay, What::Answer { to, number, answer });
+    }
+
+    /// A client hears something, and does something.
+    pub(super) fn answered(&mut self, to: usize, number: u64, answer: Option<Answer>) {
+        let is_busy = self.is_busy();
+        let mut todo = Vec::new();
+        let actor = &mut self.actors[to];
+        actor.on(number, answer, is_busy, &mut self.rng, &mut self.history, &mut todo);
+        for it in todo {
+            match it {
+                Do::Wake { after_us, number } => {
+                    self.after(after_us, What::Wake { actor: to, number });
+                }
+                Do::Reconnect => {
+                    self.links[to].connection += 1;
+                    self.links[to].is_broken = false;
+                }
+                Do::Send { number, call } => self.send(to, number, call),
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, number: u64, call: Call) {
+        let is_busy = self.is_busy();
+        let is_ordered = self.actors[from].is_ordered(&call);
+        let Link { connection, last_us, is_broken } = self.links[from];
+        if is_ordered && is_broken {
+            return;
+        }
+        let mut delay = 100 + self.rng.below(3_000);
+        if self.faults.late && is_busy && self.rng.chance(25) {
+            delay += self.rng.below(400_000);
+        }
+        if is_ordered {
+            delay = delay.max((last_us + 1).saturating_sub(self.at_us));
+            self.links[from].last_us = self.at_us + delay;
+        }
+        if !is_ordered && self.faults.twice && is_busy && self.rng.chance(10) {
+            let later = delay + self.rng.below(300_000);
+            let call = call.clone();
+            self.after(later, What::Request { from, number, connection, call });
+        }
+        if self.faults.lost && is_busy && !is_ordered && self.rng.chance(40) {
+            return;
+        }
+        self.after(delay, What::Request { from, number, connection, call });
+    }
+
+    /// What the transactional clients committed of their input, by client.
+    pub(super) fn committed_offsets(&mut self) -> BTreeMap<usize, i64> {
+        let group = "offsets".into();
+        let fetch = group::Fetch { group, member: None, partitions: None, require_stable: true };
+        self.ask_groups(group::Request::Fetch(fetch), Then::Test);
+        let Some(group::Reply::Fetched(Ok(found))) = self.told.take() else {
+            panic!("answered at once, as nothing is under way")
+        };
+        let actor = |at| (0..3).find(|it| offsets_at(*it) == at).expect("one of ours");
+        let offset = |it: Option<group::Committed>| it.expect("only what there is").offset.0;
+        found
+            .into_iter()
+            .map(|(at, committed)| (actor(at), offset(committed.expect("nothing is pending"))))
+            .collect()
+    }
+
+    /// All that the logs hold, committed or not.
+    pub(super) fn log(&self) -> BTreeMap<(usize, Offset), u64> {
+        let all = |part: usize| {
+            let (found, _) = self.parts[part].read(Offset::ZERO, Isolation::LogEnd);
+            found.into_iter().map(move |it| ((part, it.offset), it.value))
+        };
+        DATA.into_iter().flat_map(all).collect()
+    }
+}
+
+/// Whether a transaction was joined, and how it ends.
+fn joined(reply: txn::Reply) -> Result<Version, ErrorCode> {
+    match reply {
+        txn::Reply::Added(result) => result.map(|()| Version::V2),
+        txn::Reply::Verified(codes) if codes[0].is_ok() => Ok(Version::V1),
+        txn::Reply::Verified(codes) => Err(codes[0]),
+        other => panic!("not the answer to an addition: {other:?}"),
+    }
+}
+
+fn marker_of(decided: &Decided) -> EndTxnMarker {
+    EndTxnMarker {
+        producer_id: decided.producer.id,
+        producer_epoch: decided.producer.epoch,
+        coordinator_epoch: decided.coordinator_epoch,
+        commit: decided.commit,
+        transaction_version: decided.version.to_wire(),
+    }
+}
+
+fn txn_limits() -> txn::Limits {
+    let expiration = Duration::from_secs(86_400);
+    txn::Limits { timeout_max: Duration::from_secs(60), expiration, ids_max: 100 }
+}
+
+fn group_limits() -> group::Limits {
+    group::Limits {
+        join: JoinSettings { members_max: 100, initial_delay: Duration::from_millis(50) },
+        session_timeout_min: Duration::from_millis(100),
+        session_timeout_max: Duration::from_secs(60),
+        metadata_bytes_max: 4096,
+        consumer: ConsumerSettings {
+            session_timeout: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(100),
+            members_max: 100,
+            assignors: vec![Assignor::Uniform],
+            migration: GroupMigration::Bidirectional,
+        },
+        broker: Arc::default(),
+        retention: Duration::from_secs(86_400),
+        retention_check: Duration::from_secs(600),
+        groups_max: 100,
+    }
+}
