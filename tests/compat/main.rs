@@ -13,15 +13,33 @@ use harness::process::{BrokerProcess, output, python};
 /// Rounds of groups that start with one member should not wait for more.
 const SETTINGS: [&str; 1] = ["group.initial.rebalance.delay.ms=0"];
 
+/// Members whose coordinator assigns should hear of it soon.
+const CONSUMER_SETTINGS: [&str; 3] = [
+    SETTINGS[0],
+    "group.consumer.min.heartbeat.interval.ms=300",
+    "group.consumer.heartbeat.interval.ms=300",
+];
+
 fn with_broker(run: impl FnOnce(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    with_broker_of(&SETTINGS, run)
+}
+
+fn with_broker_of(
+    settings: &[&str],
+    run: impl FnOnce(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let broker = BrokerProcess::start(dir.path(), &SETTINGS)?;
+    let broker = BrokerProcess::start(dir.path(), settings)?;
     run(broker.endpoint())?;
     broker.stop()
 }
 
 fn script(name: &str) -> anyhow::Result<()> {
-    with_broker(|endpoint| {
+    script_with(&SETTINGS, name)
+}
+
+fn script_with(settings: &[&str], name: &str) -> anyhow::Result<()> {
+    with_broker_of(settings, |endpoint| {
         let path = format!("{}/python/{name}", env!("CARGO_MANIFEST_DIR"));
         let said = output(Command::new(python()?).args([&path, endpoint]))?;
         anyhow::ensure!(said.lines().last() == Some("ok"), "{said}");
@@ -32,6 +50,11 @@ fn script(name: &str) -> anyhow::Result<()> {
 #[test]
 fn confluent_kafka_produces_consumes_in_groups_and_runs_transactions() -> anyhow::Result<()> {
     script("confluent_client.py")
+}
+
+#[test]
+fn confluent_kafka_lives_in_groups_that_their_coordinator_assigns() -> anyhow::Result<()> {
+    script_with(&CONSUMER_SETTINGS, "confluent_consumer_protocol.py")
 }
 
 #[test]

@@ -253,7 +253,6 @@ impl Group {
             }
         };
         for member in self.members.values_mut() {
-            member.assignment = Bytes::new();
             member.has_synced = false;
             if let Some(token) = member.syncing.take() {
                 out.sync_refused(token, ErrorCode::RebalanceInProgress);
@@ -294,6 +293,7 @@ impl Group {
             let joined = self.joined(&id, self.leader.as_ref() == Some(&id));
             let member = self.members.get_mut(&id).expect("just listed");
             member.is_alive(now);
+            member.assignment = Bytes::new();
             let token = member.joining.take().expect("the others were removed");
             out.joined(token, joined);
         }
@@ -427,6 +427,13 @@ impl Group {
         if std::mem::take(&mut self.is_unwritten) && self.state == State::Stable {
             self.open_round(now, Duration::ZERO, out);
         }
+    }
+
+    /// Opens a round, for a group that nobody waits in: it was of another protocol until now.
+    pub fn restart(&mut self, now: Now) {
+        let mut out = Out::default();
+        self.open_round(now, Duration::ZERO, &mut out);
+        assert!(out.replies.is_empty(), "nobody waits in a restored group");
     }
 
     /// A sign of life; says whether the member must rejoin.

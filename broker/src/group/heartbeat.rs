@@ -32,7 +32,7 @@ pub struct Draft<'a> {
     name: &'a Arc<str>,
     pub(super) group: Cow<'a, ConsumerGroup>,
     at: Timestamp,
-    image: &'a Image,
+    pub(super) image: &'a Image,
     pub(super) entries: Vec<KeyValue>,
 }
 

@@ -447,7 +447,8 @@ impl Modern {
     /// Where the member `id` stands was written: when it must give partitions up, its time runs.
     pub(super) fn time_revocation(&mut self, now: Now, id: &Arc<str>) {
         let Some((member, subscriber)) = self.group.member(id) else { return };
-        let waits = member.current.state == MemberState::Unrevoked;
+        // One of the classic protocol has just joined, and is to sync.
+        let waits = member.current.state == MemberState::Unrevoked || subscriber.classic.is_some();
         let until = now.monotonic + subscriber.rebalance_timeout;
         let rebalance = waits.then_some((member.current.epoch, until));
         self.timers.entry(Arc::clone(id)).or_default().rebalance = rebalance;
@@ -460,6 +461,30 @@ impl Modern {
                 timers.session = timers.session.max(until);
                 timers.rebalance = timers.rebalance.map(|(epoch, at)| (epoch, at.max(until)));
             }
+        }
+    }
+
+    /// A classic member was heard of. `due`, if told: by when it must have come again, in which
+    /// epoch.
+    pub(super) fn is_heard(
+        &mut self,
+        now: Now,
+        id: &Arc<str>,
+        due: Option<Option<(Epoch, Duration)>>,
+    ) {
+        let classic = self.group.member(id).and_then(|(_, it)| it.classic.as_ref());
+        if let (Some(classic), Some(timers)) = (classic, self.timers.get_mut(id)) {
+            timers.session = now.monotonic + classic.session_timeout;
+            timers.rebalance = due.unwrap_or(timers.rebalance);
+        }
+    }
+
+    /// A classic member was told to join again: its time runs from the first time on.
+    pub(super) fn must_rejoin(&mut self, now: Now, id: &Arc<str>) {
+        let Some((member, subscriber)) = self.group.member(id) else { return };
+        if let Some(timers) = self.timers.get_mut(id) {
+            let until = now.monotonic + subscriber.rebalance_timeout;
+            timers.rebalance = timers.rebalance.or(Some((member.current.epoch, until)));
         }
     }
 }

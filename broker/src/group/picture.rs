@@ -5,18 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::consumer_protocol::{ConsumerProtocolSubscription, decode};
 use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
 use protocol::time::Now;
 
 use super::classic::Group;
-use super::member::{Member, State};
+use super::member::{Member, Out, State};
+use super::mixed::{CONSUMER, Moving, understand};
 use super::record::{GroupMetadataValue, MemberMetadata};
-use super::{DescribedMember, Description};
-
-/// The protocol type of consumers.
-const CONSUMER: &str = "consumer";
+use super::{DescribedMember, Description, Join};
+use crate::metadata::Image;
 
 impl Group {
     /// The group as the last coordinator left it: stable, its members given a session to be heard.
@@ -124,16 +124,60 @@ impl Group {
             .any(|it| is_other || it.map_or(true, |it| it.topics.iter().any(|it| it == topic)))
     }
 
+    /// Its members as a consumer group takes them in; `None` when they are no consumers.
+    #[must_use]
+    pub fn moving(&self, image: &Image) -> Option<Vec<Moving>> {
+        let one = |(id, member): (&Arc<str>, &Member)| {
+            let join = Join {
+                group: Arc::default(),
+                member_id: Arc::clone(id),
+                instance_id: member.instance_id.clone(),
+                client_id: Arc::clone(&member.client_id),
+                client_host: Arc::clone(&member.client_host),
+                session_timeout: member.session_timeout,
+                rebalance_timeout: member.rebalance_timeout,
+                protocol_type: self.protocol_type(),
+                protocols: member.protocols.clone(),
+                requires_member_id: false,
+                can_skip_assignment: false,
+            };
+            let told = understand(&join, image)?;
+            let (member_id, assignment) = (Arc::clone(id), member.assignment.clone());
+            Some(Moving { member_id, told, assignment })
+        };
+        self.members.iter().map(one).collect()
+    }
+
+    /// The generation.
+    #[must_use]
+    pub fn generation(&self) -> GenerationId {
+        self.generation
+    }
+
+    /// The group becomes another: who waits is to ask again.
+    pub fn dissolve(&mut self, out: &mut Out) {
+        for (id, member) in &mut self.members {
+            if let Some(token) = member.joining.take() {
+                out.join_refused(token, ErrorCode::RebalanceInProgress, Arc::clone(id));
+            }
+            if let Some(token) = member.syncing.take() {
+                out.sync_refused(token, ErrorCode::RebalanceInProgress);
+            }
+        }
+    }
+
     /// The group, for people.
     #[must_use]
     pub fn describe(&self) -> Description {
+        // What is being assigned anew is nobody's to show.
+        let is_stable = self.state == State::Stable;
         let member = |(id, member): (&Arc<str>, &Member)| DescribedMember {
             member_id: Arc::clone(id),
             instance_id: member.instance_id.clone(),
             client_id: Arc::clone(&member.client_id),
             client_host: Arc::clone(&member.client_host),
             subscription: member.subscription(self.protocol.as_ref()),
-            assignment: member.assignment.clone(),
+            assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
         };
         Description {
             error: ErrorCode::None,

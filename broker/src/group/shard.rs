@@ -30,6 +30,7 @@ use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Records, Relea
 use crate::metadata::{Image, Topic};
 
 mod consumer;
+mod mixed;
 mod offsets;
 
 /// What bounds groups, from the broker's settings.
@@ -157,7 +158,7 @@ impl GroupShard {
             match found {
                 Some(Group::Classic(_)) => ErrorCode::None,
                 Some(Group::Consumer(it)) if !it.group.is_empty() => {
-                    ErrorCode::InconsistentGroupProtocol
+                    return self.join_consumers(now, token, join);
                 }
                 Some(_) | None if !join.member_id.is_empty() => ErrorCode::UnknownMemberId,
                 Some(found @ Group::Consumer(_)) => {
@@ -214,6 +215,9 @@ impl GroupShard {
 
     fn sync(&mut self, now: Now, token: Token, sync: super::Sync) -> Outcome<Self> {
         let group = Arc::clone(&sync.member.group);
+        if let Some(Group::Consumer(_)) = self.groups.get(&group) {
+            return self.sync_consumers(now, token, &sync);
+        }
         let Some(found) = self.classic(&group) else {
             let synced = Synced { error: ErrorCode::UnknownMemberId, ..Synced::default() };
             return Outcome::reply(token, Reply::Synced(synced));
@@ -224,6 +228,9 @@ impl GroupShard {
     }
 
     fn leave(&mut self, now: Now, token: Token, leave: &Leave) -> Outcome<Self> {
+        if let Some(Group::Consumer(_)) = self.groups.get(&leave.group) {
+            return self.leave_consumers(now, token, leave);
+        }
         let Some(found) = self.classic(&leave.group) else {
             let codes = vec![ErrorCode::UnknownMemberId; leave.members.len()];
             return Outcome::reply(token, Reply::Left(codes));
@@ -258,8 +265,11 @@ impl GroupShard {
     }
 
     fn heartbeat(&mut self, now: Now, from: &Membership) -> ErrorCode {
-        let found = self.classic(&from.group);
-        found.map_or(ErrorCode::UnknownMemberId, |it| it.heartbeat(now, from))
+        match self.groups.get_mut(&from.group) {
+            Some(Group::Classic(found)) => found.heartbeat(now, from),
+            Some(Group::Consumer(modern)) => Self::heartbeat_of_classic(now, modern, from),
+            None => ErrorCode::UnknownMemberId,
+        }
     }
 
     fn replay_offset(
@@ -325,11 +335,16 @@ impl Shard for GroupShard {
             }
             Ok(GroupRecord::Classic { group, metadata: Some(metadata) }) => {
                 // While serving, the core itself decided what this record says.
-                if self.is_loading {
-                    let restored = classic::Group::restored(&metadata, now);
-                    self.groups.insert(group, Group::Classic(Box::new(restored)));
-                } else if let Some(found) = self.classic(&group) {
+                let is_loading = self.is_loading;
+                if let Some(found) = self.classic(&group).filter(|_| !is_loading) {
                     found.was_written();
+                } else {
+                    let mut restored = classic::Group::restored(&metadata, now);
+                    if !is_loading {
+                        // It was a consumer group until now: everybody is to join.
+                        restored.restart(now);
+                    }
+                    self.groups.insert(group, Group::Classic(Box::new(restored)));
                 }
             }
             Ok(GroupRecord::Consumer { group, change }) => {

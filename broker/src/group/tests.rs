@@ -18,6 +18,7 @@ use crate::config::GroupMigration;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
 
 mod consumer;
+mod mixed;
 
 const SESSION: Duration = Duration::from_secs(10);
 const REBALANCE: Duration = Duration::from_secs(60);

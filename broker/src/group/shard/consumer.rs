@@ -13,6 +13,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::TopicId;
 use protocol::time::{Now, Timestamp};
 
+use super::mixed::after_removal;
 use super::{Group, GroupShard};
 use crate::coordinator::{KeyValue, Outcome, Records, Token};
 use crate::group::beat::{Beat, BeatError, Beaten, ConsumerSettings, Intent};
@@ -36,13 +37,19 @@ impl GroupShard {
         if beat.member_id.is_empty() {
             beat.member_id = TopicId(self.rng.next_id()).to_string().into();
         }
-        match self.beat(now, &beat) {
-            Ok((entries, beaten)) => {
-                let reply = Reply::ConsumerHeartbeat(Ok(beaten));
-                Outcome::write(entries, token, reply)
-            }
-            Err(error) => Outcome::reply(token, Reply::ConsumerHeartbeat(Err(error))),
-        }
+        let has_members =
+            |it: &Group| matches!(it, Group::Classic(it) if it.empty_since().is_none());
+        let is_first =
+            beat.intent == Intent::Join && self.groups.get(&beat.group).is_some_and(has_members);
+        let done = if is_first {
+            self.upgrade(now, token, &beat)
+        } else {
+            self.beat(now, &beat).map(|(entries, beaten)| {
+                Outcome::write(entries, token, Reply::ConsumerHeartbeat(Ok(beaten)))
+            })
+        };
+        let refused = |error| Outcome::reply(token, Reply::ConsumerHeartbeat(Err(error)));
+        done.unwrap_or_else(refused)
     }
 
     fn beat(&mut self, now: Now, beat: &Beat) -> Result<(Vec<KeyValue>, Beaten), BeatError> {
@@ -53,13 +60,12 @@ impl GroupShard {
         match self.groups.get(&beat.group) {
             Some(Group::Consumer(_)) => self.beat_of_group(now, beat),
             Some(Group::Classic(_)) | None if beat.intent != Intent::Join => Err(unknown()),
-            Some(Group::Classic(classic)) if classic.empty_since().is_some() => {
+            Some(Group::Classic(_)) => {
                 let mut entries = vec![group_record(&beat.group, None)];
                 let (joined, beaten) = self.first_beat(now, beat)?;
                 entries.extend(joined);
                 Ok((entries, beaten))
             }
-            Some(Group::Classic(_)) => Err(BeatError::OtherProtocol(Arc::clone(&beat.group))),
             None if self.limits.groups_max <= self.groups.len() => {
                 Err(BeatError::TooManyGroups(Arc::clone(&beat.group)))
             }
@@ -106,10 +112,14 @@ impl GroupShard {
                 draft.beat(&settings, beat, !is_known)?
             }
         };
-        let entries = draft.entries;
-        if matches!(beat.intent, Intent::Join | Intent::Stay(_)) {
-            modern.seen = Some(Arc::clone(&self.image));
-        }
+        let entries = match beat.intent {
+            Intent::Leave => after_removal(draft, &beat.group, &settings, &self.image),
+            Intent::LeaveForNow => draft.entries,
+            Intent::Join | Intent::Stay(_) => {
+                modern.seen = Some(Arc::clone(&self.image));
+                draft.entries
+            }
+        };
         if let Some(timers) = modern.timers.get_mut(&beat.member_id) {
             timers.session = now.monotonic + settings.session_timeout;
         }
@@ -168,7 +178,8 @@ impl GroupShard {
         tracing::info!(%group, members = overdue.len(), "members fell silent");
         let mut draft = Draft::new(group, &modern.group, &self.image, now.wall);
         draft.remove(overdue);
-        let records = Some(Records { entries: draft.entries, producer: None });
+        let entries = after_removal(draft, group, &self.limits.consumer, &self.image);
+        let records = Some(Records { entries, producer: None });
         Outcome { records, releases: Vec::new() }
     }
 
