@@ -74,6 +74,9 @@ pub const SHARD_GROUPS_MAX: usize = 20_000;
 /// 1 MiB: a regular expression of a client, compiled. Larger ones are refused.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 
+/// 4 KiB: a regular expression of a subscription, as it is written. Longer ones are refused.
+pub const PATTERN_LENGTH_MAX: usize = 4 << 10;
+
 /// 64: groups within groups in a regular expression of a client. Deeper ones are refused.
 pub const PATTERN_NESTING_MAX: u32 = 64;
 

@@ -18,6 +18,8 @@ mod fetch_session;
 pub(crate) mod find_coordinator;
 mod group;
 mod group_offsets;
+#[cfg(test)]
+mod group_tests;
 mod lanes;
 mod log_dirs;
 mod metadata;

@@ -88,6 +88,27 @@ pub enum Request {
     Delete(Arc<str>),
 }
 
+impl Request {
+    /// The group that it is about; `None`: all.
+    #[must_use]
+    pub fn group(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Join(join) => Some(&join.group),
+            Self::Sync(sync) => Some(&sync.member.group),
+            Self::Heartbeat(from) => Some(&from.group),
+            Self::ConsumerHeartbeat(beat) => Some(&beat.group),
+            Self::Leave(leave) => Some(&leave.group),
+            Self::Commit(commit) => Some(&commit.member.group),
+            Self::Fetch(fetch) => Some(&fetch.group),
+            Self::DeleteOffsets(group, _)
+            | Self::Describe(group)
+            | Self::DescribeConsumer(group)
+            | Self::Delete(group) => Some(group),
+            Self::List => None,
+        }
+    }
+}
+
 /// What a group's coordinator answers, in the order of [`Request`]'s variants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -23,7 +23,7 @@ use super::classic;
 use super::member::{JoinSettings, Out};
 use super::modern::Modern;
 use super::offsets::Offsets;
-use super::record::{Committed, GroupRecord, group_record};
+use super::record::{Committed, GroupMetadataValue, GroupRecord, group_record};
 use super::{Description, GroupType, Join, Leave, Listing, Membership, Reply, Request, Synced};
 use crate::config::BrokerConfig;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Records, Release, Shard, Token};
@@ -125,6 +125,10 @@ pub struct GroupShard {
     image: Arc<Image>,
     is_loading: bool,
     groups: BTreeMap<Arc<str>, Group>,
+    /// When a group has something to do: in order, and by group. A shard has many groups, and is
+    /// asked after every request when it is due.
+    wakes: BTreeSet<(Duration, Arc<str>)>,
+    wake_of: BTreeMap<Arc<str>, Duration>,
     offsets: Offsets,
     expiry_at: Duration,
 }
@@ -139,6 +143,8 @@ impl GroupShard {
             image: Arc::new(Image::empty("")),
             is_loading: true,
             groups: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            wake_of: BTreeMap::new(),
             offsets: Offsets::default(),
             expiry_at: Duration::ZERO,
         }
@@ -192,6 +198,26 @@ impl GroupShard {
             outcome.records = Some(Records { entries: before, producer: None });
         }
         outcome
+    }
+
+    /// Something happened to `group`: when it is due may be another time now.
+    fn reschedule(&mut self, group: &Arc<str>) {
+        let due = self.groups.get(group).and_then(Group::wake_at);
+        let before = match due {
+            Some(due) => self.wake_of.insert(Arc::clone(group), due),
+            None => self.wake_of.remove(group),
+        };
+        if before != due {
+            if let Some(before) = before {
+                self.wakes.remove(&(before, Arc::clone(group)));
+            }
+            self.wakes.extend(due.map(|due| (due, Arc::clone(group))));
+        }
+    }
+
+    fn reschedule_all(&mut self) {
+        let groups: Vec<_> = self.groups.keys().cloned().collect();
+        groups.iter().for_each(|group| self.reschedule(group));
     }
 
     fn classic(&mut self, group: &str) -> Option<&mut classic::Group> {
@@ -272,6 +298,31 @@ impl GroupShard {
         }
     }
 
+    fn replay_classic(
+        &mut self,
+        now: Now,
+        group: &Arc<str>,
+        metadata: Option<&GroupMetadataValue>,
+    ) {
+        let is_loading = self.is_loading;
+        match (self.classic(group), metadata) {
+            (Some(_), None) => {
+                self.groups.remove(group);
+            }
+            (None, None) => {}
+            // While serving, the core itself decided what this record says.
+            (Some(found), Some(_)) if !is_loading => found.was_written(),
+            (_, Some(metadata)) => {
+                let mut restored = classic::Group::restored(metadata, now);
+                if !is_loading {
+                    // It was a consumer group until now: everybody is to join.
+                    restored.restart(now);
+                }
+                self.groups.insert(Arc::clone(group), Group::Classic(Box::new(restored)));
+            }
+        }
+    }
+
     fn replay_offset(
         &mut self,
         group: &Arc<str>,
@@ -298,6 +349,7 @@ impl Shard for GroupShard {
         request: Request,
         outcomes: &mut Vec<Outcome<Self>>,
     ) {
+        let group = request.group().cloned();
         let outcome = match request {
             Request::Join(join) => self.join(now, token, join),
             Request::Sync(sync) => self.sync(now, token, sync),
@@ -320,40 +372,33 @@ impl Shard for GroupShard {
             Request::List => Outcome::reply(token, Reply::Listed(self.list())),
             Request::Delete(group) => self.delete(token, &group),
         };
+        if let Some(group) = group {
+            self.reschedule(&group);
+        }
         outcomes.push(outcome);
     }
 
     fn replay(&mut self, now: Now, record: &Logged) {
-        match GroupRecord::read(&record.entry) {
+        let group = match GroupRecord::read(&record.entry) {
             Ok(GroupRecord::Offset { group, partition, committed }) => {
-                self.replay_offset(&group, partition, committed, record.producer);
+                return self.replay_offset(&group, partition, committed, record.producer);
             }
-            Ok(GroupRecord::Classic { group, metadata: None }) => {
-                if self.classic(&group).is_some() {
-                    self.groups.remove(&group);
-                }
-            }
-            Ok(GroupRecord::Classic { group, metadata: Some(metadata) }) => {
-                // While serving, the core itself decided what this record says.
-                let is_loading = self.is_loading;
-                if let Some(found) = self.classic(&group).filter(|_| !is_loading) {
-                    found.was_written();
-                } else {
-                    let mut restored = classic::Group::restored(&metadata, now);
-                    if !is_loading {
-                        // It was a consumer group until now: everybody is to join.
-                        restored.restart(now);
-                    }
-                    self.groups.insert(group, Group::Classic(Box::new(restored)));
-                }
+            Ok(GroupRecord::Classic { group, metadata }) => {
+                self.replay_classic(now, &group, metadata.as_ref());
+                group
             }
             Ok(GroupRecord::Consumer { group, change }) => {
-                self.replay_consumer(now, record.timestamp, group, &change);
+                self.replay_consumer(now, record.timestamp, &group, &change);
+                group
             }
-            Ok(GroupRecord::Unknown) => {}
+            Ok(GroupRecord::Unknown) => return,
             Err(reason) => {
                 tracing::warn!(offset = record.offset.0, reason, "group record skipped");
+                return;
             }
+        };
+        if !self.is_loading {
+            self.reschedule(&group);
         }
     }
 
@@ -382,16 +427,13 @@ impl Shard for GroupShard {
                 modern.loaded(now, session_timeout);
             }
         }
+        self.reschedule_all();
     }
 
     fn tick(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
-        let due: Vec<_> = self
-            .groups
-            .iter()
-            .filter(|(_, it)| it.wake_at().is_some_and(|at| at <= now.monotonic))
-            .map(|(group, _)| Arc::clone(group))
-            .collect();
-        for group in due {
+        let is_due = |(at, _): &&(Duration, Arc<str>)| *at <= now.monotonic;
+        let due: Vec<_> = self.wakes.iter().take_while(is_due).cloned().collect();
+        for (_, group) in due {
             if let Some(classic) = self.classic(&group) {
                 let mut out = Out::default();
                 classic.tick(now, &mut out);
@@ -399,6 +441,7 @@ impl Shard for GroupShard {
             } else {
                 outcomes.push(self.give_up(now, &group));
             }
+            self.reschedule(&group);
         }
         if self.expiry_at <= now.monotonic {
             self.expiry_at = now.monotonic + self.limits.retention_check;
@@ -407,8 +450,8 @@ impl Shard for GroupShard {
     }
 
     fn wake_at(&self) -> Option<Duration> {
-        let groups = self.groups.values().filter_map(Group::wake_at);
-        groups.chain([self.expiry_at]).min()
+        let first = self.wakes.first().map(|(at, _)| *at);
+        first.into_iter().chain([self.expiry_at]).min()
     }
 
     fn refused(
@@ -430,18 +473,22 @@ impl Shard for GroupShard {
                 Group::Consumer(modern) => modern.seen = None,
             }
         }
+        self.reschedule_all();
         refused.extend(out.replies.into_iter().map(|(token, reply)| Release::Reply(token, reply)));
         refused
     }
 
     #[cfg(any(test, feature = "check"))]
     fn check(&self) {
-        for group in self.groups.values() {
+        for (name, group) in &self.groups {
             match group {
                 Group::Classic(classic) => classic.check(),
                 Group::Consumer(modern) => modern.group.check(),
             }
+            assert_eq!(self.wake_of.get(name).copied(), group.wake_at(), "{name}");
         }
+        let by_group = self.wake_of.iter().map(|(group, at)| (*at, Arc::clone(group)));
+        assert_eq!(self.wakes, by_group.collect());
         self.offsets.check();
     }
 }

@@ -416,6 +416,66 @@ fn an_offset_in_a_transaction_is_unstable_until_its_marker() {
 }
 
 #[test]
+fn the_next_coordinator_waits_for_the_marker_of_a_transaction_that_the_last_one_saw() {
+    for commit in [true, false] {
+        let mut world = World::new(Duration::ZERO);
+        assert_eq!(world.commit(anonymous(), None, 1), ErrorCode::None);
+        assert_eq!(world.commit(anonymous(), Some(9), 5), ErrorCode::None);
+        let mut next = World::new(Duration::ZERO);
+        next.shard = GroupShard::new(next_limits(&world), 8);
+        next.log = world.log;
+        next.load();
+        assert_eq!(next.committed(true), Err(ErrorCode::UnstableOffsetCommit));
+        let marker = EndTxnMarker {
+            producer_id: ProducerId(9),
+            producer_epoch: ProducerEpoch(1),
+            coordinator_epoch: CoordinatorEpoch(0),
+            commit,
+            transaction_version: 2,
+        };
+        next.shard.replay_marker(next.now, marker, Offset(99));
+        assert_eq!(next.committed(true), Ok(Some(if commit { 5 } else { 1 })));
+    }
+}
+
+#[test]
+fn what_a_transaction_committed_counts_from_its_marker_on_whatever_was_committed_meanwhile() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(anonymous(), Some(9), 5), ErrorCode::None);
+    assert_eq!(world.commit(anonymous(), None, 8), ErrorCode::None);
+    assert_eq!(world.committed(false), Ok(Some(8)));
+    let marker = EndTxnMarker {
+        producer_id: ProducerId(9),
+        producer_epoch: ProducerEpoch(0),
+        coordinator_epoch: CoordinatorEpoch(0),
+        commit: true,
+        transaction_version: 1,
+    };
+    world.shard.replay_marker(world.now, marker, Offset(99));
+    assert_eq!(world.committed(true), Ok(Some(5)));
+}
+
+#[test]
+fn metadata_that_is_too_long_is_refused_and_the_other_offsets_are_committed() {
+    let mut world = World::new(Duration::ZERO);
+    let committed = |metadata: &str| Committed {
+        offset: Offset(3),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: metadata.into(),
+        at: Timestamp(0),
+    };
+    let offsets = vec![
+        (TopicPartition::new("t", 1), committed(&"x".repeat(17))),
+        (TopicPartition::new("t", 0), committed(&"x".repeat(16))),
+    ];
+    let commit = Commit { member: anonymous(), producer: None, speaks_epochs: false, offsets };
+    let token = world.ask(Request::Commit(commit));
+    let codes = vec![ErrorCode::OffsetMetadataTooLarge, ErrorCode::None];
+    assert_eq!(world.answers[&token], Reply::Committed(codes));
+    assert_eq!(world.committed(true), Ok(Some(3)));
+}
+
+#[test]
 fn the_next_coordinator_knows_the_group_and_its_offsets() {
     let mut world = World::new(Duration::ZERO);
     let stable = world.stable(1).remove(0);
@@ -529,6 +589,22 @@ proptest! {
                     }
                 }
             }
+        }
+        // What the last completed round agreed on is what the next coordinator knows.
+        let describe = |world: &mut World| {
+            let token = world.ask(Request::Describe("g".into()));
+            world.answers.remove(&token)
+        };
+        let mut next = World::new(Duration::from_secs(1));
+        next.now = world.now;
+        next.log.clone_from(&world.log);
+        next.shard = GroupShard::new(next_limits(&world), 8);
+        next.load();
+        let (ours, theirs) = (describe(&mut world), describe(&mut next));
+        if let Some(Reply::Described(description)) = &ours
+            && description.state == "Stable"
+        {
+            prop_assert_eq!(&ours, &theirs);
         }
         world.pass(Duration::from_secs(600));
         let silent: Vec<_> = asked.iter().filter(|it| !world.answers.contains_key(it)).collect();

@@ -131,7 +131,7 @@ impl GroupShard {
         &mut self,
         now: Now,
         at: Timestamp,
-        group: Arc<str>,
+        group: &Arc<str>,
         change: &Change,
     ) {
         let is_tombstone = matches!(
@@ -143,19 +143,19 @@ impl GroupShard {
                 | Change::Current(_, None)
                 | Change::Pattern(_, None)
         );
-        let session_timeout = self.settings(&group).session_timeout;
-        match self.groups.get(&group) {
+        let session_timeout = self.settings(group).session_timeout;
+        match self.groups.get(group) {
             Some(Group::Consumer(_)) if *change == Change::Epoch(None) => {
-                self.groups.remove(&group);
+                self.groups.remove(group);
                 return;
             }
             Some(Group::Consumer(_)) => {}
             Some(Group::Classic(_)) | None if is_tombstone => return,
             Some(Group::Classic(_)) | None => {
-                self.groups.insert(Arc::clone(&group), Group::Consumer(Box::default()));
+                self.groups.insert(Arc::clone(group), Group::Consumer(Box::default()));
             }
         }
-        let Some(Group::Consumer(modern)) = self.groups.get_mut(&group) else {
+        let Some(Group::Consumer(modern)) = self.groups.get_mut(group) else {
             unreachable!("inserted when it was missing");
         };
         modern.group.apply(change, at);

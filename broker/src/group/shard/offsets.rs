@@ -47,7 +47,7 @@ impl GroupShard {
         match self.groups.get_mut(&member.group) {
             Some(Group::Classic(group)) => group.may_commit(now, member, is_transactional),
             Some(Group::Consumer(modern)) => may_commit_epoch(&modern.group, commit),
-            None if 0 <= member.generation.0 && commit.speaks_epochs => {
+            None if 0 <= member.generation.0 && commit.speaks_epochs && !is_transactional => {
                 Err(ErrorCode::GroupIdNotFound)
             }
             None if 0 <= member.generation.0 || !member.member_id.is_empty() => {
@@ -191,5 +191,10 @@ fn may_commit_epoch(group: &ConsumerGroup, commit: &Commit) -> Result<(), ErrorC
     if !is_transactional && !commit.speaks_epochs && subscriber.classic.is_none() {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    group.known(&member.member_id, Epoch(member.generation.0))
+    let known = group.known(&member.member_id, Epoch(member.generation.0));
+    // Producers know no epochs of members.
+    known.map_err(|code| match code {
+        ErrorCode::StaleMemberEpoch if is_transactional => ErrorCode::IllegalGeneration,
+        other => other,
+    })
 }

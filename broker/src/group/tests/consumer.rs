@@ -328,6 +328,7 @@ fn a_heartbeat_that_could_not_be_written_has_changed_nothing() {
 fn who_may_commit_to_a_consumer_group_and_read_its_offsets_follows_from_the_epoch() {
     let mut world = World::with_topics(&[("t", 1, 1)]);
     assert_eq!(world.commit(member("a", 1), None, 9), ErrorCode::GroupIdNotFound);
+    assert_eq!(world.commit(member("a", 1), Some(9), 9), ErrorCode::IllegalGeneration);
     world.told(joins("a", &["t"]));
     assert_eq!(world.commit(member("a", 1), None, 1), ErrorCode::None);
     assert_eq!(world.commit(member("a", 0), None, 2), ErrorCode::StaleMemberEpoch);
@@ -336,7 +337,7 @@ fn who_may_commit_to_a_consumer_group_and_read_its_offsets_follows_from_the_epoc
     assert_eq!(world.commit(anonymous(), None, 5), ErrorCode::UnknownMemberId);
     // Transactions may tell nobody; when they tell, it must be true. KIP-447.
     assert_eq!(world.commit(anonymous(), Some(9), 6), ErrorCode::None);
-    assert_eq!(world.commit(member("a", 0), Some(9), 7), ErrorCode::StaleMemberEpoch);
+    assert_eq!(world.commit(member("a", 0), Some(9), 7), ErrorCode::IllegalGeneration);
     assert_eq!(world.commit(member("b", 1), Some(9), 8), ErrorCode::UnknownMemberId);
     assert_eq!(world.committed(false), Ok(Some(1)));
     let mut ask = |who: Option<(&str, i32)>| {
