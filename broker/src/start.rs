@@ -266,6 +266,13 @@ impl BrokerHandle {
         &self.endpoints
     }
 
+    /// The id of its cluster: the setting `cluster.id`, or what the first start in its directory
+    /// made up.
+    #[must_use]
+    pub fn cluster_id(&self) -> Arc<str> {
+        Arc::clone(&self.rooms.metadata.image().cluster_id)
+    }
+
     /// The APIs, for tests of what connections cannot see.
     #[cfg(test)]
     pub(crate) fn api(&self) -> &Api {
