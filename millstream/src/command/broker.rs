@@ -1,40 +1,63 @@
 //! `millstream broker`: runs a broker until it is asked to end.
 //!
-//! Shell.
+//! Settings come from a file, then from --data-dir and --listen, then from --set: what is named
+//! later holds. The first line on stdout names where it listens, as soon as it does. Shell.
+
+mod settings_file;
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use broker::config::BrokerConfig;
-use broker::{Broker, Outside};
+use broker::{Broker, BrokerHandle, Outside};
+
+use super::advice::Problem;
+use super::{output, values};
 
 /// Run a broker. Without options it keeps its data in ./data and listens on localhost:9092.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Where the data lie; created if missing.
+    /// A file of settings by their Kafka names: TOML when it ends in .toml, else as Kafka's
+    /// server.properties. Default: none.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the data lie; created if missing. Default: ./data, or log.dir of the file.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where to listen. Port 0 takes a free one; the line that says "broker started" names it.
+    /// Default: localhost:9092, or listeners of the file.
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// A setting by its Kafka name; may be given often.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// A setting by its Kafka name, over those of the file; may be given often.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    set: Vec<(String, String)>,
     /// Print every setting with its default, range and meaning, and end.
     #[arg(long)]
     settings: bool,
 }
 
+/// Runs the broker.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.settings {
-        println!("{}", protocol::config::markdown(BrokerConfig::DEFS));
+        output::write(&format!("{}\n", protocol::config::markdown(BrokerConfig::DEFS)))?;
         return Ok(());
     }
-    let config = BrokerConfig::from_pairs(pairs(&arguments)?).context("the settings")?;
+    let file = match &arguments.config {
+        Some(path) => {
+            let text = tokio::fs::read_to_string(path).await;
+            let text = text.with_context(|| path.display().to_string())?;
+            let read = settings_file::read(path, &text);
+            read.map_err(|error| Problem::usage(format!("{}: {error}", path.display())))?
+        }
+        None => Vec::new(),
+    };
+    let config = BrokerConfig::from_pairs(pairs(&arguments, file));
+    let config = config.map_err(|errors| Problem::usage(format!("the settings:\n{errors}")))?;
+    let data_dir = config.data_dir();
+    let node_id = config.node_id;
     let handle = Broker::start(config, Outside::real()).await.context("the broker")?;
-    for endpoint in handle.endpoints() {
-        println!("broker started: {endpoint}");
-    }
+    // Whoever started us may have stopped listening after the first line: that is no failure.
+    let _ = output::write(&greeting(&handle, &data_dir, node_id));
     tokio::select! {
         biased;
         asked = super::asked_to_end() => asked?,
@@ -43,19 +66,100 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     handle.shutdown().await.context("shutdown")
 }
 
-fn pairs(arguments: &Arguments) -> anyhow::Result<Vec<(String, String)>> {
-    let mut pairs = Vec::new();
+/// All settings that are given, the later of equal names to hold.
+fn pairs(arguments: &Arguments, file: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut given = Vec::new();
     if let Some(dir) = &arguments.data_dir {
-        pairs.push(("log.dir".to_owned(), dir.display().to_string()));
+        given.push(("log.dir".to_owned(), dir.display().to_string()));
     }
     if let Some(listen) = &arguments.listen {
-        pairs.push(("listeners".to_owned(), format!("PLAINTEXT://{listen}")));
+        given.push(("listeners".to_owned(), format!("PLAINTEXT://{listen}")));
     }
-    for setting in &arguments.set {
-        let (key, value) = setting
-            .split_once('=')
-            .with_context(|| format!("--set {setting}: expected KEY=VALUE"))?;
-        pairs.push((key.trim().to_owned(), value.trim().to_owned()));
+    given.extend(arguments.set.iter().cloned());
+    // log.dirs is stronger than log.dir: that of the file must not beat that of the command line.
+    let is_placed = given.iter().any(|(name, _)| name == "log.dir");
+    let mut pairs = file;
+    pairs.retain(|(name, _)| !(is_placed && name == "log.dirs"));
+    pairs.extend(given);
+    pairs
+}
+
+/// What is printed once the broker runs: a line for programs, then what people want to know.
+fn greeting(handle: &BrokerHandle, data_dir: &std::path::Path, node_id: i32) -> String {
+    let mut text = String::new();
+    for endpoint in handle.endpoints() {
+        text.push_str(&format!("broker started: {endpoint}\n"));
     }
-    Ok(pairs)
+    let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let facts = [
+        ("version", format!("millstream {}", env!("CARGO_PKG_VERSION"))),
+        ("cluster id", handle.cluster_id().to_string()),
+        ("node id", node_id.to_string()),
+        ("data", data_dir.display().to_string()),
+    ];
+    for (name, value) in facts {
+        text.push_str(&format!("  {name:<12}{value}\n"));
+    }
+    if let Some(endpoint) = handle.endpoints().first() {
+        let server = reachable(endpoint);
+        text.push_str(&format!(
+            "  {:<12}millstream topic list --bootstrap-server {server}\n  {:<12}kcat -L -b {server}\n",
+            "connect", ""
+        ));
+    }
+    text
+}
+
+/// What a client on this machine connects to.
+fn reachable(endpoint: &client::net::Endpoint) -> String {
+    match &*endpoint.host {
+        "" | "::" | "0.0.0.0" => format!("localhost:{}", endpoint.port),
+        _ => endpoint.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments() -> Arguments {
+        Arguments { config: None, data_dir: None, listen: None, set: Vec::new(), settings: false }
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn what_is_set_on_the_command_line_wins_over_the_file() {
+        let file = vec![
+            pair("num.partitions", "3"),
+            pair("node.id", "7"),
+            pair("log.dirs", "/var/lib/kafka"),
+        ];
+        let arguments = Arguments {
+            data_dir: Some("/srv/data".into()),
+            set: vec![pair("num.partitions", "5")],
+            ..arguments()
+        };
+        let config = BrokerConfig::from_pairs(pairs(&arguments, file)).unwrap();
+        assert_eq!((config.num_partitions, config.node_id), (5, 7));
+        assert_eq!(config.data_dir(), PathBuf::from("/srv/data"));
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused_with_the_one_that_was_meant() {
+        let arguments = Arguments { set: vec![pair("num.partitons", "5")], ..arguments() };
+        let errors = BrokerConfig::from_pairs(pairs(&arguments, Vec::new())).unwrap_err();
+        assert!(errors.to_string().contains("did you mean num.partitions?"), "{errors}");
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_at_localhost() {
+        for (host, want) in
+            [("", "localhost:1"), ("0.0.0.0", "localhost:1"), ("::1", "[::1]:1"), ("a", "a:1")]
+        {
+            assert_eq!(reachable(&client::net::Endpoint::new(host, 1)), want);
+        }
+    }
 }
