@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may, and so may what they call")]
 
+mod cli;
 mod client;
 mod connect;
 mod consumer;
