@@ -19,7 +19,10 @@ pub struct Negotiated {
 
 /// Why a request cannot be made to this broker. Retrying cannot help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{api}: the broker speaks {theirs:?}, we speak up to version {ours_max}")]
+#[error(
+    "{api}: the broker {}, we speak up to version {ours_max}",
+    theirs.map_or("does not offer it".to_owned(), |(min, max)| format!("speaks versions {min} to {max}"))
+)]
 pub struct Unsupported {
     /// The API.
     pub api: ApiKey,
