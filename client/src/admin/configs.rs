@@ -202,7 +202,7 @@ impl Admin {
         resource: &ConfigResource,
     ) -> Result<BTreeMap<String, ConfigEntry>, RequestError> {
         let attempt = || self.describe_configs_once(resource);
-        self.router.retry(self.timeout, "describe configs", attempt).await
+        self.retry_known("describe configs", attempt).await
     }
 
     async fn describe_configs_once(
@@ -278,7 +278,7 @@ impl Admin {
             let result = response.responses.into_iter().next().ok_or_else(missing)?;
             verdict(api, resource.to_string(), result.error_code, result.error_message)
         };
-        self.router.retry(self.timeout, "alter configs", attempt).await
+        self.retry_known("alter configs", attempt).await
     }
 
     /// What has settings, as far as the cluster knows of it: topics, brokers, groups, client

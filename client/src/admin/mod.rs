@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use protocol::api::Request;
 use protocol::api::metadata::MetadataResponse;
+use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, TopicPartition};
 
 use crate::bootstrap::Bootstrap;
@@ -107,6 +108,29 @@ impl Admin {
             controller: cluster.controller(),
             brokers: cluster.brokers().map(|(id, endpoint)| (id, endpoint.clone())).collect(),
         }))
+    }
+
+    /// Makes attempts as the router does, but takes the word of whoever says that there is no such
+    /// topic: who administers it has mistyped, and waiting does not help.
+    async fn retry_known<T, A: Future<Output = Result<T, RequestError>>>(
+        &self,
+        what: &'static str,
+        mut attempt: impl FnMut() -> A,
+    ) -> Result<T, RequestError> {
+        let mut attempt = || {
+            let attempt = attempt();
+            async {
+                match attempt.await {
+                    Err(error)
+                        if error.error_code() == Some(ErrorCode::UnknownTopicOrPartition) =>
+                    {
+                        Ok(Err(error))
+                    }
+                    attempted => attempted.map(Ok),
+                }
+            }
+        };
+        self.router.retry(self.timeout, what, &mut attempt).await?
     }
 
     /// The living brokers, as of now.

@@ -21,7 +21,6 @@ use protocol::api::transactions::{
     DescribeTransactionsResponse, DescribedTransaction, DescribedTransactionTopic,
     ListTransactionsResponse, ListedTransaction, ProducerState,
 };
-use protocol::error_code::ErrorCode;
 use protocol::ids::{Offset, ProducerId};
 use protocol::time::Timestamp;
 
@@ -351,4 +350,21 @@ async fn a_transaction_hangs_when_it_is_old_and_no_coordinator_knows_it() {
     assert_eq!(hanging[0].transactional_id, None);
     let day = Duration::from_secs(86_400);
     assert!(admin.find_hanging_transactions([orders], day).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_a_topic_that_does_not_exist_are_refused_at_once() {
+    let (admin, one) = admin_of(|_, request| {
+        let AnyRequest::DescribeConfigs(_) = request else { return Reply::HangUp };
+        let error_code = ErrorCode::UnknownTopicOrPartition.to_wire();
+        let result = DescribeConfigsResult { error_code, ..DescribeConfigsResult::default() };
+        DescribeConfigsResponse { results: vec![result], ..DescribeConfigsResponse::default() }
+            .into()
+    })
+    .await;
+    one.take_log();
+    let topic = ConfigResource::Topic("ordres".to_owned());
+    let error = admin.describe_configs(&topic).await.unwrap_err();
+    assert_eq!(error.error_code(), Some(ErrorCode::UnknownTopicOrPartition));
+    assert_eq!(one.take_log().len(), 1);
 }
