@@ -6,7 +6,8 @@
 //! does a malformed frame, a frame nobody asked for, and an answer later than its call's deadline.
 //! When a connection breaks, every unanswered call fails; none is sent twice, as only the caller
 //! knows whether that is safe. Between attempts to connect the task waits, and calls wait with it,
-//! each until its own deadline.
+//! each until its own deadline. A broker that answers with a throttle time gets no further call
+//! before that time has passed (KIP-219).
 //!
 //! Bounds: `CALLS_MAX` calls wait to be written, `IN_FLIGHT_MAX` to be answered; then `send` waits.
 //! Shell.
@@ -22,8 +23,8 @@ use protocol::api_key::ApiKey;
 use protocol::primitive::Chunks;
 use protocol::rng::Rng;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 pub use super::error::{CallError, OpenError};
 use super::frames::Frames;
@@ -317,19 +318,20 @@ impl Driver {
     ) -> End {
         let (frames, writer) = frames.split();
         let (in_flight, waiting) = mpsc::channel(IN_FLIGHT_MAX);
+        let (mute, muted) = watch::channel(None);
         let endpoint = self.endpoint.clone();
+        let wires = Wires { writer, in_flight, muted };
         tokio::select! {
             biased;
-            end = read_answers(&endpoint, frames, waiting) => end,
-            end = self.write_calls(first, writer, in_flight, &negotiated) => end,
+            end = read_answers(&endpoint, frames, waiting, mute) => end,
+            end = self.write_calls(first, wires, &negotiated) => end,
         }
     }
 
     async fn write_calls(
         &mut self,
         first: Command,
-        mut writer: WriteHalf<BoxStream>,
-        in_flight: mpsc::Sender<Waiting>,
+        mut wires: Wires,
         negotiated: &Arc<Negotiated>,
     ) -> End {
         let mut next = Some(first);
@@ -337,9 +339,7 @@ impl Driver {
             match command {
                 Command::Negotiate(reply) => drop(reply.send(Ok(Arc::clone(negotiated)))),
                 Command::Call(call) => {
-                    if let Err(end) =
-                        self.write_call(call, &mut writer, &in_flight, negotiated).await
-                    {
+                    if let Err(end) = self.write_call(call, &mut wires, negotiated).await {
                         return end;
                     }
                 }
@@ -348,19 +348,27 @@ impl Driver {
         }
         // Nobody calls any more, but someone may still await an answer: the reader ends this once
         // the last one has come.
-        drop(in_flight);
+        drop(wires.in_flight);
         std::future::pending().await
     }
 
     async fn write_call(
         &mut self,
         call: Call,
-        writer: &mut WriteHalf<BoxStream>,
-        in_flight: &mpsc::Sender<Waiting>,
+        wires: &mut Wires,
         negotiated: &Negotiated,
     ) -> Result<(), End> {
         let Call { api, build, options, deadline, reply } = call;
+        let muted_until = *wires.muted.borrow();
+        if let Some(until) = muted_until {
+            sleep_until(until.min(deadline)).await;
+        }
         if reply.is_closed() {
+            return Ok(());
+        }
+        if muted_until.is_some_and(|it| it > deadline) {
+            let throttled = CallError::Throttled { endpoint: self.endpoint.clone(), api };
+            drop(reply.send(Err(throttled)));
             return Ok(());
         }
         let (version, chunks) = match self.encode(api, build, options, negotiated) {
@@ -374,13 +382,13 @@ impl Driver {
         let unanswered = if options.has_answer {
             let correlation_id = self.correlation_id;
             let waiting = Waiting { api, version, correlation_id, deadline, reply };
-            in_flight.send(waiting).await.map_err(|_| End::Closed)?;
+            wires.in_flight.send(waiting).await.map_err(|_| End::Closed)?;
             None
         } else {
             Some(reply)
         };
         let mut parts = Parts::from(chunks);
-        match timeout_at(deadline, writer.write_all_buf(&mut parts)).await {
+        match timeout_at(deadline, wires.writer.write_all_buf(&mut parts)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(End::Io(error)),
             Err(_) => return Err(End::Late),
@@ -409,6 +417,14 @@ impl Driver {
         self.correlation_id = correlation_id;
         Ok((version, chunks))
     }
+}
+
+/// What calls are written with.
+struct Wires {
+    writer: WriteHalf<BoxStream>,
+    in_flight: mpsc::Sender<Waiting>,
+    /// Until when the broker wants to hear nothing.
+    muted: watch::Receiver<Option<Instant>>,
 }
 
 /// A call that was written and not answered.
@@ -453,6 +469,7 @@ async fn read_answers(
     endpoint: &Endpoint,
     mut frames: Frames<ReadHalf<BoxStream>>,
     mut waiting: mpsc::Receiver<Waiting>,
+    mute: watch::Sender<Option<Instant>>,
 ) -> End {
     loop {
         let front = tokio::select! {
@@ -468,7 +485,7 @@ async fn read_answers(
         };
         match timeout_at(front.deadline, frames.next()).await {
             Ok(Ok(frame)) => {
-                if let Err(end) = front.complete(endpoint, frame) {
+                if let Err(end) = front.complete(endpoint, frame, &mute) {
                     return end;
                 }
             }
@@ -483,9 +500,19 @@ async fn read_answers(
 }
 
 impl Waiting {
-    fn complete(self, endpoint: &Endpoint, frame: Bytes) -> Result<(), End> {
+    fn complete(
+        self,
+        endpoint: &Endpoint,
+        frame: Bytes,
+        mute: &watch::Sender<Option<Instant>>,
+    ) -> Result<(), End> {
         match decode_response(self.api, self.version, frame) {
             Ok((header, response)) if header.correlation_id == self.correlation_id => {
+                if let Ok(throttle_ms @ 1..) = u64::try_from(response.throttle_time_ms()) {
+                    let until = deadline_after(Duration::from_millis(throttle_ms));
+                    tracing::debug!(%endpoint, api = %self.api, throttle_ms, "throttled");
+                    mute.send_modify(|it| *it = (*it).max(Some(until)));
+                }
                 // The caller may have gone; its answer goes with it.
                 drop(self.reply.send(Ok(response)));
                 Ok(())

@@ -39,6 +39,14 @@ pub enum CallError {
         /// What was asked.
         api: ApiKey,
     },
+    /// The broker throttles this client beyond the deadline: the call was not sent. KIP-219.
+    #[error("{endpoint}: throttled for longer than {api} may take")]
+    Throttled {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was asked.
+        api: ApiKey,
+    },
     /// The broker does not speak the API as we need it: the call was not sent.
     #[error("{endpoint}: {source}")]
     Unsupported {
@@ -75,7 +83,10 @@ impl CallError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Connect { reason, .. } => reason.is_retriable(),
-            Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
+            Self::Disconnected { .. }
+            | Self::Timeout { .. }
+            | Self::Throttled { .. }
+            | Self::Malformed { .. } => true,
             Self::Unsupported { .. } | Self::Encode { .. } => false,
         }
     }
@@ -85,7 +96,10 @@ impl CallError {
     pub fn is_in_doubt(&self) -> bool {
         match self {
             Self::Disconnected { .. } | Self::Timeout { .. } | Self::Malformed { .. } => true,
-            Self::Connect { .. } | Self::Unsupported { .. } | Self::Encode { .. } => false,
+            Self::Connect { .. }
+            | Self::Throttled { .. }
+            | Self::Unsupported { .. }
+            | Self::Encode { .. } => false,
         }
     }
 }

@@ -221,3 +221,23 @@ async fn name_and_password_are_given_before_anything_is_asked() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_throttles_hears_nothing_until_the_time_has_passed() {
+    let network = MemoryNetwork::new();
+    let mut count = 0;
+    let broker = FakeBroker::start(&network, "one", all_versions(&[]), move |_, _| {
+        count += 1;
+        let throttle_time_ms = if count == 1 { 500 } else { 0 };
+        MetadataResponse { throttle_time_ms, ..controller(count) }.into()
+    });
+    let connection = connect(&network, &broker.endpoint);
+    let begun = deadline_after(Duration::ZERO);
+    assert_eq!(ask(&connection).await.unwrap(), 1);
+    assert!(begun.elapsed() < SECOND / 10, "the answer itself is not delayed");
+    let hasty = connection.call(MetadataRequest::default(), SECOND / 10).await.unwrap_err();
+    assert!(matches!(hasty, CallError::Throttled { .. } | CallError::Timeout { .. }), "{hasty:?}");
+    assert_eq!(ask(&connection).await.unwrap(), 2);
+    assert!(begun.elapsed() >= SECOND / 2);
+    assert_eq!(broker.take_log().len(), 2, "the hasty one was never sent");
+}
