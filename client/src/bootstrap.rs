@@ -4,7 +4,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use protocol::rng::Rng;
 use protocol::time::Clock;
 
 use crate::net::connection::ConnectionOptions;
@@ -22,13 +24,22 @@ pub struct Bootstrap {
     pub connector: Arc<dyn Connector>,
     /// Tells the time; must agree with the runtime's timers.
     pub clock: Clock,
-    /// Whence all jitter and all free choices follow.
+    /// Whence all jitter and all free choices follow. Clients made from one of these, or from its
+    /// clones, differ all the same: no two may choose the same member id.
     pub seed: u64,
     /// How the client calls itself to brokers.
     pub client_id: Arc<str>,
     /// Who we are, if brokers ask.
     pub sasl: Option<SaslPlain>,
+    /// How many clients were made from this one and its clones.
+    clients: Arc<AtomicU64>,
 }
+
+/// How often [`Bootstrap::tcp`] was called: twice in a millisecond must not give the same seed.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// 2^64 divided by the golden ratio: spreads small numbers over all bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Bootstrap {
     /// Over `connector` by `clock`, with a name to be set if wanted.
@@ -40,7 +51,8 @@ impl Bootstrap {
     ) -> Self {
         let endpoints = endpoints.into_iter().collect();
         let client_id = ConnectionOptions::default().client_id;
-        Self { endpoints, connector, clock, seed, client_id, sasl: None }
+        let clients = Arc::new(AtomicU64::new(0));
+        Self { endpoints, connector, clock, seed, client_id, sasl: None, clients }
     }
 
     /// Over TCP by the real clock. `servers` is a list as in `bootstrap.servers`:
@@ -54,7 +66,9 @@ impl Bootstrap {
         let clock = real_clock();
         // Two processes started in the same millisecond still differ by their id.
         let started = clock.now().wall.0.cast_unsigned();
-        let seed = started ^ u64::from(std::process::id()).rotate_left(40);
+        let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+        let process = u64::from(std::process::id()).rotate_left(40);
+        let seed = Rng::new(started ^ process ^ calls.wrapping_mul(SPREAD)).next_u64();
         Ok(Self::new(endpoints, Arc::new(TcpConnector), clock, seed))
     }
 
@@ -69,7 +83,17 @@ impl Bootstrap {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self.clients = Arc::new(AtomicU64::new(0));
         self
+    }
+
+    /// The seed of the next client.
+    pub(crate) fn next_seed(&self) -> u64 {
+        let clients = self.clients.fetch_add(1, Ordering::Relaxed);
+        match clients {
+            0 => self.seed,
+            _ => Rng::new(self.seed ^ clients.wrapping_mul(SPREAD)).next_u64(),
+        }
     }
 
     pub(crate) fn connection_options(&self) -> ConnectionOptions {
@@ -88,5 +112,27 @@ impl fmt::Debug for Bootstrap {
             .field("client_id", &self.client_id)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_clients_of_a_process_make_the_same_choices() {
+        let one = Bootstrap::tcp("localhost:9092").unwrap();
+        let other = Bootstrap::tcp("localhost:9092").unwrap();
+        let all = [&one, &other, &one.clone(), &one, &other.clone()];
+        let seeds: BTreeSet<_> = all.iter().map(|it| it.next_seed()).collect();
+        assert_eq!(seeds.len(), all.len());
+    }
+
+    #[test]
+    fn the_first_client_of_a_seed_is_that_of_the_seed() {
+        let one = Bootstrap::tcp("localhost:9092").unwrap().seed(7);
+        assert_eq!(one.next_seed(), 7);
     }
 }

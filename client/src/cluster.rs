@@ -122,6 +122,13 @@ impl Cluster {
         true
     }
 
+    /// Forgets all brokers: the cluster says that they are not the ones to ask any more.
+    pub fn forget_brokers(&mut self) {
+        self.brokers.clear();
+        self.controller = None;
+        self.is_stale = true;
+    }
+
     /// Takes in that a broker is reached elsewhere than we knew, or that there is a new one.
     pub fn update_broker(&mut self, broker: BrokerId, endpoint: Endpoint) {
         self.brokers.insert(broker, endpoint);

@@ -86,7 +86,7 @@ struct State {
 
 impl Router {
     pub(crate) fn new(bootstrap: &Bootstrap, patience: Patience) -> Arc<Self> {
-        let mut rng = Rng::new(bootstrap.seed);
+        let mut rng = Rng::new(bootstrap.next_seed());
         let pool = Pool::new(
             Arc::clone(&bootstrap.connector),
             bootstrap.connection_options(),
@@ -191,7 +191,8 @@ impl Router {
         }
     }
 
-    /// Asks for Metadata of `topics`, and takes the answer in.
+    /// Asks for Metadata of `topics`, and takes the answer in. A broker that belongs to another
+    /// cluster by now sends us back to the bootstrap servers (KIP-1102).
     ///
     /// Errors of single topics are in the answer and in the cluster.
     pub(crate) async fn refresh(
@@ -204,6 +205,12 @@ impl Router {
         let response = self.ask_any(build).await?;
         let code = ErrorCode::from_wire(response.error_code);
         if !code.is_ok() {
+            if code == ErrorCode::RebootstrapRequired {
+                self.with(|state| {
+                    state.cluster.forget_brokers();
+                    state.coordinators.clear();
+                });
+            }
             self.next_turn();
             return Err(RequestError::code(ApiKey::Metadata, "cluster", code, None));
         }
