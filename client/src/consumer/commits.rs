@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::TopicPartition;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::membership::Membership;
 use super::{CommitError, Consumer, GroupMetadata, OffsetAndMetadata};
@@ -26,6 +26,14 @@ impl Consumer {
         offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     ) -> Result<(), CommitError> {
         let deadline = deadline_after(self.shared.config.default_api_timeout);
+        self.commit_until(deadline, offsets).await
+    }
+
+    pub(super) async fn commit_until(
+        &self,
+        deadline: Instant,
+        offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+    ) -> Result<(), CommitError> {
         loop {
             let progress = self.shared.progress.notified();
             tokio::pin!(progress);

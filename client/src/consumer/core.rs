@@ -10,7 +10,7 @@ use std::time::Duration;
 use protocol::api::consumer_group::ConsumerGroupHeartbeatResponse;
 use protocol::api::fetch::FetchResponse;
 use protocol::api::group::{HeartbeatResponse, JoinGroupResponse, SyncGroupResponse};
-use protocol::api::offsets::ListOffsetsResponse;
+use protocol::api::offsets::{ListOffsetsResponse, OffsetForLeaderEpochResponse};
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, LeaderEpoch, TopicPartition};
 
@@ -20,7 +20,8 @@ use super::error::ConsumeError;
 use super::fetcher::{Fetch, Fetcher};
 use super::group::{Group, Revoked, Tell};
 use super::membership::Membership;
-use super::positions::{Position, Positions, Reset, Ticket};
+use super::positions::{Doubt, Position, Positions, Reset, Ticket};
+use super::wire;
 use crate::backoff::Backoff;
 use crate::cluster::{Cluster, Leader};
 use crate::error::RequestError;
@@ -37,9 +38,17 @@ pub(super) enum Effect {
     Refresh(Topics),
     Fetch(Fetch),
     FetchCommitted(BTreeMap<TopicPartition, Ticket>),
-    List { broker: BrokerId, resets: Vec<(Reset, LeaderEpoch)> },
+    List {
+        broker: BrokerId,
+        resets: Vec<(Reset, LeaderEpoch)>,
+    },
+    /// Of one broker.
+    Validate(Vec<Doubt>),
     Ask(Ask),
-    Commit { identity: GroupMetadata, offsets: Offsets },
+    Commit {
+        identity: GroupMetadata,
+        offsets: Offsets,
+    },
 }
 
 /// Who decides which partitions the consumer has.
@@ -234,9 +243,14 @@ impl Core {
             effects.push(Effect::FetchCommitted(asked));
         }
         let mut lacks_leader = self.plan_resets(now, cluster, &mut effects);
-        let (fetches, fetch_lacks_leader) = self.fetcher.plan(now, &self.positions, cluster);
-        lacks_leader |= fetch_lacks_leader;
-        effects.extend(fetches.into_iter().map(Effect::Fetch));
+        let planned = self.fetcher.plan(now, &mut self.positions, cluster);
+        lacks_leader |= planned.lacks_leader;
+        effects.extend(planned.fetches.into_iter().map(Effect::Fetch));
+        let mut by_broker: BTreeMap<BrokerId, Vec<Doubt>> = BTreeMap::new();
+        for doubt in planned.doubts {
+            by_broker.entry(doubt.leader.broker).or_default().push(doubt);
+        }
+        effects.extend(by_broker.into_values().map(Effect::Validate));
         self.plan_refresh(now, lacks_leader, cluster, &mut effects);
         effects
     }
@@ -416,6 +430,47 @@ impl Core {
             }
         }
         is_stale
+    }
+
+    /// A leader said where histories end in its log; `None`: it did not. True: Metadata must be
+    /// asked for.
+    pub(super) fn on_validated(
+        &mut self,
+        now: Duration,
+        doubts: &[Doubt],
+        answer: Option<OffsetForLeaderEpochResponse>,
+    ) -> bool {
+        let mut is_stale = answer.is_none();
+        let answers = answer.map(wire::ends_of_epochs).unwrap_or_default();
+        for doubt in doubts {
+            let Doubt { partition, ticket, .. } = doubt;
+            match answers.get(partition) {
+                Some(Ok(end)) => {
+                    if let Err(error) = self.positions.settle_doubt(doubt, *end) {
+                        self.fail(error);
+                    }
+                }
+                Some(Err(code)) => {
+                    self.positions.failed(now, partition, *ticket);
+                    is_stale |= code.is_retriable();
+                    if !code.is_retriable() {
+                        let (partition, code) = (partition.clone(), *code);
+                        self.fail(ConsumeError::PartitionRefused { partition, code });
+                    }
+                }
+                None => self.positions.failed(now, partition, *ticket),
+            }
+        }
+        is_stale
+    }
+
+    /// The leader cannot be asked about histories: its log is taken as it is.
+    pub(super) fn on_not_comparable(&mut self, doubts: &[Doubt]) {
+        for doubt in doubts {
+            let is_within = Some(doubt.next);
+            let settled = self.positions.settle_doubt(doubt, is_within);
+            settled.expect("a position is within a history that reaches to it");
+        }
     }
 
     fn with_group<T>(&mut self, on: impl FnOnce(&mut Group) -> T) -> T {

@@ -1,6 +1,7 @@
 //! What can go wrong when consuming, and what the caller can do about it. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::config::ConfigErrors;
 use protocol::error_code::ErrorCode;
@@ -8,7 +9,7 @@ use protocol::ids::{Offset, TopicPartition};
 use protocol::primitive::DecodeError;
 use protocol::record::BatchError;
 
-use crate::error::RequestError;
+use crate::error::{Recovery, RequestError};
 
 /// Why there is no consumer.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,22 @@ pub enum ConsumeError {
         partition: TopicPartition,
         /// The position.
         offset: Offset,
+    },
+    /// Records before the position are not in the log any more: a leader that did not have them
+    /// took over, and `auto.offset.reset` is `none`. Seek, best to the divergent offset, and go
+    /// on. KIP-320.
+    #[error(
+        "partition {partition}: offset {offset} was truncated away, histories part at {}",
+        Told(.divergent)
+    )]
+    LogTruncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position.
+        offset: Offset,
+        /// The first offset at which the log may differ from what was consumed; `None`: the leader
+        /// knows nothing of that history.
+        divergent: Option<Offset>,
     },
     /// The batch at the position is damaged. It is fetched again by the next poll; when that does
     /// not help, seek beyond it, or stop.
@@ -102,13 +119,24 @@ pub enum ConsumeError {
     Request(#[from] RequestError),
 }
 
+struct Told<'a>(&'a Option<Offset>);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(offset) => write!(f, "offset {offset}"),
+            None => f.write_str("an offset that is not known"),
+        }
+    }
+}
+
 impl ConsumeError {
     /// The partition whose position the caller must set, if that is what is wrong.
     pub(super) fn asks_to_seek(&self) -> Option<&TopicPartition> {
         match self {
-            Self::NoOffset { partition } | Self::OffsetOutOfRange { partition, .. } => {
-                Some(partition)
-            }
+            Self::NoOffset { partition }
+            | Self::OffsetOutOfRange { partition, .. }
+            | Self::LogTruncated { partition, .. } => Some(partition),
             Self::Damaged { .. }
             | Self::BatchTooLarge { .. }
             | Self::PartitionRefused { .. }
@@ -143,6 +171,12 @@ pub enum CommitError {
         /// What the coordinator says.
         code: ErrorCode,
     },
+    /// The time for closing is up; the offsets may be committed all the same.
+    #[error("offsets are not committed within {timeout:?}")]
+    Late {
+        /// How long closing was to take.
+        timeout: Duration,
+    },
     /// The coordinator does not answer, or refuses. In doubt if it did not answer; committing
     /// again is harmless.
     #[error(transparent)]
@@ -150,11 +184,22 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::RebalanceInProgress { .. } | Self::Fenced { .. } => Recovery::Poll,
+            Self::Late { .. } => Recovery::Retry,
+            Self::Request(error) => error.recovery(),
+            Self::NoGroup => Recovery::Change,
+        }
+    }
+
     /// True when the same commit may succeed later, after a poll.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::RebalanceInProgress { .. } => true,
+            Self::RebalanceInProgress { .. } | Self::Late { .. } => true,
             Self::Request(error) => error.is_retriable(),
             Self::NoGroup | Self::Fenced { .. } => false,
         }

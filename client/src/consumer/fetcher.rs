@@ -23,9 +23,13 @@ use protocol::record::{BatchError, DECOMPRESSED_BYTES_MAX, RecordBatch};
 use super::aborted::Aborted;
 use super::error::ConsumeError;
 use super::fetched::FetchedBatch;
-use super::positions::{Ends, Position, Positions, Ticket};
+use super::positions::{Doubt, Ends, Position, Positions, Ticket};
 use crate::cluster::{Cluster, Leader};
 use crate::config::IsolationLevel;
+
+/// 5 minutes: how long a preferred replica is read from before its leader is asked again; Java's
+/// clients keep it as long as Metadata.
+const PREFERRED_FOR: Duration = Duration::from_secs(300);
 
 /// What bounds fetches and deliveries.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +56,18 @@ pub(super) struct FetchPart {
     pub(super) topic_id: TopicId,
     /// What we believe the leader's epoch to be. KIP-320.
     pub(super) leader_epoch: LeaderEpoch,
+    pub(super) leader: BrokerId,
     pub(super) offset: Offset,
+}
+
+/// What to ask of brokers.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    pub(super) fetches: Vec<Fetch>,
+    /// Positions that the leader must be asked about first.
+    pub(super) doubts: Vec<Doubt>,
+    /// Some partition has no leader that we know.
+    pub(super) lacks_leader: bool,
 }
 
 /// What an answer led to besides records.
@@ -98,6 +113,8 @@ pub(super) struct Fetcher {
     limits: Limits,
     buffers: BTreeMap<TopicPartition, Buffer>,
     under_way: BTreeSet<BrokerId>,
+    /// Replicas that leaders would rather have us read from, and until when. KIP-392.
+    preferred: BTreeMap<TopicPartition, (BrokerId, Duration)>,
     /// Whose turn it was in the last fetch, and in the last delivery.
     fetched_first: Option<TopicPartition>,
     delivered_last: Option<TopicPartition>,
@@ -109,6 +126,7 @@ impl Fetcher {
             limits,
             buffers: BTreeMap::new(),
             under_way: BTreeSet::new(),
+            preferred: BTreeMap::new(),
             fetched_first: None,
             delivered_last: None,
         }
@@ -119,15 +137,18 @@ impl Fetcher {
         self.buffers.retain(|it, buffer| positions.ticket(it) == Some(buffer.ticket));
     }
 
-    /// The fetches to make now. The second: some partition has no leader that we know.
+    /// What to ask of brokers now.
     pub(super) fn plan(
         &mut self,
         now: Duration,
-        positions: &Positions,
+        positions: &mut Positions,
         cluster: &Cluster,
-    ) -> (Vec<Fetch>, bool) {
+    ) -> Planned {
         self.forget_stale(positions);
-        let mut lacks_leader = false;
+        self.preferred.retain(|it, (broker, until)| {
+            *until > now && positions.ticket(it).is_some() && cluster.endpoint(*broker).is_some()
+        });
+        let mut planned = Planned::default();
         let is_full = self.buffered_bytes() >= self.limits.fetch_bytes;
         let mut shut = self.under_way.clone();
         let mut by_broker: BTreeMap<BrokerId, Vec<FetchPart>> = BTreeMap::new();
@@ -137,32 +158,44 @@ impl Fetcher {
                 continue;
             }
             let Some(leader) = cluster.leader(partition) else {
-                lacks_leader = true;
+                planned.lacks_leader = true;
                 continue;
             };
+            let next = self.next(partition, positions);
+            if !positions.is_valid(partition, next, leader) {
+                planned.doubts.extend(positions.ask_doubt(now, partition, next, leader));
+                continue;
+            }
+            let broker = self.preferred.get(partition).map_or(leader.broker, |(it, _)| *it);
             if self.buffers.get(partition).is_some_and(Buffer::is_broken) {
                 continue;
             }
             if self.bytes_of(partition) >= self.limits.partition_bytes {
-                shut.insert(leader.broker);
+                shut.insert(broker);
                 continue;
             }
             let part = self.part(partition, leader, positions, cluster);
-            by_broker.entry(leader.broker).or_default().push(part);
+            by_broker.entry(broker).or_default().push(part);
         }
         if is_full {
-            return (Vec::new(), lacks_leader);
+            return planned;
         }
         by_broker.retain(|broker, _| !shut.contains(broker));
         self.under_way.extend(by_broker.keys());
-        let fetches: Vec<_> = by_broker
+        planned.fetches = by_broker
             .into_iter()
             .map(|(broker, partitions)| Fetch { broker, partitions })
             .collect();
-        if let Some(first) = fetches.first() {
+        if let Some(first) = planned.fetches.first() {
             self.fetched_first = Some(first.partitions[0].partition.clone());
         }
-        (fetches, lacks_leader)
+        planned
+    }
+
+    /// Where the next fetch goes on.
+    fn next(&self, partition: &TopicPartition, positions: &Positions) -> Position {
+        let position = positions.position(partition).expect("what is fetchable has a position");
+        self.buffers.get(partition).map_or(position, |it| it.next)
     }
 
     fn part(
@@ -172,14 +205,13 @@ impl Fetcher {
         positions: &Positions,
         cluster: &Cluster,
     ) -> FetchPart {
-        let position = positions.position(partition).expect("what is fetchable has a position");
-        let next = self.buffers.get(partition).map_or(position, |it| it.next);
         FetchPart {
             partition: partition.clone(),
             ticket: positions.ticket(partition).expect("what is fetchable has a ticket"),
             topic_id: cluster.topic(&partition.topic).map_or(TopicId::ZERO, |it| it.id),
             leader_epoch: leader.leader_epoch,
-            offset: next.offset,
+            leader: leader.broker,
+            offset: self.next(partition, positions).offset,
         }
     }
 
@@ -195,6 +227,7 @@ impl Fetcher {
     pub(super) fn lost(&mut self, now: Duration, fetch: &Fetch, positions: &mut Positions) {
         self.under_way.remove(&fetch.broker);
         for part in &fetch.partitions {
+            self.preferred.remove(&part.partition);
             positions.failed(now, &part.partition, part.ticket);
         }
     }
@@ -228,7 +261,9 @@ impl Fetcher {
             let (name, index) = (part.partition.topic.to_string(), part.partition.partition.0);
             let by_id = answers.remove(&(part.topic_id, String::new(), index));
             match by_id.or_else(|| answers.remove(&(TopicId::ZERO, name, index))) {
-                Some(answer) => self.land_one(now, &part, answer, positions, &mut landed),
+                Some(answer) => {
+                    self.land_one(now, fetch.broker, &part, answer, positions, &mut landed);
+                }
                 None => positions.failed(now, &part.partition, part.ticket),
             }
         }
@@ -238,6 +273,7 @@ impl Fetcher {
     fn land_one(
         &mut self,
         now: Duration,
+        broker: BrokerId,
         part: &FetchPart,
         answer: PartitionData,
         positions: &mut Positions,
@@ -251,8 +287,19 @@ impl Fetcher {
                 last_stable_offset: Offset(answer.last_stable_offset),
             };
             positions.succeeded(partition);
+            positions.served(partition, part.leader_epoch);
+            let preferred = BrokerId(answer.preferred_read_replica);
+            if preferred.0 >= 0 && preferred != broker {
+                // It is asked next; this answer has no records.
+                self.preferred.insert(partition.clone(), (preferred, now + PREFERRED_FOR));
+                return;
+            }
             positions.set_ends(partition, ends);
             self.buffer(part, answer, ends, positions);
+            return;
+        }
+        if broker != part.leader && self.preferred.remove(partition).is_some() {
+            // A follower may be behind; its leader knows.
             return;
         }
         if code == ErrorCode::OffsetOutOfRange {

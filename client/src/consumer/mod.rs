@@ -70,6 +70,9 @@ pub use fetched::FetchedBatch;
 pub use group::Revoked;
 pub use stream::ConsumerRecord;
 
+/// 100 ms: what sending the request to leave may take when all other time is used up.
+const LEAVE_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
 /// What a `poll` is about.
 #[derive(Clone, Debug)]
 pub enum Polled {
@@ -325,20 +328,37 @@ impl Consumer {
 
     /// Leaves the group, so that others go on at once; one with a `group.instance.id` stays a
     /// member until its session times out, and may come back. With `enable.auto.commit`, commits
-    /// first. Waits at most `default.api.timeout.ms` for each.
+    /// first. Waits at most `default.api.timeout.ms` for all of it.
     ///
     /// # Errors
     /// When what was to be committed is not. The group is left all the same.
-    pub async fn close(mut self) -> Result<(), CommitError> {
+    pub async fn close(self) -> Result<(), CommitError> {
+        let timeout = self.shared.config.default_api_timeout;
+        self.close_within(timeout).await
+    }
+
+    /// As [`close`](Self::close), within `timeout`. Leaving is tried even when it is over: the
+    /// request is sent if there is a connection.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub async fn close_within(self, timeout: Duration) -> Result<(), CommitError> {
+        let deadline = deadline_after(timeout);
         let offsets = {
             let core = self.shared.lock();
             let is_enabled = core.committer.is_enabled();
             if is_enabled { core.committer.uncommitted(&core.positions) } else { BTreeMap::new() }
         };
-        let committed = if offsets.is_empty() { Ok(()) } else { self.commit(offsets).await };
+        let committed = if offsets.is_empty() {
+            Ok(())
+        } else {
+            let committed = timeout_at(deadline, self.commit_until(deadline, offsets)).await;
+            committed.unwrap_or(Err(CommitError::Late { timeout }))
+        };
         let leave = self.shared.lock().close();
         if let Some(leave) = leave {
-            self.shared.leave(leave).await;
+            let deadline = deadline.max(deadline_after(LEAVE_TIMEOUT_MIN));
+            drop(timeout_at(deadline, self.shared.leave(leave)).await);
         }
         committed
     }

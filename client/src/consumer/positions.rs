@@ -7,6 +7,10 @@
 //! | `At` | the next record to deliver | delivery, a seek, an offset out of range |
 //! | `Stuck` | the policy says to ask the caller | a seek |
 //!
+//! A position that is known is valid under a leader's epoch: one whose log was found to agree with
+//! it. Before records are fetched from the leader of a later epoch it is asked where the history of
+//! the last record ends in its log (KIP-320); a position beyond that end was truncated away.
+//!
 //! Each place has a ticket that changes whenever the place is set other than by delivery: answers
 //! that were asked for under an older ticket do not count. Pure.
 
@@ -93,6 +97,18 @@ struct Partition {
     not_before: Duration,
     backoff: Backoff,
     ends: Option<Ends>,
+    /// The newest epoch whose leader's log agrees with the position.
+    valid_under: LeaderEpoch,
+}
+
+/// A position that must be compared with its leader's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) partition: TopicPartition,
+    pub(super) ticket: Ticket,
+    /// Where the next fetch goes on.
+    pub(super) next: Position,
+    pub(super) leader: Leader,
 }
 
 /// A partition whose end, or beginning, must be asked for.
@@ -155,6 +171,7 @@ impl Positions {
                     not_before: Duration::ZERO,
                     backoff: self.backoff.clone(),
                     ends: None,
+                    valid_under: LeaderEpoch::NONE,
                 };
                 self.partitions.insert(partition.clone(), new);
             }
@@ -229,6 +246,7 @@ impl Positions {
         it.is_asked = false;
         it.not_before = Duration::ZERO;
         it.backoff.reset();
+        it.valid_under = LeaderEpoch::NONE;
         true
     }
 
@@ -238,6 +256,91 @@ impl Positions {
         let Place::At(before) = it.place else { panic!("{partition}: delivered without place") };
         assert!(before.offset < position.offset);
         it.place = Place::At(position);
+    }
+
+    /// True when `leader` may be asked for records from `next` on.
+    pub(super) fn is_valid(
+        &self,
+        partition: &TopicPartition,
+        next: Position,
+        leader: Leader,
+    ) -> bool {
+        // Who does not tell epochs cannot be asked about them.
+        let is_comparable = next.leader_epoch.0 >= 0 && leader.leader_epoch.0 >= 0;
+        let known = self.partitions.get(partition);
+        !is_comparable || known.is_some_and(|it| it.valid_under >= leader.leader_epoch)
+    }
+
+    /// The leader of this epoch has served the position.
+    pub(super) fn served(&mut self, partition: &TopicPartition, leader_epoch: LeaderEpoch) {
+        if let Some(it) = self.partitions.get_mut(partition) {
+            it.valid_under = it.valid_under.max(leader_epoch);
+        }
+    }
+
+    /// Marks a doubt about the partition as asked. `None`: one is under way, or must wait.
+    pub(super) fn ask_doubt(
+        &mut self,
+        now: Duration,
+        partition: &TopicPartition,
+        next: Position,
+        leader: Leader,
+    ) -> Option<Doubt> {
+        let it = self.partitions.get_mut(partition)?;
+        if it.is_asked || it.not_before > now || !matches!(it.place, Place::At(_)) {
+            return None;
+        }
+        it.is_asked = true;
+        Some(Doubt { partition: partition.clone(), ticket: it.ticket, next, leader })
+    }
+
+    /// The leader said where the history of the last record before `doubt.next` ends in its log;
+    /// `None`: it knows nothing of that history.
+    ///
+    /// # Errors
+    /// When the position is beyond that end, and the policy is to ask the caller; told once.
+    pub(super) fn settle_doubt(
+        &mut self,
+        doubt: &Doubt,
+        end: Option<Position>,
+    ) -> Result<(), ConsumeError> {
+        let Doubt { partition, ticket, next, leader } = doubt;
+        let known = self.partitions.get_mut(partition).filter(|it| it.ticket == *ticket);
+        let Some(Place::At(position)) = known.as_ref().map(|it| it.place) else { return Ok(()) };
+        if let (Some(end), Some(it)) = (end, known)
+            && end.offset >= next.offset
+        {
+            it.is_asked = false;
+            it.valid_under = leader.leader_epoch;
+            return Ok(());
+        }
+        let divergent = end.filter(|it| it.offset < position.offset);
+        if end.is_some() && divergent.is_none() {
+            // Only what was fetched ahead is gone: it is fetched anew.
+            self.seek(partition, position);
+            self.served(partition, leader.leader_epoch);
+            return Ok(());
+        }
+        tracing::warn!(
+            %partition, position = %position.offset, leader_epoch = leader.leader_epoch.0,
+            divergent = ?divergent, "records that were consumed are not in the log any more"
+        );
+        match divergent {
+            Some(divergent) if self.policy != OffsetReset::None => {
+                self.seek(partition, divergent);
+                self.served(partition, leader.leader_epoch);
+                Ok(())
+            }
+            _ => {
+                let goal = self.goal();
+                let error = ConsumeError::LogTruncated {
+                    partition: partition.clone(),
+                    offset: position.offset,
+                    divergent: divergent.map(|it| it.offset),
+                };
+                self.reset(partition, goal).then_some(()).ok_or(error)
+            }
+        }
     }
 
     /// The partitions whose commits must be asked for, which are marked as asked. Empty without a
@@ -332,6 +435,8 @@ impl Positions {
     pub(super) fn found(&mut self, partition: &TopicPartition, ticket: Ticket, at: Position) {
         if self.ticket(partition) == Some(ticket) {
             self.seek(partition, at);
+            // It is from that leader's own log.
+            self.served(partition, at.leader_epoch);
         }
     }
 
@@ -428,6 +533,84 @@ mod tests {
         let partition = TopicPartition::new("orders", 0);
         positions.add(&[partition.clone()].into());
         (positions, partition)
+    }
+
+    fn leader(leader_epoch: i32) -> Leader {
+        Leader { broker: BrokerId(1), leader_epoch: LeaderEpoch(leader_epoch) }
+    }
+
+    fn position(offset: i64, leader_epoch: i32) -> Position {
+        Position { offset: Offset(offset), leader_epoch: LeaderEpoch(leader_epoch) }
+    }
+
+    /// At 20, after a record of epoch 3; a leader of epoch 5 says where epoch 3 ends in its log.
+    fn doubtful(policy: OffsetReset) -> (Positions, TopicPartition, Doubt) {
+        let (mut positions, partition) = positions(policy, true);
+        positions.seek(&partition, position(20, 3));
+        assert!(!positions.is_valid(&partition, position(20, 3), leader(5)));
+        let asked = positions.ask_doubt(Duration::ZERO, &partition, position(20, 3), leader(5));
+        let again = positions.ask_doubt(Duration::ZERO, &partition, position(20, 3), leader(5));
+        assert!(again.is_none(), "one at a time");
+        (positions, partition, asked.unwrap())
+    }
+
+    #[test]
+    fn a_position_within_its_history_is_valid_until_the_next_leader() {
+        let (mut positions, partition, doubt) = doubtful(OffsetReset::None);
+        positions.settle_doubt(&doubt, Some(position(20, 3))).unwrap();
+        assert!(positions.is_valid(&partition, position(20, 3), leader(5)));
+        assert!(!positions.is_valid(&partition, position(20, 3), leader(6)));
+        positions.served(&partition, LeaderEpoch(6));
+        assert!(positions.is_valid(&partition, position(20, 3), leader(6)));
+        assert_eq!(positions.position(&partition), Some(position(20, 3)));
+    }
+
+    #[test]
+    fn a_position_beyond_its_history_goes_back_to_where_histories_part() {
+        let (mut positions, partition, doubt) = doubtful(OffsetReset::Latest);
+        positions.settle_doubt(&doubt, Some(position(12, 2))).unwrap();
+        assert_eq!(positions.position(&partition), Some(position(12, 2)));
+        assert!(positions.is_valid(&partition, position(12, 2), leader(5)));
+    }
+
+    #[test]
+    fn truncation_is_told_with_the_divergent_offset_when_the_policy_is_to_ask() {
+        let (mut positions, partition, doubt) = doubtful(OffsetReset::None);
+        let error = positions.settle_doubt(&doubt, Some(position(12, 2))).unwrap_err();
+        let ConsumeError::LogTruncated { offset, divergent, .. } = error else { panic!("{error}") };
+        assert_eq!((offset, divergent), (Offset(20), Some(Offset(12))));
+        assert!(positions.is_stuck(&partition));
+    }
+
+    #[test]
+    fn a_history_that_the_leader_does_not_know_is_a_matter_of_policy() {
+        let (mut positions, _, doubt) = doubtful(OffsetReset::Earliest);
+        positions.settle_doubt(&doubt, None).unwrap();
+        assert_eq!(ask_resets(&mut positions)[0].goal, Goal::Of(OffsetSpec::Earliest));
+        let (mut positions, _, doubt) = doubtful(OffsetReset::None);
+        let error = positions.settle_doubt(&doubt, None).unwrap_err();
+        assert!(matches!(error, ConsumeError::LogTruncated { divergent: None, .. }), "{error}");
+    }
+
+    #[test]
+    fn when_only_what_was_fetched_ahead_is_gone_it_is_fetched_anew() {
+        let (mut positions, partition) = positions(OffsetReset::None, true);
+        positions.seek(&partition, position(10, 3));
+        let ticket = positions.ticket(&partition);
+        let ahead = position(30, 3);
+        let doubt = positions.ask_doubt(Duration::ZERO, &partition, ahead, leader(5)).unwrap();
+        positions.settle_doubt(&doubt, Some(position(15, 3))).unwrap();
+        assert_eq!(positions.position(&partition), Some(position(10, 3)));
+        assert_ne!(positions.ticket(&partition), ticket, "what was fetched under it is dropped");
+        assert!(positions.is_valid(&partition, position(10, 3), leader(5)));
+    }
+
+    #[test]
+    fn without_epochs_there_is_nothing_to_compare() {
+        let (mut positions, partition) = positions(OffsetReset::None, true);
+        positions.seek(&partition, position(10, -1));
+        assert!(positions.is_valid(&partition, position(10, -1), leader(5)));
+        assert!(positions.is_valid(&partition, position(10, 3), leader(-1)));
     }
 
     fn ask_resets(positions: &mut Positions) -> Vec<Reset> {

@@ -20,7 +20,9 @@ use protocol::api::group::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, SyncGroupRequest,
     SyncGroupResponse,
 };
-use protocol::api::offsets::ListOffsetsResponse;
+use protocol::api::offsets::{
+    ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+};
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, LeaderEpoch, TopicPartition};
 use tokio::sync::{Notify, mpsc};
@@ -30,13 +32,13 @@ use super::classic::{Ask, Attempt};
 use super::committer::Offsets;
 use super::core::{Core, Effect};
 use super::fetcher::Fetch;
-use super::positions::{Reset, Ticket};
+use super::positions::{Doubt, Reset, Ticket};
 use super::wire;
 use crate::cluster::Cluster;
 use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::error::RequestError;
 use crate::group_offsets::{self, GroupMetadata};
-use crate::net::connection::CallOptions;
+use crate::net::connection::{CallError, CallOptions};
 use crate::net::pool::Purpose;
 use crate::offsets;
 use crate::router::{CoordinatorKind, Router, Topics};
@@ -152,6 +154,7 @@ enum Event {
     Fetched(Fetch, Result<FetchResponse, RequestError>),
     Committed(BTreeMap<TopicPartition, Ticket>, Result<Offsets, RequestError>),
     Listed(Vec<(Reset, LeaderEpoch)>, Result<ListOffsetsResponse, RequestError>),
+    Validated(Vec<Doubt>, Result<OffsetForLeaderEpochResponse, RequestError>),
     Joined(Attempt, Result<JoinGroupResponse, RequestError>),
     Synced(Attempt, Result<SyncGroupResponse, RequestError>),
     Heartbeat(Attempt, Result<HeartbeatResponse, RequestError>),
@@ -211,6 +214,7 @@ impl Runner {
             Effect::Fetch(fetch) => self.fetch(fetch),
             Effect::FetchCommitted(asked) => self.fetch_committed(asked),
             Effect::List { broker, resets } => self.list(broker, resets),
+            Effect::Validate(doubts) => self.validate(doubts),
             Effect::Ask(Ask::Join(attempt, request)) => self
                 .start(|shared| async move { Event::Joined(attempt, shared.join(request).await) }),
             Effect::Ask(Ask::Sync(attempt, request)) => self
@@ -299,6 +303,17 @@ impl Runner {
         });
     }
 
+    fn validate(&mut self, doubts: Vec<Doubt>) {
+        self.start(|shared| async move {
+            let broker = doubts[0].leader.broker;
+            let request = wire::end_of_epoch_request(&doubts);
+            let options = CallOptions::within(shared.config.request_timeout);
+            let build = move |_| -> OffsetForLeaderEpochRequest { request };
+            let answer = call(&shared.router, broker, Purpose::General, options, build).await;
+            Event::Validated(doubts, answer)
+        });
+    }
+
     fn on(&mut self, event: Event) {
         let now = self.shared.now();
         let (shared, router) = (&self.shared, &self.shared.router);
@@ -325,6 +340,15 @@ impl Runner {
             Event::Listed(resets, answer) => {
                 let answer = answer.inspect_err(|error| tracing::debug!(%error, "not listed"));
                 let is_stale = shared.lock().on_listed(now, &resets, answer.ok());
+                router.cluster(|cluster| mark(cluster, is_stale));
+            }
+            // Brokers before 2.3 let only other brokers ask.
+            Event::Validated(doubts, Err(RequestError::Call(CallError::Unsupported { .. }))) => {
+                shared.lock().on_not_comparable(&doubts);
+            }
+            Event::Validated(doubts, answer) => {
+                let answer = answer.inspect_err(|error| tracing::debug!(%error, "not compared"));
+                let is_stale = shared.lock().on_validated(now, &doubts, answer.ok());
                 router.cluster(|cluster| mark(cluster, is_stale));
             }
             Event::Joined(attempt, answer) => shared.lock().on_joined(now, attempt, answer),

@@ -22,7 +22,9 @@ use protocol::api::metadata::{
     MetadataResponseTopic,
 };
 use protocol::api::offsets::{
-    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+    EpochEndOffset, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    OffsetForLeaderTopicResult,
 };
 use protocol::api::{AnyRequest, AnyResponse};
 use protocol::error_code::ErrorCode;
@@ -88,6 +90,8 @@ struct World {
     heartbeat: ErrorCode,
     /// Fetches answered with this, with a hint that broker 2 leads.
     moved_to: Option<i32>,
+    /// Where the log of the new leader parts from that of the old one.
+    parts_at: Option<i64>,
     fetches: Vec<FetchRequest>,
     commits: Vec<OffsetCommitRequest>,
     joins: Vec<JoinGroupRequest>,
@@ -107,6 +111,7 @@ impl World {
             AnyRequest::Metadata(request) => self.metadata(&request).into(),
             AnyRequest::Fetch(request) => self.fetch(version, request),
             AnyRequest::ListOffsets(request) => self.list(request).into(),
+            AnyRequest::OffsetForLeaderEpoch(request) => self.end_of_epoch(&request).into(),
             AnyRequest::FindCoordinator(request) => find_coordinator(request.coordinator_keys),
             AnyRequest::JoinGroup(request) => self.join(request).into(),
             AnyRequest::SyncGroup(request) => self.sync(request).into(),
@@ -223,6 +228,28 @@ impl World {
                 .collect(),
         });
         ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
+    }
+
+    fn end_of_epoch(&self, request: &OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+        assert_eq!(request.replica_id, -1);
+        let topics = request.topics.iter().map(|topic| OffsetForLeaderTopicResult {
+            topic: topic.topic.clone(),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|it| {
+                    assert_eq!((it.current_leader_epoch, it.leader_epoch), (4, 3));
+                    let log = &self.logs[usize::try_from(it.partition).unwrap()];
+                    EpochEndOffset {
+                        partition: it.partition,
+                        leader_epoch: 3,
+                        end_offset: self.parts_at.unwrap_or(log.end().0),
+                        ..EpochEndOffset::default()
+                    }
+                })
+                .collect(),
+        });
+        OffsetForLeaderEpochResponse { topics: topics.collect(), throttle_time_ms: 0 }
     }
 
     fn join(&mut self, request: JoinGroupRequest) -> JoinGroupResponse {
@@ -505,6 +532,41 @@ async fn a_moved_leader_is_found_by_the_hint_of_the_old_one() {
     assert_eq!(read(&mut consumer, 1).await, ["b@0"]);
     let last = world.lock().unwrap().fetches.last().unwrap().topics[0].partitions[0].clone();
     assert_eq!(last.current_leader_epoch, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_new_leader_does_not_have_is_read_again_or_told_with_where_histories_part() {
+    for policy in [OffsetReset::Latest, OffsetReset::None] {
+        let world = world(1);
+        world.lock().unwrap().logs[0].append(-1, &["a", "b"]);
+        world.lock().unwrap().logs[0].append(-1, &["c"]);
+        let config = ConsumerConfig { auto_offset_reset: policy, ..ConsumerConfig::default() };
+        let mut consumer = connect(&world, config).await;
+        consumer.assign([orders(0)]);
+        consumer.seek(&orders(0), Offset(0)).unwrap();
+        assert_eq!(read(&mut consumer, 3).await, ["a@0", "b@0", "c@0"]);
+        {
+            let mut world = world.lock().unwrap();
+            world.logs[0].batches.pop();
+            world.logs[0].append(-1, &["d", "e"]);
+            world.parts_at = Some(2);
+            world.moved_to = Some(2);
+        }
+        if policy == OffsetReset::None {
+            let error = loop {
+                match consumer.poll(LONG).await {
+                    Ok(polled) => assert!(matches!(polled, Polled::Nothing), "{polled:?}"),
+                    Err(error) => break error,
+                }
+            };
+            let ConsumeError::LogTruncated { offset, divergent, .. } = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!((offset, divergent), (Offset(3), Some(Offset(2))));
+            consumer.seek(&orders(0), divergent.unwrap()).unwrap();
+        }
+        assert_eq!(read(&mut consumer, 2).await, ["d@0", "e@0"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,21 @@
 //! The consumer's requests, as the wire wants them. Pure.
 
+use std::collections::BTreeMap;
+
 use protocol::api::consumer_group::ConsumerGroupHeartbeatRequest;
 use protocol::api::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use protocol::api::group::{
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
 };
-use protocol::ids::{BrokerId, TopicId};
+use protocol::api::offsets::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopic,
+};
+use protocol::error_code::ErrorCode;
+use protocol::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use super::fetcher::{Fetch, FetchPart};
+use super::positions::{Doubt, Position};
 use crate::config::ConsumerConfig;
 use crate::net::Endpoint;
 
@@ -61,6 +69,42 @@ fn fetch_partition(config: &ConsumerConfig, part: &FetchPart) -> FetchPartition 
 
 fn bytes(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Asks where the history of the last record before each position ends. KIP-320.
+pub(super) fn end_of_epoch_request(doubts: &[Doubt]) -> OffsetForLeaderEpochRequest {
+    let mut topics: Vec<OffsetForLeaderTopic> = Vec::new();
+    for Doubt { partition, next, leader, .. } in doubts {
+        let one = OffsetForLeaderPartition {
+            partition: partition.partition.0,
+            current_leader_epoch: leader.leader_epoch.0,
+            leader_epoch: next.leader_epoch.0,
+        };
+        match topics.iter_mut().find(|it| *it.topic == *partition.topic) {
+            Some(topic) => topic.partitions.push(one),
+            None => topics.push(OffsetForLeaderTopic {
+                topic: partition.topic.to_string(),
+                partitions: vec![one],
+            }),
+        }
+    }
+    OffsetForLeaderEpochRequest { replica_id: -1, topics }
+}
+
+/// What is said of each partition: where the history ends, `None` where it is not known.
+pub(super) fn ends_of_epochs(
+    response: OffsetForLeaderEpochResponse,
+) -> BTreeMap<TopicPartition, Result<Option<Position>, ErrorCode>> {
+    let mut ends = BTreeMap::new();
+    for topic in response.topics {
+        for it in topic.partitions {
+            let partition = TopicPartition::new(topic.topic.as_str(), it.partition);
+            let (offset, leader_epoch) = (Offset(it.end_offset), LeaderEpoch(it.leader_epoch));
+            let end = (it.end_offset >= 0).then_some(Position { offset, leader_epoch });
+            ends.insert(partition, ErrorCode::from_wire(it.error_code).ok().map(|()| end));
+        }
+    }
+    ends
 }
 
 /// Where the leaders that an answer names can be reached. KIP-951.
