@@ -158,6 +158,29 @@ pub enum GroupProtocol {
 
 config_words!(GroupProtocol { Classic = "classic", Consumer = "consumer" });
 
+/// Where records go that name no partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Partitioner {
+    /// By the key's murmur2 hash, as Java's clients; without a key one partition at a time, until a
+    /// batch is full. KIP-480, KIP-794.
+    #[default]
+    Default,
+    /// One partition at a time whatever the key.
+    UniformSticky,
+    /// Each record to the next partition that has a leader, whatever the key.
+    RoundRobin,
+    /// By the key's CRC-32, as librdkafka's clients do unless told otherwise; without a key, or
+    /// with an empty one, one partition at a time.
+    ConsistentRandom,
+}
+
+config_words!(Partitioner {
+    Default = "default",
+    UniformSticky = "uniform_sticky",
+    RoundRobin = "round_robin",
+    ConsistentRandom = "consistent_random",
+});
+
 configs! {
     /// Settings of a producer.
     pub struct ProducerConfig {
@@ -178,6 +201,8 @@ configs! {
         batch_size: usize = ConfigDef::int("batch.size", "262144").at_least(1),
         /// How batches are compressed.
         compression: Compression = ConfigDef::string("compression.type", "none").one_of(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        /// Where records go that name no partition. All producers of a topic should agree.
+        partitioner: Partitioner = ConfigDef::string("partitioner", "default").one_of(&["default", "uniform_sticky", "round_robin", "consistent_random"]),
         /// Bytes of records that may wait to be acknowledged; then `append` refuses.
         buffer_memory: usize = ConfigDef::int("buffer.memory", "67108864").at_least(1),
         /// The largest record, and about the largest request.

@@ -11,6 +11,23 @@ use protocol::ids::BrokerId;
 
 use crate::net::connection::CallError;
 
+/// What a caller can do about an error. KIP-1050.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// The same call may succeed later.
+    Retry,
+    /// Poll: what is owned has changed, or is about to. Then go on with what is still owned.
+    Poll,
+    /// Abort the transaction, and begin another with the same records.
+    Abort,
+    /// Nobody knows what came of it: find out before it is done again.
+    Doubt,
+    /// This client is of no more use: make another.
+    Restart,
+    /// What was asked for is refused: ask for something else.
+    Change,
+}
+
 /// Why the cluster did not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestError {
@@ -76,10 +93,18 @@ impl RequestError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Call(error) => error.is_retriable(),
+            // Whom to ask is forgotten by then: the next attempt begins at the bootstrap servers.
+            Self::Refused { code: ErrorCode::RebootstrapRequired, .. } => true,
             Self::Refused { code, .. } => code.is_retriable(),
             Self::NoLeader { .. } | Self::TimedOut { .. } => true,
             Self::Missing { .. } | Self::UnknownBroker { .. } => false,
         }
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        if self.is_retriable() { Recovery::Retry } else { Recovery::Change }
     }
 
     /// The error code of the answer, if there was one.

@@ -44,6 +44,6 @@ pub use admin::{Admin, NewTopic};
 pub use bootstrap::Bootstrap;
 pub use config::{ConsumerConfig, IsolationLevel, ProducerConfig};
 pub use consumer::{Consumer, Polled};
-pub use error::RequestError;
+pub use error::{Recovery, RequestError};
 pub use group_offsets::{GroupMetadata, OffsetAndMetadata};
 pub use producer::{CommitOutcome, Producer, ProducerRecord};

@@ -12,18 +12,27 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, TopicPartition};
-use protocol::murmur::partition_of_key;
 use protocol::record::{BatchBuilder, BatchOptions, Codec};
 use protocol::rng::Rng;
 use protocol::time::Timestamp;
 
 use super::error::AppendError;
-use super::partitioner::Sticky;
+use super::partitioner::{Choice, Scheme, Sticky, Unplaced};
 use super::queue::{BatchId, Done, Open, Outgoing, Queue};
 use super::sequencer::Stamp;
+use crate::config::Partitioner;
 
 /// 4 KiB: room made when a batch is opened; it doubles as records come.
 const OPEN_BYTES: usize = 4 << 10;
+
+/// The next partition that has a leader, or the next one when none has.
+fn in_turn(turn: &mut u32, partition_count: u32, has_leader: &[bool]) -> u32 {
+    let led = |it: &u32| usize::try_from(*it).is_ok_and(|it| has_leader.get(it) == Some(&true));
+    let mut from_here = (0..partition_count).map(|step| (*turn + step) % partition_count);
+    let partition = from_here.find(led).unwrap_or(*turn % partition_count);
+    *turn = (partition + 1) % partition_count;
+    partition
+}
 
 /// What bounds batches and memory.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +78,8 @@ struct Topic {
     queues: Vec<QueueIndex>,
     has_leader: Vec<bool>,
     sticky: Option<Sticky>,
+    /// Whose turn it is, where partitions take turns.
+    turn: u32,
     /// Why nothing is known.
     error: ErrorCode,
 }
@@ -97,6 +108,7 @@ pub(crate) struct Drained {
 #[derive(Debug)]
 pub(crate) struct Accumulator {
     limits: Limits,
+    scheme: Scheme,
     rng: Rng,
     topics: Vec<Topic>,
     by_name: BTreeMap<Arc<str>, usize>,
@@ -123,6 +135,7 @@ impl Accumulator {
     pub(crate) fn new(limits: Limits, rng: Rng) -> Self {
         Self {
             limits,
+            scheme: Scheme::Ours(Partitioner::Default),
             rng,
             topics: Vec::new(),
             by_name: BTreeMap::new(),
@@ -139,6 +152,11 @@ impl Accumulator {
         }
     }
 
+    /// How the partitions of later records are chosen.
+    pub(crate) fn set_scheme(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
+    }
+
     /// Appends a record to its partition's open batch. `now` is read when a batch is opened.
     pub(crate) fn append(
         &mut self,
@@ -147,7 +165,7 @@ impl Accumulator {
     ) -> Result<Appended, AppendError> {
         let bytes = BatchBuilder::record_bytes_max(record.key, record.value, record.headers);
         let topic = self.topic_index(record.topic);
-        let partition = self.partition_for(topic, record)?;
+        let (partition, is_sticky) = self.partition_for(topic, record)?;
         if bytes > self.limits.request_bytes {
             let topic = Arc::clone(&self.topics[topic].name);
             return Err(AppendError::RecordTooLarge { topic, bytes });
@@ -172,7 +190,7 @@ impl Accumulator {
         self.used_bytes += size - before;
         self.refused_bytes = 0;
         let full = size >= self.limits.batch_bytes && self.seal(index);
-        if record.partition.is_none() && record.key.is_none() {
+        if is_sticky {
             self.stick(topic, size - before);
         }
         Ok(Appended { batch, index: place, wakes_sender: closed || opened || full })
@@ -189,7 +207,8 @@ impl Accumulator {
                 let error = ErrorCode::None;
                 let (queues, has_leader) = (Vec::new(), Vec::new());
                 let name_of = Arc::clone(&name);
-                self.topics.push(Topic { name, queues, has_leader, sticky: None, error });
+                let (sticky, turn) = (None, 0);
+                self.topics.push(Topic { name, queues, has_leader, sticky, turn, error });
                 self.by_name.insert(name_of, self.topics.len() - 1);
                 self.topics.len() - 1
             }
@@ -198,8 +217,14 @@ impl Accumulator {
         index
     }
 
-    fn partition_for(&mut self, topic: usize, record: &Append<'_>) -> Result<usize, AppendError> {
-        let Topic { name, queues, sticky, error, .. } = &mut self.topics[topic];
+    /// Where a record goes, and whether it does as those without a place of their own do.
+    fn partition_for(
+        &mut self,
+        topic: usize,
+        record: &Append<'_>,
+    ) -> Result<(usize, bool), AppendError> {
+        let Self { topics, scheme, rng, .. } = self;
+        let Topic { name, queues, has_leader, sticky, turn, error } = &mut topics[topic];
         let partition_count = u32::try_from(queues.len()).expect("a topic has fewer partitions");
         if partition_count == 0 {
             let (topic, code) = (Arc::clone(name), *error);
@@ -210,26 +235,30 @@ impl Accumulator {
                 code => AppendError::TopicRefused { topic, code },
             });
         }
-        let partition = match (record.partition, record.key) {
-            (Some(partition), _) => {
-                u32::try_from(partition).ok().filter(|&it| it < partition_count)
-            }
-            (None, Some(key)) => {
-                let count = i32::try_from(partition_count).expect("a topic has fewer partitions");
-                partition_of_key(key, count).and_then(|it| u32::try_from(it.0).ok())
-            }
-            (None, None) => {
-                let rng = &mut self.rng;
-                let sticky = sticky.get_or_insert_with(|| Sticky::new(rng.fork(), partition_count));
-                Some(sticky.current())
+        let none = |partition| AppendError::NoSuchPartition {
+            topic: Arc::clone(name),
+            partition,
+            partition_count,
+        };
+        let choice = match record.partition {
+            Some(partition) => Choice::At(u32::try_from(partition).map_err(|_| none(partition))?),
+            None => {
+                let Append { topic, key, value, .. } = *record;
+                scheme.choose(&Unplaced { topic, key, value, partition_count })
             }
         };
-        let index = partition.and_then(|it| usize::try_from(it).ok());
-        index.ok_or_else(|| AppendError::NoSuchPartition {
-            topic: Arc::clone(name),
-            partition: record.partition.unwrap_or(-1),
-            partition_count,
-        })
+        let partition = match choice {
+            Choice::At(partition) if partition < partition_count => partition,
+            Choice::At(partition) => {
+                return Err(none(i32::try_from(partition).unwrap_or(i32::MAX)));
+            }
+            Choice::Sticky => {
+                sticky.get_or_insert_with(|| Sticky::new(rng.fork(), partition_count)).current()
+            }
+            Choice::InTurn => in_turn(turn, partition_count, has_leader),
+        };
+        let index = usize::try_from(partition).expect("below a count of elements");
+        Ok((index, choice == Choice::Sticky))
     }
 
     fn stick(&mut self, topic: usize, bytes: usize) {

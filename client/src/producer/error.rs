@@ -7,7 +7,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::TopicPartition;
 use protocol::record::BuildError;
 
-use crate::error::RequestError;
+use crate::error::{Recovery, RequestError};
 
 /// Why a record was not appended. Nothing happened: the same record may be appended later, unless
 /// said otherwise.
@@ -71,6 +71,23 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::MustAbort(_) => Recovery::Abort,
+            Self::Fatal(_) => Recovery::Restart,
+            other if other.is_retriable() => Recovery::Retry,
+            Self::BufferFull { .. }
+            | Self::TopicPending { .. }
+            | Self::TopicRefused { .. }
+            | Self::NoSuchPartition { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::Unbuildable { .. }
+            | Self::NoTransaction => Recovery::Change,
+        }
+    }
+
     /// True when the same call may succeed after `ready`.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
@@ -160,6 +177,20 @@ fn doubt(is_in_doubt: bool) -> &'static str {
 }
 
 impl ProduceError {
+    /// What the caller can do about it. Within a transaction, whatever was not written dooms it:
+    /// then `commit` aborts it, and says so.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::Append(error) => error.recovery(),
+            Self::Fatal(_) => Recovery::Restart,
+            Self::Aborted { .. } => Recovery::Abort,
+            Self::InDoubt { .. } | Self::Expired { is_in_doubt: true, .. } => Recovery::Doubt,
+            Self::Expired { .. } | Self::Blocked { .. } => Recovery::Retry,
+            Self::Refused { .. } => Recovery::Change,
+        }
+    }
+
     /// True when the records are surely not in the log and producing them again may succeed.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
@@ -246,9 +277,65 @@ pub enum TransactionError {
 }
 
 impl TransactionError {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::MustAbort(_) => Recovery::Abort,
+            Self::Fatal(_) => Recovery::Restart,
+            Self::Unknown { .. } if self.is_retriable() => Recovery::Retry,
+            Self::Unknown { .. } => Recovery::Doubt,
+            Self::NotTransactional | Self::Unlawful { .. } => Recovery::Change,
+        }
+    }
+
     /// True when the same verb may succeed if called again.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         matches!(self, Self::Unknown { verb: "init_transactions", .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_retried_must_be_aborted_or_is_the_end_is_told_apart() {
+        let failure = || Failure::Request("gone".into());
+        let partition = || TopicPartition::new("orders", 0);
+        let expired = |is_in_doubt| ProduceError::Expired {
+            partition: partition(),
+            record_count: 1,
+            timeout: Duration::ZERO,
+            is_in_doubt,
+        };
+        let refused = |code| ProduceError::Refused {
+            partition: partition(),
+            record_count: 1,
+            code,
+            message: None,
+        };
+        for (error, want) in [
+            (AppendError::BufferFull { used_bytes: 1 }.into(), Recovery::Retry),
+            (AppendError::NoTransaction.into(), Recovery::Change),
+            (AppendError::MustAbort(failure()).into(), Recovery::Abort),
+            (expired(false), Recovery::Retry),
+            (expired(true), Recovery::Doubt),
+            (refused(ErrorCode::MessageTooLarge), Recovery::Change),
+            (ProduceError::Fatal(failure()), Recovery::Restart),
+        ] {
+            assert_eq!(error.recovery(), want, "{error}");
+        }
+        let unknown = |verb| TransactionError::Unknown { verb, failure: failure() };
+        for (error, want) in [
+            (TransactionError::MustAbort(failure()), Recovery::Abort),
+            (TransactionError::Fatal(failure()), Recovery::Restart),
+            (unknown("init_transactions"), Recovery::Retry),
+            (unknown("abort"), Recovery::Doubt),
+            (TransactionError::NotTransactional, Recovery::Change),
+        ] {
+            assert_eq!(error.recovery(), want, "{error}");
+        }
     }
 }

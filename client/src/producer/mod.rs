@@ -31,9 +31,11 @@ use protocol::config::ConfigErrors;
 use protocol::ids::{Offset, TopicPartition};
 use protocol::time::{Clock, Now, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use self::accumulator::{Append, Appended, Limits};
 use self::core::Core;
+use self::partitioner::Scheme;
 use self::shell::{Sender, Shared, init_producer_id};
 use self::verbs::Verb;
 use crate::bootstrap::Bootstrap;
@@ -41,9 +43,11 @@ use crate::config::ProducerConfig;
 use crate::error::RequestError;
 use crate::group_offsets::{GroupMetadata, OffsetAndMetadata};
 use crate::router::{Patience, Router, Topics};
+use crate::time::deadline_after;
 
 pub use self::core::BatchAck;
 pub use error::{AppendError, Failure, ProduceError, TransactionError};
+pub use partitioner::Unplaced;
 
 /// A header of a record to append: key, and value or null.
 pub type Header<'a> = (&'a str, Option<&'a [u8]>);
@@ -159,10 +163,19 @@ impl Producer {
         if is_idempotent && transactional_id.is_none() {
             core.set_stamp(init_producer_id(&router, config.max_block).await?);
         }
+        core.accumulator.set_scheme(Scheme::Ours(config.partitioner));
         let shared = Arc::new(Shared::new(router, config, core));
         let (verbs, incoming) = mpsc::channel(VERBS_MAX);
         tokio::spawn(Sender::new(Arc::clone(&shared), incoming).run());
         Ok(Self { shared, clock: bootstrap.clock, verbs })
+    }
+
+    /// From now on `choose` says to which partition a record goes that names none, instead of
+    /// `partitioner`. It must be quick, and below the record's `partition_count`: a record for
+    /// which it is not is refused.
+    pub fn partition_by(&mut self, choose: impl Fn(&Unplaced<'_>) -> u32 + Send + Sync + 'static) {
+        let scheme = Scheme::Callers(Arc::new(choose));
+        self.shared.lock().core.accumulator.set_scheme(scheme);
     }
 
     /// The time by the producer's clock.
@@ -344,6 +357,16 @@ impl Producer {
     /// As [`flush`](Self::flush).
     pub async fn close(mut self) -> Result<(), ProduceError> {
         self.flush().await
+    }
+
+    /// As [`close`](Self::close), within `timeout`: what is not acknowledged by then is given up.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); and [`ProduceError::Blocked`] when the time is up: of what was
+    /// given up, some may be in the log.
+    pub async fn close_within(mut self, timeout: Duration) -> Result<(), ProduceError> {
+        let flushed = timeout_at(deadline_after(timeout), self.flush()).await;
+        flushed.unwrap_or(Err(ProduceError::Blocked { what: "flush before closing", timeout }))
     }
 
     /// Takes the transactional id over: fences older producers of this name and waits until what

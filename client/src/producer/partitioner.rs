@@ -1,10 +1,113 @@
-//! Which partition a record goes to.
+//! Which partition a record goes to that names none.
 //!
-//! With a key: by its hash, which all clients share (`protocol::murmur`). Without: one partition at
-//! a time, changed when it has received enough bytes, so that batches fill (KIP-480, KIP-794);
-//! partitions without a leader are passed over while any other has one. Pure.
+//! By default with a key: by its hash, which all clients share (`protocol::murmur`). Without: one
+//! partition at a time, changed when it has received enough bytes, so that batches fill (KIP-480,
+//! KIP-794); partitions without a leader are passed over while any other has one. Other ways are
+//! those of Kafka's other clients, and the caller's own. Pure.
 
+use std::fmt;
+use std::sync::Arc;
+
+use protocol::murmur::partition_of_key;
 use protocol::rng::Rng;
+
+use crate::config::Partitioner;
+
+/// A record whose partition is to be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Unplaced<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its key; `None`: null.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None`: null.
+    pub value: Option<&'a [u8]>,
+    /// How many partitions the topic has; never 0. It may grow.
+    pub partition_count: u32,
+}
+
+/// A caller's own choice: must be below the count.
+pub(crate) type Choose = dyn Fn(&Unplaced<'_>) -> u32 + Send + Sync;
+
+/// How partitions are chosen.
+#[derive(Clone)]
+pub(crate) enum Scheme {
+    Ours(Partitioner),
+    Callers(Arc<Choose>),
+}
+
+impl fmt::Debug for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(partitioner) => fmt::Debug::fmt(partitioner, f),
+            Self::Callers(_) => f.write_str("Callers"),
+        }
+    }
+}
+
+/// Where a record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    At(u32),
+    /// Wherever the others without a place go at present.
+    Sticky,
+    /// To the next one in turn.
+    InTurn,
+}
+
+impl Scheme {
+    pub(crate) fn choose(&self, record: &Unplaced<'_>) -> Choice {
+        let partitioner = match self {
+            Self::Callers(choose) => return Choice::At(choose(record)),
+            Self::Ours(partitioner) => partitioner,
+        };
+        match (partitioner, record.key) {
+            (Partitioner::Default, Some(key)) => {
+                let count = i32::try_from(record.partition_count);
+                let count = count.expect("a topic has fewer partitions");
+                let partition = partition_of_key(key, count).expect("it has some");
+                Choice::At(partition.0.unsigned_abs())
+            }
+            (Partitioner::ConsistentRandom, Some(key)) if !key.is_empty() => {
+                Choice::At(crc32(key) % record.partition_count)
+            }
+            (Partitioner::RoundRobin, _) => Choice::InTurn,
+            (
+                Partitioner::Default | Partitioner::UniformSticky | Partitioner::ConsistentRandom,
+                _,
+            ) => Choice::Sticky,
+        }
+    }
+}
+
+/// The CRC-32 of zlib, reflected.
+const POLYNOMIAL: u32 = 0xedb8_8320;
+
+const CRC32: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte: u32 = 0;
+    let mut place = 0;
+    while place < table.len() {
+        let (mut crc, mut bit) = (byte, 0);
+        while bit < 8 {
+            crc = (crc >> 1) ^ (POLYNOMIAL & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[place] = crc;
+        byte += 1;
+        place += 1;
+    }
+    table
+};
+
+/// What librdkafka hashes keys with.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        let [low, ..] = crc.to_le_bytes();
+        (crc >> 8) ^ CRC32[usize::from(low ^ byte)]
+    };
+    !bytes.iter().fold(u32::MAX, step)
+}
 
 /// The partition that records without a key of one topic now go to.
 #[derive(Clone, Debug)]
@@ -62,6 +165,33 @@ fn draw(rng: &mut Rng, partition_count: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(partitioner: Partitioner, key: Option<&str>) -> Choice {
+        let key = key.map(str::as_bytes);
+        let record = Unplaced { topic: "orders", key, value: None, partition_count: 10 };
+        Scheme::Ours(partitioner).choose(&record)
+    }
+
+    #[test]
+    fn each_partitioner_chooses_as_its_model_does() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");
+        let murmur = partition_of_key(b"foobar", 10).unwrap().0.unsigned_abs();
+        let of_crc = Choice::At(crc32(b"foobar") % 10);
+        for (partitioner, keyed, empty, null) in [
+            (Partitioner::Default, Choice::At(murmur), None, Choice::Sticky),
+            (Partitioner::UniformSticky, Choice::Sticky, Some(Choice::Sticky), Choice::Sticky),
+            (Partitioner::RoundRobin, Choice::InTurn, Some(Choice::InTurn), Choice::InTurn),
+            (Partitioner::ConsistentRandom, of_crc, Some(Choice::Sticky), Choice::Sticky),
+        ] {
+            assert_eq!(choose(partitioner, Some("foobar")), keyed, "{partitioner:?}");
+            assert_eq!(choose(partitioner, None), null, "{partitioner:?}");
+            if let Some(empty) = empty {
+                assert_eq!(choose(partitioner, Some("")), empty, "{partitioner:?}");
+            }
+        }
+        let empty = partition_of_key(b"", 10).unwrap().0.unsigned_abs();
+        assert_eq!(choose(Partitioner::Default, Some("")), Choice::At(empty), "a key like others");
+    }
 
     #[test]
     fn records_without_key_stay_until_the_batch_is_full_and_then_move() {
