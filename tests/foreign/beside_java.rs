@@ -3,14 +3,17 @@
 //! Java's is `VerifiableConsumer` of Apache Kafka's tools, which tells as lines of JSON what
 //! happens to it. Shell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::Stdio;
 use std::time::Duration;
 
+use client::ProducerRecord;
 use harness::kafka::{Running, java};
 use protocol::ids::TopicPartition;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, append, text};
 use crate::groups::{Driven, write_each};
 
 /// `partition.assignment.strategy` of ours and of Java's, or the protocol without one.
@@ -147,6 +150,37 @@ async fn share(protocol: Protocol, java_is_first: bool) {
     // It was killed, and did not leave.
     pair.until("ours takes over", |it| it.ours.owned().len() == 4).await;
     pair.ours.consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_where_javas_producer_sends_it() {
+    let Some(cluster) = Cluster::apache_kafka() else { return };
+    let topic = cluster.topic(7).await;
+    let keys: Vec<_> = (0..100).map(|it| format!("key {it}")).collect();
+    let mut producer = cluster.producer(&[]).await;
+    for key in &keys {
+        append(&mut producer, &ProducerRecord::new(&topic, "ours").key(key.clone())).await;
+    }
+    producer.close().await.unwrap();
+    let mut command = java("org.apache.kafka.tools.ConsoleProducer").unwrap().unwrap();
+    command.args(["--bootstrap-server", &cluster.endpoint, "--topic", &topic]);
+    command.args(["--reader-property", "parse.key=true", "--reader-property", "key.separator=:"]);
+    let mut javas = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let lines: String = keys.iter().map(|key| format!("{key}:java's\n")).collect();
+    javas.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    assert!(javas.wait().unwrap().success());
+    let mut homes: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (partition, records) in cluster.read(&topic, "read_uncommitted").await {
+        for record in records {
+            let home = (partition.clone(), text(&record));
+            homes.entry(record.key.unwrap()).or_default().push(home);
+        }
+    }
+    assert_eq!(homes.len(), keys.len());
+    for (key, homes) in homes {
+        let [(one, _), (other, _)] = &homes[..] else { panic!("{key:?}: {homes:?}") };
+        assert_eq!(one, other, "{key:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ on_both! {
     offsets_are_found_by_time,
     the_ends_move_as_records_come_and_are_deleted,
     an_offset_out_of_range_goes_where_the_policy_says_or_is_an_error,
+    latest_skips_nothing_of_a_topic_that_is_created_later,
+    it_starts_at_records_of_a_certain_age,
 }
 
 fn first(topic: &str) -> TopicPartition {
@@ -158,5 +160,45 @@ async fn an_offset_out_of_range_goes_where_the_policy_says_or_is_an_error(cluste
             assert_eq!((partition, offset), (first(&topic), Offset(100)));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+async fn latest_skips_nothing_of_a_topic_that_is_created_later(cluster: Cluster) {
+    let topic = cluster.name("later");
+    let group = cluster.name("group");
+    let mut consumer =
+        cluster.consumer(&[("group.id", &group), ("auto.offset.reset", "latest")]).await;
+    consumer.subscribe([topic.as_str()]);
+    // It belongs to the group, and knows that there is no such topic.
+    while consumer.group_metadata().unwrap().generation.0 < 0 {
+        match consumer.poll(Duration::from_millis(100)).await {
+            Ok(polled) => assert!(!matches!(polled, Polled::Batches(_))),
+            Err(error) => assert!(matches!(error, ConsumeError::TopicRefused { .. }), "{error}"),
+        }
+    }
+    cluster.admin().await.create_topic(client::NewTopic::new(&topic, 1)).await.unwrap();
+    cluster.write(&topic, numbers(0, 100)).await;
+    assert_eq!(poll_values(&mut consumer, 100).await, numbers(0, 100));
+    consumer.close().await.unwrap();
+}
+
+async fn it_starts_at_records_of_a_certain_age(cluster: Cluster) {
+    let topic = cluster.topic(1).await;
+    let mut producer = cluster.producer(&[("linger.ms", "0")]).await;
+    let now = producer.now().wall.0;
+    for (age_hours, value) in [(50, "days old"), (3, "hours old"), (0, "new")] {
+        let timestamp = Some(Timestamp(now - age_hours * 3_600_000));
+        let record = ProducerRecord::new(&topic, value);
+        producer.send(ProducerRecord { timestamp, ..record }).await.unwrap();
+    }
+    producer.close().await.unwrap();
+    for (reset, want) in [
+        ("by_duration:P1DT1H", &["hours old", "new"][..]),
+        ("by_duration:PT1H", &["new"]),
+        ("by_duration:P9D", &["days old", "hours old", "new"]),
+    ] {
+        let mut consumer = cluster.consumer(&[("auto.offset.reset", reset)]).await;
+        consumer.assign([first(&topic)]);
+        assert_eq!(poll_values(&mut consumer, want.len()).await, want, "{reset}");
     }
 }
