@@ -245,7 +245,10 @@ impl GroupShard {
             return self.sync_consumers(now, token, &sync);
         }
         let Some(found) = self.classic(&group) else {
-            let synced = Synced { error: ErrorCode::UnknownMemberId, ..Synced::default() };
+            let is_named = !group.is_empty();
+            let error =
+                if is_named { ErrorCode::UnknownMemberId } else { ErrorCode::InvalidGroupId };
+            let synced = Synced { error, ..Synced::default() };
             return Outcome::reply(token, Reply::Synced(synced));
         };
         let mut out = Out::default();
@@ -294,6 +297,7 @@ impl GroupShard {
         match self.groups.get_mut(&from.group) {
             Some(Group::Classic(found)) => found.heartbeat(now, from),
             Some(Group::Consumer(modern)) => Self::heartbeat_of_classic(now, modern, from),
+            None if from.group.is_empty() => ErrorCode::InvalidGroupId,
             None => ErrorCode::UnknownMemberId,
         }
     }

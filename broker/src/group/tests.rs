@@ -416,6 +416,38 @@ fn an_offset_in_a_transaction_is_unstable_until_its_marker() {
 }
 
 #[test]
+fn who_asks_for_all_offsets_is_told_of_those_that_are_pending_alone() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(anonymous(), Some(9), 5), ErrorCode::None);
+    let mut all = |require_stable| {
+        let fetch = Fetch { group: "g".into(), member: None, partitions: None, require_stable };
+        let token = world.ask(Request::Fetch(fetch));
+        world.answers.remove(&token).unwrap()
+    };
+    assert_eq!(all(false), Reply::Fetched(Ok(vec![])));
+    let at = TopicPartition::new("t", 0);
+    let unstable = vec![(at, Err(ErrorCode::UnstableOffsetCommit))];
+    assert_eq!(all(true), Reply::Fetched(Ok(unstable)));
+}
+
+#[test]
+fn a_group_without_a_name_is_none() {
+    let mut world = World::new(Duration::ZERO);
+    let nobody = || Membership { group: "".into(), ..member("m", 1) };
+    let token = world.ask(Request::Heartbeat(nobody()));
+    assert_eq!(world.answers[&token], Reply::Heartbeat(ErrorCode::InvalidGroupId));
+    let token = world.ask(Request::Sync(Sync {
+        member: nobody(),
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![],
+    }));
+    assert_eq!(world.synced(token), Err(ErrorCode::InvalidGroupId));
+    let token = world.ask(Request::Delete("".into()));
+    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::InvalidGroupId));
+}
+
+#[test]
 fn the_next_coordinator_waits_for_the_marker_of_a_transaction_that_the_last_one_saw() {
     for commit in [true, false] {
         let mut world = World::new(Duration::ZERO);

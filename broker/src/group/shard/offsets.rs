@@ -68,6 +68,8 @@ impl GroupShard {
         }
         let asked: Vec<TopicPartition> = match &fetch.partitions {
             Some(partitions) => partitions.clone(),
+            // One that has nothing but a pending offset is unstable, not without any. KIP-447.
+            None if fetch.require_stable => self.offsets.partitions(group).into_iter().collect(),
             None => self.offsets.all(group).map(|(at, _)| at.clone()).collect(),
         };
         let answer = |at: TopicPartition| {
@@ -82,6 +84,9 @@ impl GroupShard {
     /// Forgets a group without members, and its offsets. KIP-229.
     pub(super) fn delete(&self, token: Token, group: &Arc<str>) -> Outcome<Self> {
         let refuse = |code| Outcome::reply(token, Reply::Deleted(code));
+        if group.is_empty() {
+            return refuse(ErrorCode::InvalidGroupId);
+        }
         let mut entries = self.offset_tombstones(group, self.offsets.partitions(group));
         match self.groups.get(group) {
             Some(Group::Classic(found)) if found.empty_since().is_none() => {
@@ -113,6 +118,9 @@ impl GroupShard {
         partitions: &[TopicPartition],
     ) -> Outcome<Self> {
         let refuse = |code| Outcome::reply(token, Reply::DeletedOffsets(Err(code)));
+        if group.is_empty() {
+            return refuse(ErrorCode::InvalidGroupId);
+        }
         let found = self.groups.get(group);
         match found {
             Some(Group::Classic(classic)) if !classic.is_empty_or_of_consumers() => {

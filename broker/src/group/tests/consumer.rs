@@ -5,7 +5,7 @@ use crate::group::assignor::Assignment;
 use crate::group::beat::{Beat, BeatError, Beaten, Intent};
 use crate::group::modern::{ConsumerGroup, Epoch, slots};
 use crate::group::reconcile::has;
-use crate::metadata::{Delta, Image, PartitionRecord, Record, TopicRecord};
+use crate::metadata::{ConfigRecord, Delta, Image, PartitionRecord, Record, Resource, TopicRecord};
 use protocol::ids::{PartitionIndex, TopicId};
 
 /// What the coordinator knows of topics: name, a number that its id is made of, partitions.
@@ -222,6 +222,30 @@ fn an_expression_follows_the_topics_that_it_matches() {
     broken.pattern = Some("(".into());
     assert_eq!(world.refused(broken), ErrorCode::InvalidRegularExpression);
     assert_eq!(world.log.len(), written);
+}
+
+#[test]
+fn a_group_s_own_settings_stand_over_the_broker_s() {
+    let mut world = World::with_topics(&[("t", 1, 2)]);
+    assert_eq!(world.beat(joins("a", &["t"])).unwrap().interval, Duration::from_secs(5));
+    world.told(joins("b", &["t"]));
+    let mut topics = (*image(&[("t", 1, 2)])).clone();
+    for (name, value) in
+        [("consumer.heartbeat.interval.ms", "9000"), ("consumer.session.timeout.ms", "60000")]
+    {
+        let setting = ConfigRecord {
+            resource_type: Resource::GROUP,
+            resource_name: "g".to_owned(),
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+        };
+        topics.apply(&setting.into(), &mut Delta::default()).unwrap();
+    }
+    world.follow(Arc::new(topics));
+    assert_eq!(world.beat(stays("b", 2)).unwrap().interval, Duration::from_secs(9));
+    world.pass(Duration::from_secs(50));
+    assert!(world.beat(stays("b", 2)).is_ok(), "it has a minute");
+    assert_eq!(world.refused(stays("a", 1)), ErrorCode::UnknownMemberId, "the other had less");
 }
 
 #[test]
