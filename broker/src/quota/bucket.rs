@@ -61,6 +61,11 @@ impl TokenBucket {
         Ok(())
     }
 
+    /// True when something was owed when its tokens were last counted.
+    pub(super) fn owes(&self) -> bool {
+        self.tokens < 0.0
+    }
+
     fn count(&mut self, now: Duration, refill: Refill) {
         let passed = now.saturating_sub(self.counted).as_secs_f64();
         self.tokens = (self.tokens + passed * refill.rate).min(refill.tokens_max());

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::{Refill, TokenBucket};
-use super::window::Window;
 use super::{Client, QuotaKind, Windows};
 use crate::limits::{QUOTA_BUCKETS_MAX, THROTTLE_MAX};
 use crate::metadata::{QuotaEntity, Quotas};
@@ -26,14 +25,8 @@ struct Sharers {
 }
 
 #[derive(Debug)]
-enum Used {
-    Window(Window),
-    Bucket(TokenBucket),
-}
-
-#[derive(Debug)]
 struct Account {
-    used: Used,
+    bucket: TokenBucket,
     touched: Duration,
 }
 
@@ -70,14 +63,10 @@ impl Core {
         let Some((bound, sharers)) = bound(&self.quotas, kind, client) else {
             return Duration::ZERO;
         };
-        let refill = self.refill(bound);
-        let windows = self.windows;
-        let silent = match self.account(now, sharers, refill) {
-            Used::Window(window) => window.spend(now, windows, bound, amount),
-            Used::Bucket(bucket) => bucket.spend(now, refill, amount),
-        };
+        let refill = self.refill(kind, bound);
+        let silent = self.bucket(now, sharers, refill).spend(now, refill, amount);
         let most = match kind {
-            QuotaKind::Request => windows.size,
+            QuotaKind::Request => self.windows.size,
             QuotaKind::Produce | QuotaKind::Fetch | QuotaKind::Mutation | QuotaKind::Connection => {
                 THROTTLE_MAX
             }
@@ -119,41 +108,39 @@ impl Core {
         bound: f64,
         amount: f64,
     ) -> Result<(), Duration> {
-        let refill = self.refill(bound);
-        match self.account(now, sharers, refill) {
-            Used::Bucket(bucket) => bucket.try_spend(now, refill, amount),
-            Used::Window(_) => unreachable!("only kinds that are counted in tokens are tried"),
-        }
-        .map_err(|silent| silent.min(THROTTLE_MAX))
+        let refill = self.refill(sharers.kind, bound);
+        let spent = self.bucket(now, sharers, refill).try_spend(now, refill, amount);
+        spent.map_err(|silent| silent.min(THROTTLE_MAX))
     }
 
-    fn refill(&self, rate: f64) -> Refill {
-        Refill { rate, span: self.controller_windows.span() }
+    /// What comes at `rate`. A first burst of bytes or time is as long as Kafka's, which finds the
+    /// rate over all windows but the present; changes and connections are saved up over all.
+    fn refill(&self, kind: QuotaKind, rate: f64) -> Refill {
+        let span = match kind {
+            QuotaKind::Produce | QuotaKind::Fetch | QuotaKind::Request => self.windows.past(),
+            QuotaKind::Mutation | QuotaKind::Connection => self.controller_windows.span(),
+        };
+        Refill { rate, span }
     }
 
-    fn account(&mut self, now: Duration, sharers: Sharers, refill: Refill) -> &mut Used {
+    fn bucket(&mut self, now: Duration, sharers: Sharers, refill: Refill) -> &mut TokenBucket {
         if self.accounts.len() >= QUOTA_BUCKETS_MAX && !self.accounts.contains_key(&sharers) {
             self.make_room(now);
         }
-        let new = |sharers: &Sharers| match sharers.kind {
-            QuotaKind::Produce | QuotaKind::Fetch | QuotaKind::Request => {
-                Used::Window(Window::default())
-            }
-            QuotaKind::Mutation | QuotaKind::Connection => {
-                Used::Bucket(TokenBucket::full(now, refill))
-            }
-        };
-        let used = new(&sharers);
-        let account = self.accounts.entry(sharers).or_insert(Account { used, touched: now });
+        let new = || Account { bucket: TokenBucket::full(now, refill), touched: now };
+        let account = self.accounts.entry(sharers).or_insert_with(new);
         account.touched = now;
-        &mut account.used
+        &mut account.bucket
     }
 
-    /// Forgets who was silent for as long as anything is remembered; if nobody was, who was silent
-    /// longest.
+    /// Forgets who owes nothing and could have saved up all there is; if nobody could, who was
+    /// silent longest.
     fn make_room(&mut self, now: Duration) {
         let span = self.windows.span().max(self.controller_windows.span());
-        self.accounts.retain(|_, account| now.saturating_sub(account.touched) <= span);
+        let is_needed = |account: &Account| {
+            account.bucket.owes() || now.saturating_sub(account.touched) <= span
+        };
+        self.accounts.retain(|_, account| is_needed(account));
         if self.accounts.len() >= QUOTA_BUCKETS_MAX {
             let oldest = self.accounts.iter().min_by_key(|(_, account)| account.touched);
             if let Some(oldest) = oldest.map(|(sharers, _)| sharers.clone()) {

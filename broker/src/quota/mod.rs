@@ -2,8 +2,8 @@
 //!
 //! What a request cost is charged to whoever asked, by the strongest quota that is for them; the
 //! answer is sent at once and tells for how long to be silent, and the connection is not read for
-//! that time (KIP-219). Bytes and time are measured over a sliding window, changes of topics and new
-//! connections by buckets of tokens, as Kafka does. A broker without quotas pays one load of an
+//! that time (KIP-219). Everything is counted in buckets of tokens, which save up for as many windows
+//! as Kafka looks back on. A broker without quotas pays one load of an
 //! atomic per request. Pure.
 
 mod bucket;
@@ -11,7 +11,6 @@ mod core;
 mod shell;
 #[cfg(test)]
 mod tests;
-mod window;
 
 pub(crate) use bucket::{Refill, TokenBucket};
 pub(crate) use shell::QuotaHandle;
@@ -80,7 +79,7 @@ impl QuotaKind {
     }
 }
 
-/// Over which windows quotas are measured.
+/// For how long quotas may be saved up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Windows {
     /// How many there are, the present one among them. At least 1.
@@ -91,8 +90,13 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// How long all of them are.
-    pub(crate) fn span(self) -> Duration {
+    fn span(self) -> Duration {
         self.size.saturating_mul(self.count)
+    }
+
+    /// How long all of them are but the present one, or that if it is alone.
+    fn past(self) -> Duration {
+        self.size.saturating_mul(self.count.saturating_sub(1).max(1))
     }
 }
 

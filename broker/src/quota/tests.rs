@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::bucket::{Refill, TokenBucket};
 use super::core::Core;
-use super::window::Window;
 use super::*;
 use crate::limits::{QUOTA_BUCKETS_MAX, THROTTLE_MAX};
 use crate::metadata::{Delta, Image, QuotaEntity, Quotas, quota_record};
@@ -88,32 +87,26 @@ fn without_a_quota_nobody_waits() {
 }
 
 #[test]
-fn after_the_silence_that_was_told_the_rate_is_back_at_its_bound() {
-    let mut window = Window::default();
+fn after_the_silence_that_was_told_nothing_is_owed_and_not_before() {
+    let refill = Refill { rate: 100.0, span: WINDOWS.past() };
     let mut now = seconds(1_000);
+    let mut bucket = TokenBucket::full(now, refill);
     let mut silences = 0;
     for amount in [1500.0, 10.0, 700.0, 0.0, 2500.0, 1.0, 990.0, 1010.0] {
-        let silent = window.spend(now, WINDOWS, 100.0, amount);
+        let silent = bucket.spend(now, refill, amount);
+        let mut early = bucket;
+        let early = early.spend(now + silent / 2, refill, 0.0);
+        assert_eq!(early.is_zero(), silent.is_zero(), "{amount}");
         silences += u32::from(!silent.is_zero());
         now += silent;
-        let left = window.spend(now, WINDOWS, 100.0, 0.0);
+        let left = bucket.spend(now, refill, 0.0);
         assert!(left < Duration::from_micros(1), "{amount}: {left:?}");
     }
-    assert!(silences >= 3);
-}
-
-#[test]
-fn windows_that_are_over_are_forgotten() {
-    let mut window = Window::default();
-    let mut check = |at, amount, want| {
-        assert_eq!(window.spend(seconds(at), WINDOWS, 100.0, amount), Duration::from_millis(want));
-    };
-    check(50, 2000.0, 10_000);
-    check(55, 0.0, 10_000);
-    check(60, 0.0, 10_000);
-    check(61, 0.0, 0);
-    check(61, 1000.0, 0);
-    check(61, 100.0, 1_000);
+    // All but the first burst was paid for in time.
+    let sum = 6711.0;
+    assert_eq!((now - seconds(1_000)).as_secs(), 57);
+    assert!(sum <= refill.rate * (now - seconds(1_000) + refill.span).as_secs_f64() + 0.1);
+    assert_eq!(silences, 7);
 }
 
 #[test]
