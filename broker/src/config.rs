@@ -435,6 +435,12 @@ impl BrokerConfig {
         self.listeners.iter().filter_map(|text| endpoint(text)).collect()
     }
 
+    /// Where to tell metrics and health. `None`: nowhere.
+    #[must_use]
+    pub fn metrics_endpoint(&self) -> Option<Endpoint> {
+        endpoint(&format!("METRICS://{}", self.metrics_listener.as_ref()?.trim()))
+    }
+
     /// What clients are told to connect to, given what is listened on (with ports by now known) and
     /// this machine's name, which stands in for "every interface".
     #[must_use]
@@ -527,6 +533,10 @@ impl BrokerConfig {
                 }
                 Some(_) => {}
             }
+        }
+        let metrics = self.metrics_listener.as_ref();
+        if let Some(text) = metrics.filter(|_| self.metrics_endpoint().is_none()) {
+            refuse("metrics.listener", format!("{text:?} is not of the form host:port"));
         }
         if self.group_min_session_timeout > self.group_max_session_timeout {
             let reason = "is larger than group.max.session.timeout.ms".to_owned();

@@ -5,6 +5,7 @@
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
 //! - [`buffers`]: memory that is used again
+//! - [`metrics`]: what was done, counted
 //! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
 //! - [`quota`]: how much clients may ask
@@ -30,6 +31,7 @@ pub mod group;
 pub mod limits;
 pub mod log;
 pub mod metadata;
+pub mod metrics;
 pub mod net;
 pub mod partition;
 pub mod quorum;

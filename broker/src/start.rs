@@ -6,6 +6,7 @@
 //! code runs in production, embedded without a socket, and in a simulation. Shell.
 
 mod coordinators;
+mod teller;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -20,20 +21,23 @@ use protocol::time::Clock;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::api::Api;
+use crate::api::{Api, Meters};
 use crate::config::{self, BrokerConfig};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::QUORUM_FEED_MAX;
 use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
-use crate::net::Listener;
+use crate::metrics::Metrics;
+use crate::metrics::disk::TimedDisk;
 use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
+use crate::net::{Listener, http};
 use crate::partition::{Cleaner, Partitions};
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
 use crate::quota::QuotaHandle;
 use coordinators::Coordinators;
+use teller::Teller;
 
 /// The directory of the quorum's files, in the directory of all data.
 const QUORUM_DIR: &str = "quorum";
@@ -147,32 +151,17 @@ impl Broker {
             Some(listeners) => listeners,
             None => bind(&config).await?,
         };
+        let metrics_listener = bind_metrics(&config).await?;
         let bound: Vec<_> = listeners.iter().map(|listener| bound(&**listener)).collect();
-        let path = config.data_dir();
-        let cluster_id = match &config.cluster_id {
-            Some(id) => id.clone(),
-            None => stored_cluster_id(&*disk, &path)?
-                .unwrap_or_else(|| TopicId(rng.next_id()).to_string()),
-        };
-        let identity = Identity {
-            cluster_id: cluster_id.clone(),
-            node_id: BrokerId(config.node_id),
-            directory_id: rng.next_id(),
-        };
-        let dir_config = DirConfig { path, identity, mode: writer };
-        let Started { handle: dir, found } = DirHandle::start(disk.clone(), dir_config)?;
-        if found.shutdown == Shutdown::Unclean && !found.partitions.is_empty() {
-            info!("the last shutdown was not clean: logs are recovered as they are opened");
-        }
-        let rooms = Rooms::start(&config, disk, &cluster_id, &mut rng).await?;
+        let counted = Arc::new(Metrics::default());
+        let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
+        let identity = identity(&config, &*disk, &mut rng)?;
+        let cluster_id = identity.cluster_id.clone();
+        let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
+        let rooms = Rooms::start(&config, disk.clone(), &cluster_id, &mut rng).await?;
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
-        let registration = Registration {
-            id: BrokerId(config.node_id),
-            incarnation_id: TopicId(rng.next_id()),
-            endpoints: config.advertised(&bound, &hostname),
-            rack: config.broker_rack.clone(),
-        };
+        let registration = registration(&config, config.advertised(&bound, &hostname), &mut rng);
         let epoch = rooms.controller.register_broker(registration).await?;
         let partitions = Partitions::start(
             config.clone(),
@@ -180,8 +169,8 @@ impl Broker {
             dir.clone(),
             if is_new { Vec::new() } else { found.partitions },
             clock.clone(),
-        );
-        let partitions = partitions.await;
+        )
+        .await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)
             .map_err(|error| LogError::of(&config.data_dir(), "start to clean", error))?;
         let (coordination, coordinators) =
@@ -193,9 +182,21 @@ impl Broker {
             rooms.controller.clone(),
             partitions.clone(),
             coordination,
-            quotas.clone(),
+            Meters { quotas: quotas.clone(), metrics: counted.clone() },
             rng.fork(),
         );
+        let teller = Teller {
+            own: BrokerId(config.node_id),
+            counted,
+            metadata: rooms.metadata.clone(),
+            controller: rooms.controller.clone(),
+            partitions: partitions.clone(),
+            groups: coordinators.groups(),
+            dir: dir.clone(),
+            disk,
+            path: config.data_dir(),
+        };
+        let metrics = metrics_listener.map(|listener| MetricsPort::start(listener, teller));
         let endpoints = listeners.iter().map(|listener| listener.endpoint()).collect();
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
         let server = Server::start(listeners, &limits, &api, &clock);
@@ -211,7 +212,22 @@ impl Broker {
             partitions,
             rooms,
             dir,
+            metrics,
         })
+    }
+}
+
+/// A port that tells metrics and health.
+#[derive(Debug)]
+struct MetricsPort {
+    endpoint: Endpoint,
+    _port: http::Port,
+}
+
+impl MetricsPort {
+    fn start(listener: TcpListener, teller: Teller) -> Self {
+        let endpoint = listener.endpoint();
+        Self { endpoint, _port: http::start(Box::new(listener), Arc::new(teller)) }
     }
 }
 
@@ -257,9 +273,17 @@ pub struct BrokerHandle {
     partitions: Partitions,
     rooms: Rooms,
     dir: DirHandle,
+    metrics: Option<MetricsPort>,
 }
 
 impl BrokerHandle {
+    /// Where metrics and health are told over HTTP, with the port that it really has. `None`: they
+    /// are not.
+    #[must_use]
+    pub fn metrics_endpoint(&self) -> Option<&Endpoint> {
+        self.metrics.as_ref().map(|port| &port.endpoint)
+    }
+
     /// Where it listens, with the ports that it really has, in the order of its listeners.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
@@ -320,6 +344,54 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartErro
         listeners.push(Box::new(bound.map_err(|source| StartError::Listen { endpoint, source })?));
     }
     Ok(listeners)
+}
+
+/// Where metrics are told, if the settings say so.
+async fn bind_metrics(config: &BrokerConfig) -> Result<Option<TcpListener>, StartError> {
+    let Some(endpoint) = config.metrics_endpoint() else { return Ok(None) };
+    let bound = TcpListener::bind(&endpoint.listener, &endpoint.host, endpoint.port).await;
+    bound.map(Some).map_err(|source| StartError::Listen { endpoint, source })
+}
+
+/// Opens the directory of all data.
+fn open_dir(
+    config: &BrokerConfig,
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    mode: Mode,
+) -> Result<Started, LogError> {
+    let dir_config = DirConfig { path: config.data_dir(), identity, mode };
+    let started = DirHandle::start(disk, dir_config)?;
+    let found = &started.found;
+    if found.shutdown == Shutdown::Unclean && !found.partitions.is_empty() {
+        info!("the last shutdown was not clean: logs are recovered as they are opened");
+    }
+    Ok(started)
+}
+
+/// How this run of the broker joins the cluster.
+fn registration(
+    config: &BrokerConfig,
+    endpoints: Vec<config::Endpoint>,
+    rng: &mut Rng,
+) -> Registration {
+    Registration {
+        id: BrokerId(config.node_id),
+        incarnation_id: TopicId(rng.next_id()),
+        endpoints,
+        rack: config.broker_rack.clone(),
+    }
+}
+
+/// Whose the directory of all data is, or will be.
+fn identity(config: &BrokerConfig, disk: &dyn Disk, rng: &mut Rng) -> Result<Identity, StartError> {
+    let cluster_id = match &config.cluster_id {
+        Some(id) => id.clone(),
+        None => stored_cluster_id(disk, &config.data_dir())?
+            .unwrap_or_else(|| TopicId(rng.next_id()).to_string()),
+    };
+    let (node_id, directory_id) = (BrokerId(config.node_id), rng.next_id());
+    Ok(Identity { cluster_id, node_id, directory_id })
 }
 
 /// A listener as the settings name it, with the port that it really has.

@@ -55,6 +55,7 @@ use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::group::Groups;
 use crate::metadata::{Image, MetadataHandle};
+use crate::metrics::Metrics;
 use crate::partition::Partitions;
 use crate::quota::{QuotaHandle, QuotaKind};
 use crate::txn::Txns;
@@ -78,6 +79,7 @@ struct Rooms {
     partitions: Partitions,
     coordination: Coordination,
     quotas: QuotaHandle,
+    metrics: Arc<Metrics>,
     lanes: Lanes,
     /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
     fetch_sessions: Mutex<FetchSessions>,
@@ -95,6 +97,15 @@ pub(crate) struct Coordination {
     pub(crate) ensure: Ensure,
     /// Where markers are written.
     pub(crate) markers: MarkerSink,
+}
+
+/// What requests are measured by.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    /// What clients may ask.
+    pub(crate) quotas: QuotaHandle,
+    /// What was done.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Coordination {
@@ -382,9 +393,10 @@ impl Api {
         controller: ControllerHandle,
         partitions: Partitions,
         coordination: Coordination,
-        quotas: QuotaHandle,
+        meters: Meters,
         rng: Rng,
     ) -> Self {
+        let Meters { quotas, metrics } = meters;
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
         let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
@@ -395,6 +407,7 @@ impl Api {
             partitions,
             coordination,
             quotas,
+            metrics,
             lanes: Lanes::default(),
             fetch_sessions,
         }))
@@ -410,6 +423,10 @@ impl Api {
 
     fn image(&self) -> Arc<Image> {
         self.0.metadata.image()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     fn partitions(&self) -> &Partitions {
@@ -470,14 +487,46 @@ impl Serve for Api {
     }
 
     fn settle(&self, spent: &Spent<'_>, answer: &mut Answer) -> Duration {
-        let charged = quotas::charge(&self.0.quotas, spent, answer);
-        let Answer::Response(response) = answer else { return charged };
+        let Rooms { quotas, metrics, .. } = &*self.0;
+        metrics.answered(spent.api, spent.request_bytes, spent.taken);
+        let Answer::Response(response) = answer else {
+            return quotas::charge(quotas, spent, 0);
+        };
+        let fetched_bytes = quotas::fetched_bytes(response);
+        let charged = quotas::charge(quotas, spent, fetched_bytes);
+        if fetched_bytes > 0 {
+            metrics.fetched(fetched_bytes);
+        }
+        response.each_error(&mut |code| {
+            if code != 0 {
+                metrics.failed(spent.api, code);
+            }
+        });
         // Some were told by what served them already.
         let told = u64::try_from(response.throttle_time_ms()).unwrap_or(0);
         let silent = charged.max(Duration::from_millis(told));
         if charged > Duration::ZERO {
             response.set_throttle_time_ms(quotas::throttle_ms(silent));
         }
+        if silent > Duration::ZERO {
+            metrics.throttled(spent.api, silent);
+        }
         silent
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.0.metrics.sent(bytes);
+    }
+
+    fn connected(&self) {
+        self.0.metrics.connected();
+    }
+
+    fn disconnected(&self) {
+        self.0.metrics.disconnected();
+    }
+
+    fn refused(&self) {
+        self.0.metrics.refused();
     }
 }

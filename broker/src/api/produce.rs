@@ -208,8 +208,10 @@ impl Begin<'_> {
             return Err(ProduceError::Internal(topic.to_string()));
         }
         let batch = only_batch(records)?;
+        let (record_count, sent_bytes) = (batch.header().record_count, batch.bytes().len());
         let Context { version, now, .. } = self.context;
         let batch = admit(*version, now.wall, &handle.config(), batch)?;
+        self.api.metrics().produced(record_count, sent_bytes);
         let append =
             Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
         Ok(Part::Checked(handle, append))

@@ -19,7 +19,7 @@ use protocol::api::quotas::{
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 
-use super::serving::{Answer, Context, Spent};
+use super::serving::{Context, Spent};
 use crate::controller::{AlterQuotas, AlterQuotasError, ControllerHandle};
 use crate::metadata::{Image, QuotaEntity, QuotaName, QuotaType};
 use crate::quota::{ANONYMOUS, Client, QuotaHandle, QuotaKind};
@@ -154,7 +154,7 @@ fn wire_entity(entity: &QuotaEntity) -> Vec<WireEntity> {
 }
 
 /// Charges what a request cost; says how long its client must be silent for it.
-pub(super) fn charge(quotas: &QuotaHandle, spent: &Spent<'_>, answer: &Answer) -> Duration {
+pub(super) fn charge(quotas: &QuotaHandle, spent: &Spent<'_>, fetched_bytes: usize) -> Duration {
     let client = Client { user: ANONYMOUS, client_id: spent.client_id.unwrap_or_default() };
     let mut silent = Duration::ZERO;
     let mut spend = |kind, amount: f64| {
@@ -163,17 +163,20 @@ pub(super) fn charge(quotas: &QuotaHandle, spent: &Spent<'_>, answer: &Answer) -
     if quotas.has(QuotaKind::Produce) && spent.api == ApiKey::Produce {
         spend(QuotaKind::Produce, bytes(spent.request_bytes));
     }
-    if quotas.has(QuotaKind::Fetch)
-        && let Answer::Response(AnyResponse::Fetch(response)) = answer
-    {
-        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-        let fetched = partitions.filter_map(|it| it.records.as_ref()).map(Bytes::len);
-        spend(QuotaKind::Fetch, bytes(fetched.sum()));
+    if quotas.has(QuotaKind::Fetch) && spent.api == ApiKey::Fetch {
+        spend(QuotaKind::Fetch, bytes(fetched_bytes));
     }
     if quotas.has(QuotaKind::Request) {
         spend(QuotaKind::Request, spent.busy.as_secs_f64() * 100.0);
     }
     silent
+}
+
+/// Bytes of the records in an answer.
+pub(super) fn fetched_bytes(response: &AnyResponse) -> usize {
+    let AnyResponse::Fetch(response) = response else { return 0 };
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.filter_map(|it| it.records.as_ref()).map(Bytes::len).sum()
 }
 
 /// Saturates at 4 GiB, which no frame reaches.

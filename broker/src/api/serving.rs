@@ -121,7 +121,6 @@ pub(crate) struct Spent<'a> {
     /// Of its frame.
     pub(crate) request_bytes: usize,
     /// Since it was read.
-    #[expect(dead_code, reason = "for metrics of how long answers take")]
     pub(crate) taken: Duration,
     /// The part of it in which something was done for it. Zero unless requests are timed.
     pub(crate) busy: Duration,

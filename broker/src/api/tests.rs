@@ -55,6 +55,10 @@ impl World {
     }
 
     pub(super) async fn on(disk: SimDisk) -> Self {
+        Self::with(disk, &[]).await
+    }
+
+    async fn with(disk: SimDisk, settings: &[(&str, &str)]) -> Self {
         let network = MemoryNetwork::new();
         let endpoint = Endpoint::new("broker", 1);
         let listener = network.listen(endpoint.clone()).unwrap();
@@ -66,7 +70,8 @@ impl World {
             writer: Mode::Inline,
             hostname: "broker".to_owned(),
         };
-        let config = BrokerConfig::from_pairs([("log.dir", "/data")]).unwrap();
+        let settings = [("log.dir", "/data")].iter().chain(settings).copied();
+        let config = BrokerConfig::from_pairs(settings).unwrap();
         let broker = Broker::start(config, outside).await.unwrap();
         let client = network.connect(&endpoint).await.unwrap();
         Self { disk, network, broker, client, correlation_id: 0 }
@@ -623,6 +628,35 @@ async fn a_topic_of_the_same_name_begins_anew_and_the_old_one_leaves_nothing() {
     let mut world = world.restart().await;
     assert_eq!(world.list_offset(-1).await, (0, 1, -1));
     assert_eq!(world.list_offset(-2).await, (0, 0, Offset::NONE.0));
+}
+
+#[tokio::test]
+async fn what_a_broker_did_is_told_over_http() {
+    let mut world = World::with(SimDisk::new(1), &[("metrics.listener", "127.0.0.1:0")]).await;
+    world.create(TOPIC, &[]).await;
+    assert_eq!(world.produce(plain(&["a", "b", "c"])).await.error_code, 0);
+    let at = world.broker.metrics_endpoint().unwrap();
+    let mut stream = tokio::net::TcpStream::connect((&*at.host, at.port)).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    for line in [
+        "kafka_server_brokertopicmetrics_messagesin_total 3",
+        "kafka_network_requestmetrics_requests_total{request=\"Produce\"} 1",
+        "kafka_network_requestmetrics_totaltime_seconds_count{request=\"Produce\"} 1",
+        "kafka_server_replicamanager_leadercount 2",
+        "kafka_server_replicamanager_underminisrpartitioncount 0",
+        "kafka_controller_kafkacontroller_activecontrollercount 1",
+        "kafka_log_logmanager_offlinelogdirectorycount 0",
+        "kafka_network_socketserver_connections 1",
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is missing from\n{page}");
+    }
+    let told = |metric: &crate::metrics::Metric| page.contains(&format!("# TYPE {} ", metric.name));
+    let missing: Vec<_> = crate::metrics::TABLE.iter().filter(|metric| !told(metric)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let size = page.lines().find(|it| it.starts_with("kafka_log_log_size_bytes{topic=\"orders\"}"));
+    assert_ne!(size.unwrap().rsplit(' ').next(), Some("0"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,8 +95,9 @@ fn settings_that_contradict_are_refused_together() {
         ("advertised.listeners", "OTHER://a:1,PLAINTEXT://0.0.0.0:1"),
         ("log.dirs", "a,b"),
         ("group.min.session.timeout.ms", "1800001"),
+        ("metrics.listener", "9644"),
     ]);
-    assert_eq!(told.lines().count(), 6, "{told}");
+    assert_eq!(told.lines().count(), 7, "{told}");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //!
 //! A [`Listener`] yields byte streams: from TCP ([`tcp`]), or from a network inside the process, so
 //! that a broker can be embedded or simulated without a socket. [`server`] accepts and counts
-//! connections and drains them at the end; [`connection`] serves one. Shell.
+//! connections and drains them at the end; [`connection`] serves one; [`http`] tells metrics and health.
+//! Shell.
 
 mod admission;
 pub(crate) mod connection;
+pub(crate) mod http;
 pub(crate) mod server;
 pub mod tcp;
 

@@ -39,6 +39,13 @@ pub(super) struct Coordinators {
     txns: Txns,
 }
 
+impl Coordinators {
+    /// The groups that are coordinated here.
+    pub(super) fn groups(&self) -> Groups {
+        self.groups.clone()
+    }
+}
+
 impl fmt::Debug for Coordinators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Coordinators")
