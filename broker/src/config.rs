@@ -144,7 +144,7 @@ configs! {
         log_retention_bytes: Option<u64> = ConfigDef::long("log.retention.bytes", "-1").at_least(-1).dynamic(),
         /// How often to look for segments that may go.
         log_retention_check_interval: Duration = ConfigDef::long("log.retention.check.interval.ms", "300000").at_least(1),
-        /// How long a deleted segment's files stay on disk.
+        /// Accepted for compatibility: the files of a deleted segment go at once; who is reading one reads on.
         log_segment_delete_delay: Duration = ConfigDef::long("log.segment.delete.delay.ms", "60000").at_least(0).dynamic(),
         /// What happens to old segments: delete, compact, or both.
         log_cleanup_policy: Vec<String> = ConfigDef::list("log.cleanup.policy", "delete").one_of(CLEANUP_POLICIES).dynamic(),
@@ -180,7 +180,7 @@ configs! {
         compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic(),
         /// The level of gzip when the broker compresses.
         compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic(),
-        /// The level of lz4 when the broker compresses.
+        /// Accepted for compatibility: there is one level of lz4 when the broker compresses.
         compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic(),
         /// The level of zstd when the broker compresses.
         compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic(),
@@ -294,19 +294,19 @@ configs! {
         compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type"),
         /// The level of gzip when the broker compresses.
         compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic().synonym("compression.gzip.level"),
-        /// The level of lz4 when the broker compresses.
+        /// Accepted for compatibility: there is one level of lz4 when the broker compresses.
         compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic().synonym("compression.lz4.level"),
         /// The level of zstd when the broker compresses.
         compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic().synonym("compression.zstd.level"),
         /// How long tombstones and transaction markers stay after compaction.
         delete_retention: Duration = ConfigDef::long("delete.retention.ms", "86400000").at_least(0).dynamic().synonym("log.cleaner.delete.retention.ms"),
-        /// How long a deleted segment's files stay on disk.
+        /// Accepted for compatibility: the files of a deleted segment go at once; who is reading one reads on.
         file_delete_delay: Duration = ConfigDef::long("file.delete.delay.ms", "60000").at_least(0).dynamic().synonym("log.segment.delete.delay.ms"),
-        /// Accepted for compatibility: flush.mode decides when records are durable.
+        /// How many records may be written before they are made durable, where flush.mode is async.
         flush_messages: i64 = ConfigDef::long("flush.messages", "9223372036854775807").at_least(1).dynamic(),
         /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
         flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic().synonym("flush.mode"),
-        /// Accepted for compatibility: flush.mode decides when records are durable.
+        /// How long written records may wait to be made durable, where flush.mode is async; some seconds at most in any case.
         flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic(),
         /// Accepted for compatibility: a single node copies nothing from others.
         follower_replication_throttled_replicas: Vec<String> = ConfigDef::list("follower.replication.throttled.replicas", "").dynamic(),
@@ -350,7 +350,7 @@ configs! {
         segment_bytes: u32 = ConfigDef::int("segment.bytes", "1073741824").at_least(1024).dynamic().synonym("log.segment.bytes"),
         /// How many bytes an index file may take.
         segment_index_bytes: u32 = ConfigDef::int("segment.index.bytes", "10485760").at_least(4).dynamic().synonym("log.index.size.max.bytes"),
-        /// Accepted for compatibility: segments roll without jitter.
+        /// By how much at most a segment ends earlier than segment.ms says, by chance.
         segment_jitter: Duration = ConfigDef::long("segment.jitter.ms", "0").at_least(0).dynamic(),
         /// How old a segment may become before a new one is begun.
         segment_roll: Duration = ConfigDef::long("segment.ms", "604800000").at_least(1).dynamic().synonym("log.roll.ms"),

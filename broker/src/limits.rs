@@ -11,6 +11,10 @@ pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 /// Then partitions wait.
 pub const LOG_REQUESTS_MAX: usize = 1024;
 
+/// 512: open files of complete segments in a log directory. Then the one that was not read for longest
+/// is closed. Each segment that is being written has up to two more.
+pub const LOG_FILES_OPEN_MAX: usize = 512;
+
 /// 16: files of a log directory that wait to be written back. More are not asked for.
 pub const WRITE_BACKS_MAX: usize = 16;
 

@@ -18,6 +18,7 @@ use client::net::Endpoint;
 use protocol::ids::{BrokerEpoch, BrokerId, Offset, TopicId};
 use protocol::rng::Rng;
 use protocol::time::Clock;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -73,6 +74,7 @@ impl Outside {
     /// The real world: files, TCP, the machine's clock, a seed that no one knows.
     #[must_use]
     pub fn real() -> Self {
+        raise_file_limit();
         Self {
             disk: Arc::new(RealDisk),
             listeners: None,
@@ -94,6 +96,13 @@ impl std::fmt::Debug for Outside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Outside").field("disk", &self.disk).field("seed", &self.seed).finish()
     }
+}
+
+/// Lets this process have as many files open as it may: each log that is written has up to two.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal leaves what there was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn hostname() -> String {

@@ -16,6 +16,7 @@ use protocol::api::fetch::{
 };
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
+use protocol::record::{BatchHeader, Codec};
 use tokio::sync::Notify;
 
 use super::Api;
@@ -30,6 +31,9 @@ const NO_SESSION: i32 = -1;
 
 /// The first version that tells who leads instead. KIP-951.
 const TELLS_LEADER: i16 = 12;
+
+/// The first version whose readers know zstd. KIP-110.
+const KNOWS_ZSTD: i16 = 10;
 
 /// What holds for all partitions of a request.
 #[derive(Clone, Copy)]
@@ -151,7 +155,10 @@ async fn read_all(targets: &[Target], terms: Terms) -> Vec<Outcome> {
             at_least_one: is_empty,
         };
         let outcome = match handle {
-            Ok(handle) => handle.fetch(from).await.map_err(|error| error.code()),
+            Ok(handle) => {
+                let fetched = handle.fetch(from).await.map_err(|error| error.code());
+                fetched.and_then(|fetched| legible(fetched, terms.version))
+            }
             Err(code) => Err(*code),
         };
         if let Ok(fetched) = &outcome {
@@ -161,6 +168,20 @@ async fn read_all(targets: &[Target], terms: Terms) -> Vec<Outcome> {
         outcomes.push(outcome);
     }
     outcomes
+}
+
+/// `fetched`, if readers of this version can decompress it.
+fn legible(fetched: Fetched, version: i16) -> Outcome {
+    let mut rest = &fetched.records[..];
+    while version < KNOWS_ZSTD
+        && let Ok(Some(header)) = BatchHeader::peek(rest)
+    {
+        if header.attributes.codec() == Codec::Zstd {
+            return Err(ErrorCode::UnsupportedCompressionType);
+        }
+        rest = rest.get(header.size_bytes()..).unwrap_or_default();
+    }
+    Ok(fetched)
 }
 
 /// True when the outcomes must not wait for more: there is enough, or something to be told.

@@ -33,9 +33,17 @@ enum Asked {
     Unknown,
 }
 
-/// The special timestamps. KIP-79, KIP-734, KIP-405, KIP-1005, KIP-1023.
-fn asked(timestamp: i64) -> Asked {
+/// The special timestamps, each from the version on that has it. KIP-79, KIP-734, KIP-405, KIP-1005, KIP-1023.
+fn asked(timestamp: i64, version: i16) -> Asked {
+    let since = match timestamp {
+        -3 => 7,
+        -4 => 8,
+        -5 => 9,
+        -6 => 11,
+        _ => 0,
+    };
     match timestamp {
+        _ if version < since => Asked::Unknown,
         -1 => Asked::Offset(OffsetSpec::Latest),
         // Without a remote tier, the earliest local offset is the earliest.
         -2 | -4 => Asked::Offset(OffsetSpec::Earliest),
@@ -56,7 +64,7 @@ pub(super) async fn list_offsets(
     for topic in request.topics {
         let mut partitions = Vec::new();
         for partition in topic.partitions {
-            let found = list_offset(&api, &topic.name, &partition, isolation).await;
+            let found = list_offset(&api, version, &topic.name, &partition, isolation).await;
             let partition_index = partition.partition_index;
             partitions.push(match found {
                 Ok(found) => ListOffsetsPartitionResponse {
@@ -81,6 +89,7 @@ pub(super) async fn list_offsets(
 
 async fn list_offset(
     api: &Api,
+    version: i16,
     topic: &str,
     asked_of: &ListOffsetsPartition,
     isolation: Isolation,
@@ -88,7 +97,7 @@ async fn list_offset(
     let index = PartitionIndex(asked_of.partition_index);
     let handle = api.partitions().get(topic, index).map_err(|error| error.code())?;
     let leader_epoch = known_epoch(asked_of.current_leader_epoch);
-    match asked(asked_of.timestamp) {
+    match asked(asked_of.timestamp, version) {
         Asked::Offset(spec) => {
             handle.list_offset(spec, isolation, leader_epoch).await.map_err(|error| error.code())
         }

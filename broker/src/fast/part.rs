@@ -1,6 +1,7 @@
 //! A partition core over a disk that is a list of batches. Pure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
@@ -296,6 +297,8 @@ fn leadership(epoch: i32) -> Leadership {
         replica_count: 1,
         min_insync_replicas: 1,
         flush_mode: FlushMode::Ack,
+        flush_records: u64::MAX,
+        flush_interval: Duration::MAX,
         log: LogConfig::default(),
     }
 }

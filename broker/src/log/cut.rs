@@ -171,6 +171,7 @@ impl Log {
     /// Cuts `segment` to what `summary` sums up; it grows again from there. Yields its end.
     fn cut(&mut self, segment: &Arc<Segment>, summary: Summary) -> Result<Offset, LogError> {
         let fail = |error| LogError::of(&segment.path(LOG), "truncate", error);
+        segment.pin()?;
         segment.truncate_to(summary)?;
         let Seal { entries, aborted, .. } = segment.seal();
         // The seal goes before the batches do, or it would promise what is not there.

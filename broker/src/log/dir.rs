@@ -14,6 +14,7 @@ use protocol::ids::{BrokerEpoch, BrokerId, TopicId, TopicPartition};
 
 use super::checkpoint::{self, Checkpoints};
 use super::error::LogError;
+use super::files::Files;
 use super::recovery::{METADATA, parse_metadata};
 use crate::disk::{Disk, File, Open, read_file, replace_file};
 
@@ -66,6 +67,7 @@ pub(super) struct LogDir {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) path: PathBuf,
     pub(super) checkpoints: Checkpoints,
+    pub(super) files: Arc<Files>,
     /// Open from the start, so that no failure to write anything is missed.
     anchor: Arc<dyn File>,
     /// Held until the directory is left.
@@ -92,7 +94,8 @@ impl LogDir {
         let partitions = tidy(&*disk, &path)?;
         let checkpoints = Checkpoints::open(Arc::clone(&disk), path.join(checkpoint::FILE))?;
         let found = Found { directory_id, shutdown, partitions };
-        Ok((Self { disk, path, checkpoints, anchor, _lock: lock }, found))
+        let files = Arc::default();
+        Ok((Self { disk, path, checkpoints, files, anchor, _lock: lock }, found))
     }
 
     /// Where the log of `partition` lives.

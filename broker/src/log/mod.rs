@@ -31,6 +31,7 @@ mod cut;
 mod dir;
 mod epochs;
 mod error;
+mod files;
 mod index;
 mod producers;
 mod reader;

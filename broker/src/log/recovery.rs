@@ -19,6 +19,7 @@ use protocol::record::ControlRecord;
 
 use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
+use super::files::Files;
 use super::index::{Seal, Summary};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner, WHOLE_BYTES, as_u64};
 use super::segment::{
@@ -54,6 +55,8 @@ pub(super) struct Place {
     pub(super) partition: TopicPartition,
     pub(super) topic_id: TopicId,
     pub(super) config: LogConfig,
+    /// What is open of complete segments, in the whole log directory.
+    pub(super) files: Arc<Files>,
 }
 
 /// The segment that is being written.
@@ -445,8 +448,7 @@ fn open_segments(
         }
         let aborted =
             load_aborted(&*place.disk, &place.dir.join(file_name(base, TXN_INDEX)), seal.aborted)?;
-        let (disk, dir) = (Arc::clone(&place.disk), Arc::clone(&place.dir));
-        segments.push(Arc::new(Segment::complete(disk, dir, base, &seal, aborted)));
+        segments.push(Arc::new(Segment::complete(place, base, &seal, aborted)));
     }
     Ok((segments, None))
 }

@@ -13,8 +13,10 @@ use protocol::ids::Offset;
 use protocol::time::Timestamp;
 
 use super::error::LogError;
+use super::files::Files;
 use super::index::{self, Entry, Index, Lookup, Seal, Summary};
 use super::producers::AbortedTxn;
+use super::recovery::Place;
 use super::scan::as_u64;
 use super::search::{self, SearchError};
 use super::state::Placed;
@@ -45,8 +47,11 @@ pub(super) struct Segment {
     base: Offset,
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
+    /// Open for good: while it grows, and once others have its names.
     log: OnceLock<Arc<dyn File>>,
     index: OnceLock<Arc<dyn File>>,
+    /// Where else its files are open, and under which number; none while it grows.
+    files: Option<(Arc<Files>, u64)>,
     // Readers look positions up on threads of their own while the writer appends. An owner would
     // put its queue, and its syncs, before every read. Held for a look-up or an addition in memory.
     tail: RwLock<Tail>,
@@ -57,6 +62,14 @@ struct Tail {
     summary: Summary,
     index: Index,
     aborted: Vec<AbortedTxn>,
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let Some((files, number)) = &self.files {
+            files.forget(*number);
+        }
+    }
 }
 
 impl Segment {
@@ -70,13 +83,13 @@ impl Segment {
     ) -> Self {
         let (summary, index, aborted) = content;
         let tail = RwLock::new(Tail { summary, index, aborted });
-        Self { base, disk, dir, log: OnceLock::from(file), index: OnceLock::new(), tail }
+        let (log, index) = (OnceLock::from(file), OnceLock::new());
+        Self { base, disk, dir, log, index, files: None, tail }
     }
 
     /// A complete segment of which `seal` tells.
     pub(super) fn complete(
-        disk: Arc<dyn Disk>,
-        dir: Arc<Path>,
+        place: &Place,
         base: Offset,
         seal: &Seal,
         aborted: Vec<AbortedTxn>,
@@ -84,7 +97,15 @@ impl Segment {
         // It will not grow: where its last entry is does not matter.
         let index = Index::resume(seal.entries, 0);
         let tail = RwLock::new(Tail { summary: seal.summary, index, aborted });
-        Self { base, disk, dir, log: OnceLock::new(), index: OnceLock::new(), tail }
+        Self {
+            base,
+            disk: Arc::clone(&place.disk),
+            dir: Arc::clone(&place.dir),
+            log: OnceLock::new(),
+            index: OnceLock::new(),
+            files: Some((Arc::clone(&place.files), place.files.next_segment())),
+            tail,
+        }
     }
 
     pub(super) fn base(&self) -> Offset {
@@ -113,8 +134,11 @@ impl Segment {
         if let Some(file) = self.log.get() {
             return Ok(Arc::clone(file));
         }
-        let file = self.disk.open(&self.path(LOG), Open::Existing)?;
-        Ok(Arc::clone(self.log.get_or_init(|| file)))
+        let open = || self.disk.open(&self.path(LOG), Open::Existing);
+        match &self.files {
+            Some((files, number)) => files.get((*number, LOG), open),
+            None => open().map(|file| Arc::clone(self.log.get_or_init(|| file))),
+        }
     }
 
     /// The file of the index, which only the writer creates.
@@ -122,15 +146,23 @@ impl Segment {
         if let Some(file) = self.index.get() {
             return Ok(Arc::clone(file));
         }
-        let file = self.disk.open(&self.path(INDEX), how)?;
-        Ok(Arc::clone(self.index.get_or_init(|| file)))
+        let open = || self.disk.open(&self.path(INDEX), how);
+        match &self.files {
+            Some((files, number)) => files.get((*number, INDEX), open),
+            None => open().map(|file| Arc::clone(self.index.get_or_init(|| file))),
+        }
     }
 
     /// Opens its files, so that they can be read also when others have taken their names.
     pub(super) fn pin(&self) -> Result<(), LogError> {
-        self.log().map_err(|error| LogError::of(&self.path(LOG), "open", error))?;
+        if self.files.is_none() {
+            return Ok(());
+        }
+        let log = self.log().map_err(|error| LogError::of(&self.path(LOG), "open", error))?;
         let index = self.index(Open::Existing);
-        index.map_err(|error| LogError::of(&self.path(INDEX), "open the index", error))?;
+        let index = index.map_err(|e| LogError::of(&self.path(INDEX), "open the index", e))?;
+        // Set already, it is the same file.
+        let _ = (self.log.set(log), self.index.set(index));
         Ok(())
     }
 
@@ -145,6 +177,11 @@ impl Segment {
     pub(super) fn position_of_time(&self, timestamp: Timestamp) -> Result<u64, LogError> {
         let (_, last) = self.last_where(|entry| entry.max_timestamp_before < timestamp)?;
         Ok(last.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The aborted transactions, in the order of markers.
+    pub(super) fn aborted(&self) -> Vec<AbortedTxn> {
+        self.read(|tail| tail.aborted.clone())
     }
 
     /// Calls `look` with each aborted transaction, in the order of markers.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use protocol::record::{BatchHeader, ControlError, ControlRecord, RecordBatch, Stamped};
+use protocol::rng::Rng;
 use protocol::time::Timestamp;
 
 use super::epochs::Epochs;
@@ -34,6 +35,11 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     /// `segment.ms`: how far apart in time the first and the newest record of a segment may be.
     pub segment_roll: Duration,
+    /// `segment.jitter.ms`: by how much at most some segments end earlier, so that not all logs begin
+    /// new ones at the same time.
+    pub segment_jitter: Duration,
+    /// What tells this log's jitter from that of others.
+    pub jitter_seed: u64,
     /// `segment.index.bytes`: how large a segment's index may become.
     pub segment_index_bytes: u32,
     /// `index.interval.bytes`: how much log lies between two entries of its index.
@@ -54,10 +60,21 @@ impl LogConfig {
                 true => topic.segment_roll.min(topic.max_compaction_lag),
                 false => topic.segment_roll,
             },
+            segment_jitter: topic.segment_jitter,
+            jitter_seed: 0,
             segment_index_bytes: topic.segment_index_bytes,
             index_interval_bytes: topic.index_interval_bytes,
             snapshot_interval_bytes: SNAPSHOT_INTERVAL_BYTES,
         }
+    }
+
+    /// How far apart in time the records of the segment that begins at `base` may be.
+    fn roll_of(&self, base: Offset) -> Duration {
+        let jitter = self.segment_jitter.min(self.segment_roll);
+        let most = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
+        let place = u64::from_be_bytes(base.0.to_be_bytes());
+        let less = Rng::new(self.jitter_seed ^ place).below(most);
+        self.segment_roll.saturating_sub(Duration::from_millis(less))
     }
 }
 
@@ -129,6 +146,8 @@ pub struct Write {
     pub batches: Vec<Placed>,
     /// Transactions that markers among them abort.
     pub aborted: Vec<AbortedTxn>,
+    /// How much log lies between two entries of its index.
+    pub index_interval_bytes: u32,
     /// Whether someone waits until it is durable.
     pub sync: bool,
 }
@@ -204,7 +223,7 @@ impl ActiveSegment {
         let entries =
             self.bytes / u64::from(config.index_interval_bytes.max(index::BATCH_BYTES_MIN));
         let is_old = self.first_timestamp != Timestamp::NONE
-            && header.max_timestamp >= self.first_timestamp.plus(config.segment_roll);
+            && header.max_timestamp >= self.first_timestamp.plus(config.roll_of(self.base));
         self.bytes.saturating_add(size) > u64::from(config.segment_bytes)
             || entries >= index::entries_max(config.segment_index_bytes)
             || is_old
@@ -347,6 +366,7 @@ impl LogState {
                 mark,
                 batches: Vec::new(),
                 aborted: Vec::new(),
+                index_interval_bytes: config.index_interval_bytes,
                 sync,
             });
             write.aborted.extend(self.apply(&batch.header, batch.control));
@@ -362,6 +382,7 @@ impl LogState {
             mark: self.begin_segment(),
             batches: Vec::new(),
             aborted: Vec::new(),
+            index_interval_bytes: 0,
             sync: true,
         })
     }

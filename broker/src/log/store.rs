@@ -198,8 +198,8 @@ impl Log {
             self.undo(position)?;
             return Err(error);
         }
-        let interval_bytes = self.place.config.index_interval_bytes;
         for write in run {
+            let interval_bytes = write.index_interval_bytes;
             active.segment.extend(&write.batches, &write.aborted, interval_bytes);
         }
         self.has_dirty_bytes = true;
@@ -327,6 +327,14 @@ impl Log {
         });
         sealed.map_err(|error| LogError::of(&path, "seal a segment", error))?;
         self.place.sync_dir()?;
+        // It need not be open any more.
+        let aborted = active.segment.aborted();
+        let complete = Segment::complete(&self.place, base, &seal, aborted);
+        let mut segments = self.shared.segments();
+        let last = segments.last_mut().expect("the active segment is the last");
+        assert_eq!(last.base(), base);
+        *last = Arc::new(complete);
+        self.shared.set_segments(segments);
         self.active = None;
         self.drop_snapshots_within(base)
     }

@@ -105,8 +105,7 @@ impl Log {
             other => other,
         })?;
         let new = swap.new.as_ref().map(|(seal, aborted)| {
-            let (disk, dir) = (Arc::clone(&self.place.disk), Arc::clone(&self.place.dir));
-            Arc::new(Segment::complete(disk, dir, base, seal, aborted.clone()))
+            Arc::new(Segment::complete(&self.place, base, seal, aborted.clone()))
         });
         segments.splice(at..at + swap.old.len(), new);
         self.shared.set_segments(segments);

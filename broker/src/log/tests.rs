@@ -15,7 +15,7 @@ use protocol::ids::{
     CoordinatorEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicId,
     TopicPartition,
 };
-use protocol::record::{BatchBuilder, BatchOptions, ControlRecord, RecordBatch};
+use protocol::record::{BatchBuilder, BatchHeader, BatchOptions, ControlRecord, RecordBatch};
 use protocol::time::Timestamp;
 
 use super::checkpoint::Checkpoints;
@@ -26,7 +26,7 @@ use super::reader::Reader;
 use super::recovery::{Place, Recovery};
 use super::shell::Progress;
 use super::snapshot;
-use super::state::{LogConfig, LogState, Placed, Write};
+use super::state::{ActiveSegment, LogConfig, LogState, Placed, Write};
 use super::store::Log;
 use crate::disk::{Disk, Fault, Op, SimDisk};
 use proptest::prelude::*;
@@ -39,6 +39,8 @@ fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 700,
         segment_roll: Duration::from_secs(3600),
+        segment_jitter: Duration::ZERO,
+        jitter_seed: 0,
         segment_index_bytes: 1 << 20,
         index_interval_bytes: 150,
         snapshot_interval_bytes: 400,
@@ -52,6 +54,7 @@ fn place(disk: &SimDisk) -> Place {
         partition: TopicPartition::new("t", 0),
         topic_id: TOPIC_ID,
         config: config(),
+        files: Arc::default(),
     }
 }
 
@@ -535,6 +538,32 @@ proptest! {
         let (disk, mut model) = run(seed, &steps, Some(crash_at));
         survive(&disk, &mut model, second_crash);
     }
+}
+
+#[test]
+fn segments_end_by_time_earlier_by_no_more_than_their_jitter_and_not_all_at_once() {
+    let header = |at| *data(1, at, None, false).header();
+    let hour = 3_600_000;
+    let ends_at = |jitter_seed, base| {
+        let segment_jitter = Duration::from_secs(600);
+        let config = LogConfig { segment_jitter, jitter_seed, ..config() };
+        let mut active = ActiveSegment::empty(Offset(base));
+        active.apply(&BatchHeader { base_offset: Offset(base), ..header(1000) });
+        let mut times = (0..=hour).step_by(1000);
+        let ends = |at: &i64| active.must_roll_before(&header(1000 + at), &config);
+        times.find(ends).expect("an hour is all it has")
+    };
+    let ends: Vec<i64> = (0..20).flat_map(|seed| [ends_at(seed, 0), ends_at(seed, 77)]).collect();
+    assert!(ends.iter().all(|at| (hour - 600_000..=hour).contains(at)), "{ends:?}");
+    let different: std::collections::BTreeSet<_> = ends.iter().collect();
+    assert!(different.len() > 30, "{ends:?}");
+    assert_eq!(ends_at(3, 77), ends_at(3, 77));
+    let exact = |at| {
+        let mut active = ActiveSegment::empty(Offset(0));
+        active.apply(&header(1000));
+        active.must_roll_before(&header(1000 + at), &config())
+    };
+    assert!(!exact(hour - 1) && exact(hour));
 }
 
 #[test]

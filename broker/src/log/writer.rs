@@ -227,6 +227,7 @@ impl Writer {
                     partition,
                     topic_id,
                     config,
+                    files: Arc::clone(&self.dir.files),
                 };
                 let opened = self.open(place, told);
                 self.answer(reply, opened);

@@ -5,6 +5,7 @@
 //! readable. Every token that came with an event is answered exactly once. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::ids::{BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::time::Now;
@@ -37,6 +38,10 @@ pub(crate) struct Leadership {
     pub(crate) replica_count: usize,
     pub(crate) min_insync_replicas: usize,
     pub(crate) flush_mode: FlushMode,
+    /// Under `flush.mode=async`: how many records, and for how long, may wait to be made durable
+    /// before a write that follows them is waited for.
+    pub(crate) flush_records: u64,
+    pub(crate) flush_interval: Duration,
     pub(crate) log: LogConfig,
 }
 
@@ -113,7 +118,7 @@ pub(crate) enum Event {
     NewLeadership(Leadership),
     /// From time to time: what is old can be forgotten.
     Tick {
-        producer_expiration: std::time::Duration,
+        producer_expiration: Duration,
     },
     /// The partition is led elsewhere, deleted, or the broker stops.
     Stop,

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
 use protocol::mutant::{self, Mutant};
@@ -84,6 +85,8 @@ pub(super) struct Leader {
     /// Why the log is being asked for anew, while it is.
     recalling: Option<Arc<str>>,
     underway: Underway,
+    /// Since when, and how many, records were written that no sync was asked for.
+    unflushed: Option<(Duration, u64)>,
     committed_bytes: u64,
     rollbacks: u64,
     /// Producers of whom all batches were forgotten: the epoch, and the sequence to go on with.
@@ -113,6 +116,7 @@ impl Leader {
             leadership,
             recalling: None,
             underway: Underway::default(),
+            unflushed: None,
             committed_bytes: 0,
             rollbacks: 0,
             awaited: BTreeMap::new(),
@@ -152,7 +156,9 @@ impl Leader {
         told: &mut Vec<Effect>,
     ) -> Option<Closed> {
         match event {
-            Event::Append { token, append } => self.on_append(token, append, effects, told),
+            Event::Append { token, append } => {
+                self.on_append(now, token, append, effects, told);
+            }
             Event::Marker { token, marker } => self.on_marker(now, token, marker, effects, told),
             Event::Progress(progress) => {
                 let closed = self.on_progress(progress, effects, told);
@@ -211,13 +217,14 @@ impl Leader {
 
     fn on_append(
         &mut self,
+        now: Now,
         token: Token,
         append: Append,
         effects: &mut Vec<Effect>,
         told: &mut Vec<Effect>,
     ) {
         let acks = append.acks;
-        match self.accept(append, effects) {
+        match self.accept(now, append, effects) {
             Ok(appended) => self.owe(acks, Owed::Append { token, appended }, appended.end, told),
             Err(error) => told.push(Effect::Reply { token, answer: Answer::Append(Err(error)) }),
         }
@@ -226,6 +233,7 @@ impl Leader {
     /// Checks all batches, then takes them into the log and begins to write them.
     fn accept(
         &mut self,
+        now: Now,
         append: Append,
         effects: &mut Vec<Effect>,
     ) -> Result<Appended, AppendError> {
@@ -256,7 +264,7 @@ impl Leader {
         }
         let base_offset = self.log.log_end();
         let log_append_time = batches.first().map_or(Timestamp::NONE, append_time);
-        self.admit(&batches, effects);
+        self.admit(now, &batches, effects);
         Ok(Appended {
             base_offset,
             end: self.log.log_end(),
@@ -324,7 +332,7 @@ impl Leader {
     }
 
     /// Places batches at the end of the log and begins to write them.
-    fn admit(&mut self, batches: &[RecordBatch], effects: &mut Vec<Effect>) {
+    fn admit(&mut self, now: Now, batches: &[RecordBatch], effects: &mut Vec<Effect>) {
         let mut next = self.log.log_end();
         let leader_epoch = self.leadership.leader_epoch;
         let placed: Vec<_> = batches
@@ -336,7 +344,8 @@ impl Leader {
                 placed
             })
             .collect();
-        let sync = self.leadership.flush_mode == FlushMode::Ack;
+        let records = batches.iter().map(|batch| batch.header().record_count).sum();
+        let sync = self.must_sync(now, records);
         let mut writes = Vec::new();
         self.log.admit(placed, &self.leadership.log, sync, &mut writes);
         for write in writes {
@@ -346,6 +355,22 @@ impl Leader {
             self.underway.push(end, bytes);
             effects.push(Effect::Write(write));
         }
+    }
+
+    /// Whether writing so many records is to be followed by a sync.
+    fn must_sync(&mut self, now: Now, records: i32) -> bool {
+        let Leadership { flush_mode, flush_records, flush_interval, .. } = self.leadership;
+        if flush_mode == FlushMode::Ack {
+            return true;
+        }
+        let (since, count) = self.unflushed.get_or_insert((now.monotonic, 0));
+        *count += u64::try_from(records).unwrap_or(0);
+        let is_due =
+            *count >= flush_records || now.monotonic.saturating_sub(*since) >= flush_interval;
+        if is_due {
+            self.unflushed = None;
+        }
+        is_due
     }
 
     /// Answers when `end` is as safe as `acks` asks for.
@@ -408,7 +433,7 @@ impl Leader {
             ControlRecord::Abort { coordinator_epoch }
         };
         let batch = control.end_txn_marker(producer_id, producer_epoch, now.wall);
-        self.admit(&[batch], effects);
+        self.admit(now, &[batch], effects);
         Ok(self.log.log_end())
     }
 

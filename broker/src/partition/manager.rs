@@ -245,7 +245,8 @@ impl Partitions {
     /// Starts, changes or stops one partition as the Image says.
     async fn place(&self, image: &Image, topic: &Topic, index: PartitionIndex) {
         let known = self.known(topic, index);
-        let Some(leadership) = self.leadership(image, topic, index) else {
+        let config = self.config_of(image, topic);
+        let Some(leadership) = self.leadership(&config, topic, index) else {
             if let Some(partition) = known {
                 self.forget(topic, index);
                 info!(partition = %partition.partition(), "leads no more");
@@ -254,17 +255,14 @@ impl Partitions {
             return;
         };
         match known {
-            Some(partition) => {
-                let config = partition.config();
-                partition.0.lead(leadership, config);
-            }
-            None => self.start_partition(image, topic, index, leadership),
+            Some(partition) => partition.0.lead(leadership, config),
+            None => self.start_partition(config, topic, index, leadership),
         }
     }
 
     fn start_partition(
         &self,
-        image: &Image,
+        config: Arc<TopicConfig>,
         topic: &Topic,
         index: PartitionIndex,
         leadership: Leadership,
@@ -274,7 +272,7 @@ impl Partitions {
         let mut led = shared.led.write().unwrap_or_else(PoisonError::into_inner);
         let led_topic = led.topics.entry(topic.name.clone()).or_insert_with(|| LedTopic {
             id: topic.id,
-            config: Arc::new(topic_config(&shared.config(), image, &topic.name)),
+            config,
             partitions: BTreeMap::new(),
         });
         assert_eq!(led_topic.id, topic.id, "a topic is removed before another takes its name");
@@ -284,6 +282,15 @@ impl Partitions {
         let partition = Partition::new(identity, leadership, config, dir, clock);
         led_topic.partitions.insert(index, PartitionHandle(partition));
         led.names.insert(topic.id, topic.name.clone());
+    }
+
+    /// What holds for a topic: what its partitions know, as long as it has not changed.
+    fn config_of(&self, image: &Image, topic: &Topic) -> Arc<TopicConfig> {
+        let led = self.shared.led.read().unwrap_or_else(PoisonError::into_inner);
+        match led.topics.get(&topic.name) {
+            Some(led_topic) => led_topic.config.clone(),
+            None => Arc::new(topic_config(&self.shared.config(), image, &topic.name)),
+        }
     }
 
     fn known(&self, topic: &Topic, index: PartitionIndex) -> Option<PartitionHandle> {
@@ -312,15 +319,15 @@ impl Partitions {
         info!(topic = %topic.name, id = %topic.id, "deleted");
     }
 
-    /// What the Image says of a partition, if this broker leads it.
+    /// What the Image says of a partition of these settings, if this broker leads it.
     fn leadership(
         &self,
-        image: &Image,
+        config: &TopicConfig,
         topic: &Topic,
         index: PartitionIndex,
     ) -> Option<Leadership> {
         let partition = topic.partition(index).filter(|it| it.leader == self.shared.own)?;
-        let config = topic_config(&self.shared.config(), image, &topic.name);
+        let jitter_seed = jitter_seed(topic.id, index);
         Some(Leadership {
             leader_epoch: partition.leader_epoch,
             own: self.shared.own,
@@ -328,7 +335,9 @@ impl Partitions {
             replica_count: partition.replicas.len(),
             min_insync_replicas: usize::try_from(config.min_insync_replicas).unwrap_or(1),
             flush_mode: config.flush_mode,
-            log: LogConfig::of(&config),
+            flush_records: u64::try_from(config.flush_messages).unwrap_or(u64::MAX),
+            flush_interval: Duration::from_millis(u64::try_from(config.flush_ms).unwrap_or(0)),
+            log: LogConfig { jitter_seed, ..LogConfig::of(config) },
         })
     }
 
@@ -343,7 +352,7 @@ impl Partitions {
             let Some(topic) = image.topic(name) else { continue };
             led_topic.config = Arc::new(topic_config(&self.shared.config(), image, name));
             for (index, partition) in &led_topic.partitions {
-                if let Some(leadership) = self.leadership(image, topic, *index) {
+                if let Some(leadership) = self.leadership(&led_topic.config, topic, *index) {
                     partition.0.lead(leadership, led_topic.config.clone());
                 }
             }
@@ -373,6 +382,12 @@ async fn delete_strays(
             Err(error) => warn!(%partition, %topic_id, %error, "a stray log stays"),
         }
     }
+}
+
+/// What tells the rolling of one partition's segments from that of others.
+fn jitter_seed(topic: TopicId, index: PartitionIndex) -> u64 {
+    let id = topic.0.first_chunk().map_or(0, |head| u64::from_be_bytes(*head));
+    id.wrapping_add(u64::try_from(index.0).unwrap_or(0))
 }
 
 fn missing(topic: &Topic, index: PartitionIndex) -> LookupError {

@@ -32,6 +32,8 @@ fn leadership(epoch: i32) -> Leadership {
         replica_count: 1,
         min_insync_replicas: 1,
         flush_mode: FlushMode::Ack,
+        flush_records: u64::MAX,
+        flush_interval: Duration::MAX,
         log: LogConfig::default(),
     }
 }
@@ -265,6 +267,22 @@ fn a_duplicate_of_a_batch_still_underway_waits_for_the_original_and_has_its_offs
     let (original, duplicate) =
         (world.appended(original).unwrap(), world.appended(duplicate).unwrap());
     assert_eq!(duplicate, Appended { was_duplicate: true, ..original });
+}
+
+#[test]
+fn under_async_flushing_every_so_many_records_are_made_durable() {
+    let flush_mode = FlushMode::Async;
+    let mut world = World::new(Leadership { flush_mode, flush_records: 5, ..leadership(0) });
+    let mut syncs = Vec::new();
+    for count in [2, 2, 1, 4, 9, 1] {
+        world.append(plain(count), Acks::Accepted);
+        syncs.push(world.underway.back().unwrap().sync);
+    }
+    assert_eq!(syncs, [false, false, true, false, true, false]);
+    let flush_interval = Duration::ZERO;
+    let mut world = World::new(Leadership { flush_mode, flush_interval, ..leadership(0) });
+    world.append(plain(1), Acks::Accepted);
+    assert!(world.underway.back().unwrap().sync);
 }
 
 #[test]

@@ -284,8 +284,7 @@ impl Cleaning {
         let old = self.segments[output.first_segment..rewriting.at.segment].to_vec();
         let until = self.next_bases[rewriting.at.segment - 1];
         let aborted = rewriting.filter.take_aborted();
-        let mut before = Vec::new();
-        old.iter().for_each(|segment| segment.each_aborted(|txn| before.push(*txn)));
+        let before: Vec<_> = old.iter().flat_map(|segment| segment.aborted()).collect();
         self.cleaned.bytes_before += old.iter().map(|it| it.summary().bytes).sum::<u64>();
         output.flush(&self.place)?;
         self.cleaned.bytes_after += output.summary.bytes;
