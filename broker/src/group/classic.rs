@@ -516,14 +516,14 @@ impl Group {
         from: &Membership,
         is_transactional: bool,
     ) -> Result<(), ErrorCode> {
+        // Tools and simple consumers, which may have made up a member id without joining.
+        if from.generation.0 < 0 && self.members.is_empty() {
+            return Ok(());
+        }
         let is_anonymous = from.member_id.is_empty() && from.generation.0 < 0;
         if is_anonymous && from.instance_id.is_none() {
-            // Tools and simple consumers, and transactions of clients that tell no membership.
-            return if self.members.is_empty() || is_transactional {
-                Ok(())
-            } else {
-                Err(ErrorCode::UnknownMemberId)
-            };
+            // Transactions of clients that tell no membership.
+            return if is_transactional { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
         }
         self.known(&from.member_id, from.instance_id.as_ref())?;
         if from.generation != self.generation && !is_active(Mutant::TakeStaleCommits) {

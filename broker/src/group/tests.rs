@@ -376,6 +376,19 @@ fn members_that_share_no_protocol_cannot_be_in_one_group() {
     assert_eq!(world.joined(token).error, ErrorCode::InconsistentGroupProtocol);
 }
 
+/// librdkafka's consumers that assign themselves make up an id with `group.protocol=consumer`.
+#[test]
+fn who_never_joined_may_commit_under_any_name_while_nobody_is_in_the_group() {
+    let mut world = World::new(Duration::ZERO);
+    assert_eq!(world.commit(member("made up", -1), None, 1), ErrorCode::None);
+    let stable = world.stable(1).remove(0);
+    assert_eq!(world.commit(member("made up", -1), None, 2), ErrorCode::UnknownMemberId);
+    let members = vec![(stable.member_id, None)];
+    world.ask(Request::Leave(Leave { group: "g".into(), members }));
+    assert_eq!(world.commit(member("made up", -1), None, 3), ErrorCode::None);
+    assert_eq!(world.committed(false), Ok(Some(3)));
+}
+
 #[test]
 fn who_may_commit_follows_from_the_generation() {
     let mut world = World::new(Duration::ZERO);

@@ -50,9 +50,7 @@ impl GroupShard {
             None if 0 <= member.generation.0 && commit.speaks_epochs && !is_transactional => {
                 Err(ErrorCode::GroupIdNotFound)
             }
-            None if 0 <= member.generation.0 || !member.member_id.is_empty() => {
-                Err(ErrorCode::IllegalGeneration)
-            }
+            None if 0 <= member.generation.0 => Err(ErrorCode::IllegalGeneration),
             None if is_full => Err(ErrorCode::CoordinatorNotAvailable),
             None => Ok(()),
         }
