@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::join_all;
 use krafka::admin::{AdminClient, ConfigOp, ConfigResource, NewTopic, OffsetSpec, TopicPartition};
 use krafka::consumer::{AutoOffsetReset, Consumer, GroupProtocol, IsolationLevel};
 use krafka::producer::TopicPartitionOffset;
@@ -17,9 +18,9 @@ use krafka::{Compression, ConsumerRecord, Kafka, Record};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(500);
 /// Polls until something must have happened: a minute.
-const POLLS_MAX: usize = 600;
+const POLLS_MAX: usize = 120;
 
 fn name(part: &str) -> String {
     let elapsed = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
@@ -104,10 +105,13 @@ async fn until(
     let mut owned = Vec::new();
     for _ in 0..POLLS_MAX {
         owned.clear();
-        for member in members {
-            for record in member.poll(POLL).await? {
+        // At once: a member joins within its poll, and a round needs all of them.
+        for read in join_all(members.iter().map(|member| member.poll(POLL))).await {
+            for record in read? {
                 seen.insert(record.value_str().unwrap_or_default().to_owned());
             }
+        }
+        for member in members {
             let assigned = member.assignment().await;
             owned.push(assigned.get(topic).into_iter().flatten().copied().collect());
         }
