@@ -274,7 +274,7 @@ configs! {
         transaction_max_timeout: Duration = ConfigDef::int("transaction.max.timeout.ms", "900000").at_least(1),
         /// How long a transactional id without transactions is remembered.
         transactional_id_expiration: Duration = ConfigDef::int("transactional.id.expiration.ms", "604800000").at_least(1),
-        /// How often to look for transactions that ran out of time.
+        /// Accepted for compatibility: a transaction that runs out of time is aborted at once.
         transaction_abort_timed_out_cleanup_interval: Duration = ConfigDef::int("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000").at_least(1),
         /// How often to look for transactional ids that may be forgotten.
         transaction_remove_expired_cleanup_interval: Duration = ConfigDef::int("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000").at_least(1),

@@ -22,7 +22,7 @@ use protocol::ids::{
 use protocol::time::Timestamp;
 
 use super::serving::Context;
-use super::txn::join_transaction;
+use super::txn::{abortable_as, join_transaction};
 use crate::group::modern::Epoch;
 use crate::group::{self, Commit, Committed, Fetch, Groups, Membership, Reply, Request};
 use crate::metadata::Image;
@@ -34,6 +34,8 @@ const BY_ID: i16 = 10;
 const EPOCHS: i16 = 9;
 /// The first OffsetFetch that asks for several groups. KIP-709.
 const SEVERAL_GROUPS: i16 = 8;
+/// The first TxnOffsetCommit that knows `TransactionAbortable`. KIP-890.
+const TXN_COMMIT_KNOWS_ABORTABLE: i16 = 4;
 /// The first TxnOffsetCommit whose sender's transactions end by version 2. KIP-890.
 const TXN_COMMIT_V2: i16 = 5;
 
@@ -44,60 +46,81 @@ struct Gathered {
     partitions: Vec<(i32, ErrorCode)>,
 }
 
-/// OffsetCommit.
-pub(crate) async fn commit(
-    groups: &Groups,
-    image: &Image,
-    context: &Context,
-    request: OffsetCommitRequest,
-) -> OffsetCommitResponse {
-    let group: Arc<str> = request.group_id.into();
-    let mut offsets = Vec::new();
-    let mut topics = Vec::new();
-    for topic in request.topics {
-        let by_id = || image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name));
-        let by_name = || Some(Arc::from(topic.name.as_str()));
-        let name = if BY_ID <= context.version { by_id() } else { by_name() };
-        let mut gathered = Gathered { name: name.clone(), id: topic.topic_id, partitions: vec![] };
-        for partition in topic.partitions {
-            let code = exists(image, name.as_deref(), partition.partition_index);
-            gathered.partitions.push((partition.partition_index, code));
+/// What a request wants to commit: lawful offsets, and the answers so far, in the request's order.
+struct Gathering<'a> {
+    image: &'a Image,
+    at: Timestamp,
+    offsets: Vec<(TopicPartition, Committed)>,
+    topics: Vec<Gathered>,
+}
+
+/// An offset as a request has it.
+struct Wanted {
+    index: i32,
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<String>,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(image: &'a Image, context: &Context) -> Self {
+        Self { image, at: context.now.wall, offsets: Vec::new(), topics: Vec::new() }
+    }
+
+    /// Takes in one topic's offsets; `name` is `None` where the id names none.
+    fn topic(&mut self, name: Option<Arc<str>>, id: TopicId, wanted: impl Iterator<Item = Wanted>) {
+        let mut partitions = Vec::new();
+        for Wanted { index, offset, leader_epoch, metadata } in wanted {
+            let code = exists(self.image, name.as_deref(), index);
+            partitions.push((index, code));
             if let (Some(name), ErrorCode::None) = (&name, code) {
-                let at = TopicPartition::new(Arc::clone(name), partition.partition_index);
+                let at = TopicPartition::new(Arc::clone(name), index);
                 let committed = Committed {
-                    offset: Offset(partition.committed_offset),
-                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-                    metadata: partition.committed_metadata.unwrap_or_default().into(),
-                    at: context.now.wall,
+                    offset: Offset(offset),
+                    leader_epoch: LeaderEpoch(leader_epoch),
+                    metadata: metadata.unwrap_or_default().into(),
+                    at: self.at,
                 };
-                offsets.push((at, committed));
+                self.offsets.push((at, committed));
             }
         }
-        topics.push(gathered);
+        self.topics.push(Gathered { name, id, partitions });
     }
-    let member = Membership {
-        group,
-        generation: GenerationId(request.generation_id_or_member_epoch),
-        member_id: request.member_id.into(),
-        instance_id: request.group_instance_id.map(Into::into),
-    };
-    let speaks_epochs = EPOCHS <= context.version;
-    let commit = Commit { member, producer: None, speaks_epochs, offsets };
-    settle(groups, commit, &mut topics).await;
-    let answer = |it: Gathered| OffsetCommitResponseTopic {
-        name: it.name.as_deref().unwrap_or_default().to_owned(),
-        topic_id: it.id,
-        partitions: it
-            .partitions
-            .into_iter()
-            .map(|(partition_index, code)| OffsetCommitResponsePartition {
-                partition_index,
-                error_code: code.to_wire(),
-            })
-            .collect(),
-    };
-    let topics = topics.into_iter().map(answer).collect();
-    OffsetCommitResponse { throttle_time_ms: 0, topics }
+
+    /// The answers of all that is lawful are `code`.
+    fn refuse(&mut self, code: ErrorCode) {
+        open(&mut self.topics).for_each(|partition| partition.1 = code);
+    }
+
+    /// Commits what is lawful, and has the answers.
+    async fn commit(
+        &mut self,
+        groups: &Groups,
+        member: Membership,
+        producer: Option<(ProducerId, ProducerEpoch)>,
+        speaks_epochs: bool,
+    ) {
+        let offsets = std::mem::take(&mut self.offsets);
+        let count = offsets.len();
+        let group = Arc::clone(&member.group);
+        let commit = Commit { member, producer, speaks_epochs, offsets };
+        let codes = match groups.call(&group, Request::Commit(commit)).await {
+            Ok(Reply::Committed(codes)) => codes,
+            Ok(other) => unreachable!("a commit is answered as one: {other:?}"),
+            Err(error) => vec![error.code(); count],
+        };
+        fill(codes, &mut self.topics);
+    }
+}
+
+/// Those that were not refused yet get their codes.
+fn fill(codes: Vec<ErrorCode>, topics: &mut [Gathered]) {
+    open(topics).zip(codes).for_each(|(partition, code)| partition.1 = code);
+}
+
+/// The partitions of which nothing is wrong yet.
+fn open(topics: &mut [Gathered]) -> impl Iterator<Item = &mut (i32, ErrorCode)> {
+    topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok())
 }
 
 fn exists(image: &Image, name: Option<&str>, index: i32) -> ErrorCode {
@@ -108,22 +131,44 @@ fn exists(image: &Image, name: Option<&str>, index: i32) -> ErrorCode {
     }
 }
 
-/// Commits what is lawful and fills the codes in.
-async fn settle(groups: &Groups, commit: Commit, topics: &mut [Gathered]) {
-    let count = commit.offsets.len();
-    let group = Arc::clone(&commit.member.group);
-    let codes = match groups.call(&group, Request::Commit(commit)).await {
-        Ok(Reply::Committed(codes)) => codes,
-        Ok(other) => unreachable!("a commit is answered as one: {other:?}"),
-        Err(error) => vec![error.code(); count],
+/// OffsetCommit.
+pub(crate) async fn commit(
+    groups: &Groups,
+    image: &Image,
+    context: &Context,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
+    let mut gathering = Gathering::new(image, context);
+    for topic in request.topics {
+        let by_id = || image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name));
+        let by_name = || Some(Arc::from(topic.name.as_str()));
+        let name = if BY_ID <= context.version { by_id() } else { by_name() };
+        let wanted = topic.partitions.into_iter().map(|it| Wanted {
+            index: it.partition_index,
+            offset: it.committed_offset,
+            leader_epoch: it.committed_leader_epoch,
+            metadata: it.committed_metadata,
+        });
+        gathering.topic(name, topic.topic_id, wanted);
+    }
+    let member = Membership {
+        group: request.group_id.into(),
+        generation: GenerationId(request.generation_id_or_member_epoch),
+        member_id: request.member_id.into(),
+        instance_id: request.group_instance_id.map(Into::into),
     };
-    fill(codes, topics);
-}
-
-/// Those that were not refused yet get their codes.
-fn fill(codes: Vec<ErrorCode>, topics: &mut [Gathered]) {
-    let open = topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok());
-    open.zip(codes).for_each(|(partition, code)| partition.1 = code);
+    gathering.commit(groups, member, None, EPOCHS <= context.version).await;
+    let partition = |(partition_index, code): (i32, ErrorCode)| OffsetCommitResponsePartition {
+        partition_index,
+        error_code: code.to_wire(),
+    };
+    let answer = |it: Gathered| OffsetCommitResponseTopic {
+        name: it.name.as_deref().unwrap_or_default().to_owned(),
+        topic_id: it.id,
+        partitions: it.partitions.into_iter().map(partition).collect(),
+    };
+    let topics = gathering.topics.into_iter().map(answer).collect();
+    OffsetCommitResponse { throttle_time_ms: 0, topics }
 }
 
 /// TxnOffsetCommit: the offsets count from the transaction's commit on. KIP-98, KIP-447.
@@ -139,27 +184,15 @@ pub(crate) async fn txn_commit(
         id: ProducerId(request.producer_id),
         epoch: ProducerEpoch(request.producer_epoch),
     };
-    let mut offsets = Vec::new();
-    let mut topics = Vec::new();
+    let mut gathering = Gathering::new(image, context);
     for topic in request.topics {
-        let name: Arc<str> = topic.name.into();
-        let mut gathered =
-            Gathered { name: Some(Arc::clone(&name)), id: TopicId::ZERO, partitions: vec![] };
-        for partition in topic.partitions {
-            let code = exists(image, Some(&name), partition.partition_index);
-            gathered.partitions.push((partition.partition_index, code));
-            if code.is_ok() {
-                let at = TopicPartition::new(Arc::clone(&name), partition.partition_index);
-                let committed = Committed {
-                    offset: Offset(partition.committed_offset),
-                    leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-                    metadata: partition.committed_metadata.unwrap_or_default().into(),
-                    at: context.now.wall,
-                };
-                offsets.push((at, committed));
-            }
-        }
-        topics.push(gathered);
+        let wanted = topic.partitions.into_iter().map(|it| Wanted {
+            index: it.partition_index,
+            offset: it.committed_offset,
+            leader_epoch: it.committed_leader_epoch,
+            metadata: it.committed_metadata,
+        });
+        gathering.topic(Some(topic.name.into()), TopicId::ZERO, wanted);
     }
     let version = if TXN_COMMIT_V2 <= context.version { Version::V2 } else { Version::V1 };
     let joined = match groups.partition_of(&group) {
@@ -169,32 +202,34 @@ pub(crate) async fn txn_commit(
             join_transaction(txns, &request.transactional_id, producer, version, [home]).await
         }
     };
-    if let Err(code) = joined {
-        let open = topics.iter_mut().flat_map(|it| &mut it.partitions).filter(|it| it.1.is_ok());
-        open.for_each(|partition| partition.1 = code);
-    } else {
-        let member = Membership {
-            group,
-            generation: GenerationId(request.generation_id),
-            member_id: request.member_id.into(),
-            instance_id: request.group_instance_id.map(Into::into),
-        };
-        let producer = Some((producer.id, producer.epoch));
-        let commit = Commit { member, producer, speaks_epochs: true, offsets };
-        settle(groups, commit, &mut topics).await;
+    match joined {
+        // Clients of version 1 may not come again for it.
+        Err(ErrorCode::ConcurrentTransactions) if version == Version::V1 => {
+            gathering.refuse(ErrorCode::CoordinatorNotAvailable);
+        }
+        Err(code) => {
+            gathering.refuse(abortable_as(code, TXN_COMMIT_KNOWS_ABORTABLE <= context.version));
+        }
+        Ok(()) => {
+            let member = Membership {
+                group,
+                generation: GenerationId(request.generation_id),
+                member_id: request.member_id.into(),
+                instance_id: request.group_instance_id.map(Into::into),
+            };
+            let producer = Some((producer.id, producer.epoch));
+            gathering.commit(groups, member, producer, true).await;
+        }
     }
+    let partition = |(partition_index, code): (i32, ErrorCode)| TxnOffsetCommitResponsePartition {
+        partition_index,
+        error_code: code.to_wire(),
+    };
     let answer = |it: Gathered| TxnOffsetCommitResponseTopic {
         name: it.name.as_deref().unwrap_or_default().to_owned(),
-        partitions: it
-            .partitions
-            .into_iter()
-            .map(|(partition_index, code)| TxnOffsetCommitResponsePartition {
-                partition_index,
-                error_code: code.to_wire(),
-            })
-            .collect(),
+        partitions: it.partitions.into_iter().map(partition).collect(),
     };
-    let topics = topics.into_iter().map(answer).collect();
+    let topics = gathering.topics.into_iter().map(answer).collect();
     TxnOffsetCommitResponse { throttle_time_ms: 0, topics }
 }
 

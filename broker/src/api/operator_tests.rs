@@ -27,8 +27,10 @@ use protocol::api::transactions::{
 };
 use protocol::api::txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, EndTxnRequest};
 use protocol::error_code::ErrorCode;
+use protocol::ids::{CoordinatorEpoch, PartitionIndex, ProducerEpoch, ProducerId};
 
 use super::tests::{TOPIC, World, batch_of};
+use crate::partition::EndTxnMarker;
 
 fn page(
     topics: &[&str],
@@ -368,5 +370,33 @@ async fn transactions_are_listed_by_state_producer_age_and_pattern() {
         let refused = world.ask(2, matching(pattern)).await;
         let code = ErrorCode::from_wire(refused.error_code);
         assert_eq!(code, ErrorCode::InvalidRegularExpression, "{pattern}");
+    }
+}
+
+/// KAFKA-19999: a partition that has seen a newer epoch of the producer would refuse the marker for
+/// ever. What was open there has ended, and so the transaction completes.
+#[tokio::test]
+async fn a_decided_transaction_completes_though_a_partition_knows_a_newer_epoch() {
+    let mut world = World::new().await;
+    let (producer_id, producer_epoch) = open_transaction(&mut world, "t").await;
+    let handle = world.broker.api().partitions().get(TOPIC, PartitionIndex(0)).unwrap();
+    let marker = EndTxnMarker {
+        producer_id: ProducerId(producer_id),
+        producer_epoch: ProducerEpoch(producer_epoch + 5),
+        coordinator_epoch: CoordinatorEpoch(0),
+        commit: false,
+        transaction_version: 0,
+    };
+    handle.write_marker(marker).await.unwrap();
+    let transactional_id = "t".to_owned();
+    let end = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed: false };
+    assert_eq!(world.ask(3, end).await.error_code, 0);
+    let request = DescribeTransactionsRequest { transactional_ids: vec!["t".to_owned()] };
+    loop {
+        let state = world.ask(0, request.clone()).await.transaction_states.remove(0);
+        if state.transaction_state == "CompleteAbort" {
+            break;
+        }
+        tokio::task::yield_now().await;
     }
 }

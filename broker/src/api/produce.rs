@@ -23,9 +23,11 @@ use tracing::debug;
 use super::Api;
 use super::admit::{Refusal, admit};
 use super::serving::{Answer, Context, Serving};
-use super::txn::join_transaction;
+use super::txn::{abortable_as, join_transaction};
 use crate::metadata::is_internal;
-use crate::partition::{Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle};
+use crate::partition::{
+    Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, Standing,
+};
 use crate::txn::{Producer, Version};
 
 /// The first version that names topics by id. KIP-516.
@@ -34,6 +36,8 @@ const BY_TOPIC_ID: i16 = 13;
 const TELLS_LEADER: i16 = 10;
 /// The first version whose writes join a transaction by themselves. KIP-890.
 const IMPLIES_JOIN: i16 = 12;
+/// The first version that knows `TransactionAbortable`. KIP-890.
+const KNOWS_ABORTABLE: i16 = 11;
 
 /// Why a partition's batches were refused.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +81,7 @@ impl ProduceError {
             Self::Transaction(
                 ErrorCode::NotCoordinator
                 | ErrorCode::CoordinatorLoadInProgress
-                | ErrorCode::CoordinatorNotAvailable
-                | ErrorCode::ConcurrentTransactions,
+                | ErrorCode::CoordinatorNotAvailable,
             ) => ErrorCode::NotEnoughReplicas,
             Self::Transaction(code) => *code,
             Self::TimedOut(_) => ErrorCode::RequestTimedOut,
@@ -257,19 +260,32 @@ async fn join_transactions(
         }
         // One that is open here was joined before. It must be of the same epoch: otherwise its
         // marker is still on the way, and what the next transaction writes would be ended by it.
-        let open = handle.open_transaction(header.producer_id, header.producer_epoch).await;
-        if !open.is_ok_and(|it| it.is_some()) {
+        let standing = handle.open_transaction(header.producer_id, header.producer_epoch).await;
+        if let Ok(Standing { open_from: None, log_end }) = standing {
+            append.origin = Origin::Verified { since: log_end };
+        }
+        if !standing.is_ok_and(|it| it.open_from.is_some()) {
             let producer = (header.producer_id, header.producer_epoch);
             owed.entry(producer).or_default().insert(handle.partition().clone());
         }
     }
     let Some(id) = transactional_id else { return };
     let version = if IMPLIES_JOIN <= context.version { Version::V2 } else { Version::V1 };
+    if version == Version::V1 && !api.0.config.transaction_partition_verification_enable {
+        return;
+    }
     for ((producer_id, epoch), partitions) in owed {
         let producer = Producer { id: producer_id, epoch };
         let txns = &api.coordination().txns;
         let joined = join_transaction(txns, id, producer, version, partitions.clone()).await;
         let Err(code) = joined else { continue };
+        let code = match abortable_as(code, KNOWS_ABORTABLE <= context.version) {
+            // Clients of version 1 may not come again for it.
+            ErrorCode::ConcurrentTransactions if version == Version::V1 => {
+                ErrorCode::NotEnoughReplicas
+            }
+            code => code,
+        };
         for (_, part) in topics.iter_mut().flat_map(|topic| &mut topic.parts) {
             let is_refused = matches!(part, Part::Checked(handle, append)
                 if partitions.contains(handle.partition())

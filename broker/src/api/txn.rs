@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use protocol::api::txn::{
@@ -27,6 +28,14 @@ const ADD_SEVERAL: i16 = 4;
 const END_V2: i16 = 5;
 /// The first versions of the transactional APIs that know `ProducerFenced`. KIP-588.
 const KNOWS_FENCED: i16 = 2;
+/// The first AddPartitionsToTxn that knows `TransactionAbortable`. KIP-890.
+const ADD_KNOWS_ABORTABLE: i16 = 5;
+
+/// How long a write waits for the transaction before it to complete, and how often it looks:
+/// Kafka's `add.partitions.to.txn.retry.backoff.max.ms` and `….backoff.ms`. Markers take about as
+/// long; who is sent away comes back after its own back-off, which is longer.
+const COMPLETION_WAIT: Duration = Duration::from_millis(100);
+const COMPLETION_LOOK: Duration = Duration::from_millis(20);
 
 /// Before KIP-588, clients know a fenced producer by `InvalidProducerEpoch`.
 pub(super) fn fenced_as(code: ErrorCode, knows_fenced: bool) -> ErrorCode {
@@ -36,8 +45,18 @@ pub(super) fn fenced_as(code: ErrorCode, knows_fenced: bool) -> ErrorCode {
     }
 }
 
+/// Clients that do not know that a transaction can be aborted and begun anew end their producer.
+/// KIP-890.
+pub(super) fn abortable_as(code: ErrorCode, knows_abortable: bool) -> ErrorCode {
+    match code {
+        ErrorCode::TransactionAbortable if !knows_abortable => ErrorCode::InvalidTxnState,
+        other => other,
+    }
+}
+
 /// Makes sure that `partitions` are in the producer's transaction before it writes to them: adds
-/// them for version 2, which has no request for it; verifies them for version 1. KIP-890.
+/// them for version 2, which has no request for it; verifies them for version 1. Waits a little
+/// for the producer's last transaction to complete. KIP-890.
 ///
 /// # Errors
 /// The code for the write; what is retriable says so itself.
@@ -55,15 +74,19 @@ pub(super) async fn join_transaction(
         Version::V1 => Request::Verify(add),
         Version::V2 => Request::Add(add),
     };
-    match txns.call(&id, request).await.map_err(|error| error.code())? {
-        Reply::Added(added) => added,
-        Reply::Verified(codes) => codes.into_iter().try_for_each(ErrorCode::ok).map_err(|code| {
-            // Clients of version 1 do not know the code of version 2.
-            if code == ErrorCode::TransactionAbortable { ErrorCode::InvalidTxnState } else { code }
-        }),
-        other => unreachable!("an addition is answered as one: {other:?}"),
+    let mut waited = Duration::ZERO;
+    loop {
+        let joined = match txns.call(&id, request.clone()).await.map_err(|error| error.code())? {
+            Reply::Added(added) => added,
+            Reply::Verified(codes) => codes.into_iter().try_for_each(ErrorCode::ok),
+            other => unreachable!("an addition is answered as one: {other:?}"),
+        };
+        if joined != Err(ErrorCode::ConcurrentTransactions) || COMPLETION_WAIT <= waited {
+            return joined.map_err(|code| fenced_as(code, false));
+        }
+        waited += COMPLETION_LOOK;
+        tokio::time::sleep(COMPLETION_LOOK).await;
     }
-    .map_err(|code| fenced_as(code, false))
 }
 
 /// AddPartitionsToTxn.
@@ -81,13 +104,13 @@ pub(crate) async fn add_partitions(
             verify_only: false,
             topics: request.v3_and_below_topics,
         };
-        let results = add_one(txns, image, alone, KNOWS_FENCED <= version).await;
+        let results = add_one(txns, image, alone, version).await;
         return AddPartitionsToTxnResponse {
             results_by_topic_v3_and_below: results.topic_results,
             ..AddPartitionsToTxnResponse::default()
         };
     }
-    let each = request.transactions.into_iter().map(|it| add_one(txns, image, it, true));
+    let each = request.transactions.into_iter().map(|it| add_one(txns, image, it, version));
     AddPartitionsToTxnResponse {
         results_by_transaction: join_all(each).await,
         ..AddPartitionsToTxnResponse::default()
@@ -98,7 +121,7 @@ async fn add_one(
     txns: &Txns,
     image: &Image,
     asked: AddPartitionsToTxnTransaction,
-    knows_fenced: bool,
+    version: i16,
 ) -> AddPartitionsToTxnResult {
     let partitions: BTreeSet<_> = asked
         .topics
@@ -130,14 +153,15 @@ async fn add_one(
     let request = if asked.verify_only { Request::Verify(add) } else { Request::Add(add) };
     match txns.call(&id, request).await {
         Ok(Reply::Added(added)) => {
-            let code = fenced_as(added.err().unwrap_or_default(), knows_fenced);
+            let code = fenced_as(added.err().unwrap_or_default(), KNOWS_FENCED <= version);
             results(asked, |_| code)
         }
         Ok(Reply::Verified(codes)) => {
             // Both go through the same ordered set.
             let code = |at: &TopicPartition| {
                 let place = partitions.iter().position(|it| it == at);
-                place.and_then(|place| codes.get(place)).copied().unwrap_or_default()
+                let code = place.and_then(|place| codes.get(place)).copied().unwrap_or_default();
+                abortable_as(code, ADD_KNOWS_ABORTABLE <= version)
             };
             results(asked, code)
         }

@@ -50,6 +50,13 @@ struct Shared<S: Shard> {
     shards: Mutex<BTreeMap<PartitionIndex, mpsc::Sender<Command<S>>>>,
 }
 
+/// What waits until all that it could have seen is committed.
+enum Held<S: Shard> {
+    Release(Release<S>),
+    /// Word that a marker is written.
+    Marker(oneshot::Sender<Result<(), ErrorCode>>),
+}
+
 enum Command<S: Shard> {
     Request(S::Request, oneshot::Sender<S::Reply>),
     Marker(EndTxnMarker, oneshot::Sender<Result<(), ErrorCode>>),
@@ -226,7 +233,7 @@ struct Serving<'a, S: Shard> {
     at: Watermarks,
     images: watch::Receiver<Arc<Image>>,
     shard: S,
-    parked: Parked<Release<S>>,
+    parked: Parked<Held<S>>,
     asked: BTreeMap<Token, oneshot::Sender<S::Reply>>,
     tokens: u64,
 }
@@ -343,13 +350,15 @@ impl<'a, S: Shard> Serving<'a, S> {
                 self.settle(outcomes).await;
             }
             Command::Marker(marker, reply) => {
-                // It is in the log before anything that this shard appends later; whether it was
-                // taken, and where it ends, is known once it is committed.
-                match self.handle.write_marker(marker).await {
+                // It is replayed in the order of the log; who asked for it hears once it is
+                // committed.
+                match self.handle.accept_marker(marker).await {
                     Ok(end) => {
                         self.shard.replay_marker(now, marker, end.plus(-1));
                         self.parked.accept(end);
-                        let _ = reply.send(Ok(()));
+                        if let Some(held) = self.parked.park(Held::Marker(reply)) {
+                            self.let_go(held).await;
+                        }
                     }
                     Err(error) => {
                         let _ = reply.send(Err(error.code()));
@@ -381,7 +390,7 @@ impl<'a, S: Shard> Serving<'a, S> {
                 },
             };
             for release in releases {
-                if let Some(held) = self.parked.park(release) {
+                if let Some(held) = self.parked.park(Held::Release(release)) {
                     self.let_go(held).await;
                 }
             }
@@ -412,17 +421,18 @@ impl<'a, S: Shard> Serving<'a, S> {
         Ok(())
     }
 
-    async fn let_go(&mut self, held: Release<S>) {
+    async fn let_go(&mut self, held: Held<S>) {
         match held {
             // Whoever asked may be gone; then nobody wants the answer.
-            Release::Reply(token, reply) => {
+            Held::Release(Release::Reply(token, reply)) => {
                 if let Some(asked) = self.asked.remove(&token) {
                     let _ = asked.send(reply);
                 }
             }
-            Release::Effect(effect) => {
+            Held::Release(Release::Effect(effect)) => {
                 let _ = self.shared.effects.send(effect).await;
             }
+            Held::Marker(reply) => drop(reply.send(Ok(()))),
         }
     }
 }

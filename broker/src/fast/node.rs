@@ -667,7 +667,12 @@ fn marker_of(decided: &Decided) -> EndTxnMarker {
 
 fn txn_limits() -> txn::Limits {
     let expiration = Duration::from_secs(86_400);
-    txn::Limits { timeout_max: Duration::from_secs(60), expiration, ids_max: 100 }
+    txn::Limits {
+        timeout_max: Duration::from_secs(60),
+        expiration,
+        expiration_check: Duration::from_secs(3600),
+        ids_max: 100,
+    }
 }
 
 fn group_limits() -> group::Limits {

@@ -222,7 +222,7 @@ impl Part {
 
     pub(super) fn mark(&mut self, now: Now, marker: EndTxnMarker) -> Token {
         let token = self.token();
-        self.step(now, Event::Marker { token, marker });
+        self.step(now, Event::Marker { token, marker, acks: Acks::Committed });
         token
     }
 
@@ -237,7 +237,7 @@ impl Part {
             Event::OpenTransaction { token, producer_id: producer.0, producer_epoch: producer.1 },
         );
         match self.take_answer(token) {
-            Answer::OpenTransaction(found) => found.is_some(),
+            Answer::OpenTransaction(found) => found.open_from.is_some(),
             other => panic!("not the answer to the question: {other:?}"),
         }
     }

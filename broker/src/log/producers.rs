@@ -117,6 +117,16 @@ pub enum SequenceError {
         /// First offset of the open transaction.
         first_offset: Offset,
     },
+    /// The transaction was ended here after its coordinator said that it was open. KIP-890.
+    #[error(
+        "producer {producer_id}: a marker came at {marker}, after its transaction was verified"
+    )]
+    Unverified {
+        /// Who wrote.
+        producer_id: ProducerId,
+        /// Where the marker is.
+        marker: Offset,
+    },
     /// A newer coordinator has ended a transaction of this producer.
     #[error("producer {producer_id}: coordinator epoch {got} is fenced by {current}")]
     CoordinatorFenced {
@@ -136,7 +146,7 @@ impl SequenceError {
         match self {
             Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
-            Self::TransactionOpen { .. } => ErrorCode::InvalidTxnState,
+            Self::TransactionOpen { .. } | Self::Unverified { .. } => ErrorCode::InvalidTxnState,
             Self::Undecided { .. } => ErrorCode::ConcurrentTransactions,
             Self::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
         }
@@ -282,19 +292,36 @@ impl Producers {
                 return Err(SequenceError::OutOfOrder { producer_id, expected, got });
             }
         }
-        // A newer epoch belongs to a later transaction: its batches would raise the epoch, and the
-        // marker of the open one could not land any more.
-        let is_early = known.epoch < header.producer_epoch;
         match known.open_from {
-            Some(first_offset) if is_early || !header.attributes.is_transactional() => {
+            Some(first_offset) if !header.attributes.is_transactional() => {
                 Err(SequenceError::TransactionOpen { producer_id, first_offset })
             }
-            // It would become part of the older transaction, and be ended with it.
+            // It would become part of the older transaction, raise the epoch, and the marker of that
+            // one could not land any more.
             Some(first_offset) if got != known.epoch => {
                 let current = known.epoch;
                 Err(SequenceError::Undecided { producer_id, current, first_offset })
             }
             _ => Ok(Checked::New),
+        }
+    }
+
+    /// Whether a batch may begin a transaction here that its coordinator said was open at a time
+    /// when the log ended at `since`: not after a marker that came meanwhile, for that ended it.
+    ///
+    /// # Errors
+    /// `Unverified`.
+    pub fn check_verified(
+        &self,
+        producer_id: ProducerId,
+        since: Offset,
+    ) -> Result<(), SequenceError> {
+        match self.entries.get(&producer_id) {
+            // Nothing else of a transactional producer stands in the log without opening one.
+            Some(known) if known.open_from.is_none() && since <= known.last_offset => {
+                Err(SequenceError::Unverified { producer_id, marker: known.last_offset })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -634,8 +661,6 @@ mod tests {
         let before = [transactional(batch(0, 1, 0, 5))];
         check(&before, transactional(batch(5, 1, 5, 1)), Ok(Checked::New));
         check(&before, batch(5, 1, 5, 1), Err(ErrorCode::InvalidTxnState));
-        // Of the next transaction, while the marker of this one is still on its way.
-        check(&before, transactional(batch(5, 2, 0, 1)), Err(ErrorCode::InvalidTxnState));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use protocol::time::Now;
 
 use super::leader::Leader;
 use super::{
-    ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError, Watermarks,
+    Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError,
+    Standing, Watermarks,
 };
 use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
@@ -74,6 +75,7 @@ pub(crate) enum Event {
     Marker {
         token: Token,
         marker: EndTxnMarker,
+        acks: Acks,
     },
     /// How far the log's writer is.
     Progress(Progress),
@@ -158,7 +160,7 @@ pub(crate) enum Answer {
     Deleted(Result<Offset, ReadError>),
     EndOfEpoch(Option<(LeaderEpoch, Offset)>),
     EpochAt(LeaderEpoch),
-    OpenTransaction(Option<Offset>),
+    OpenTransaction(Standing),
     Producers(Vec<ActiveProducer>),
 }
 
@@ -283,7 +285,10 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         }
         Event::EndOfEpoch { token, .. } => (token, Answer::EndOfEpoch(None)),
         Event::EpochAt { token, .. } => (token, Answer::EpochAt(LeaderEpoch::NONE)),
-        Event::OpenTransaction { token, .. } => (token, Answer::OpenTransaction(None)),
+        Event::OpenTransaction { token, .. } => {
+            let standing = Standing { open_from: None, log_end: Offset::ZERO };
+            (token, Answer::OpenTransaction(standing))
+        }
         Event::Producers { token } => (token, Answer::Producers(Vec::new())),
         Event::Wait(wish) => {
             effects.push(Effect::Ring { number: wish.number });

@@ -16,8 +16,8 @@ use tracing::error;
 use super::core::{Event, Wish};
 use super::shell::{Full, Mail, Partition};
 use super::{
-    AbortedTransaction, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, FetchFrom,
-    Fetched, FoundOffset, Isolation, OffsetSpec, ReadError, Watermarks,
+    AbortedTransaction, Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker,
+    FetchFrom, Fetched, FoundOffset, Isolation, OffsetSpec, ReadError, Standing, Watermarks,
 };
 use crate::config::TopicConfig;
 use crate::log::{Located, ReadError as LogReadError, Reader};
@@ -77,8 +77,28 @@ impl PartitionHandle {
         &self,
         marker: EndTxnMarker,
     ) -> impl Future<Output = Result<Offset, AppendError>> + Send + use<> {
+        self.marker(marker, Acks::Committed)
+    }
+
+    /// As [`write_marker`](Self::write_marker), but resolves once the marker's offset is assigned.
+    /// It may still be lost: for coordinators, who hold back what follows from it.
+    ///
+    /// # Errors
+    /// See [`write_marker`](Self::write_marker).
+    pub fn accept_marker(
+        &self,
+        marker: EndTxnMarker,
+    ) -> impl Future<Output = Result<Offset, AppendError>> + Send + use<> {
+        self.marker(marker, Acks::Accepted)
+    }
+
+    fn marker(
+        &self,
+        marker: EndTxnMarker,
+        acks: Acks,
+    ) -> impl Future<Output = Result<Offset, AppendError>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        let posted = self.0.post(Mail::Marker(marker, reply));
+        let posted = self.0.post(Mail::Marker(marker, acks, reply));
         let this = self.clone();
         async move { this.appended(posted, answer).await }
     }
@@ -228,7 +248,7 @@ impl PartitionHandle {
         &self,
         producer_id: ProducerId,
         producer_epoch: ProducerEpoch,
-    ) -> Result<Option<Offset>, ReadError> {
+    ) -> Result<Standing, ReadError> {
         self.ask(|reply| Mail::OpenTransaction(producer_id, producer_epoch, reply)).await
     }
 

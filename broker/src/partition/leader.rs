@@ -20,11 +20,12 @@ use protocol::time::{Now, Timestamp};
 
 use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token};
 use super::isr::InSync;
+use super::owed::Owed;
 use super::underway::Underway;
 use super::waiters::Waiters;
 use super::wishes::Wishes;
 use super::{
-    Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError,
+    Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError, Standing,
     Watermarks,
 };
 use crate::config::FlushMode;
@@ -33,41 +34,6 @@ use crate::log::{
     Checked, EndTxn, LogState, MarkerChecked, Origin as LogOrigin, Placed, RetentionPlan,
     SequenceError,
 };
-
-/// What an appender is told once its records are as safe as it asked for.
-#[derive(Clone, Copy, Debug)]
-enum Owed {
-    Append { token: Token, appended: Appended },
-    Marker { token: Token, end: Offset },
-}
-
-impl Owed {
-    fn token(self) -> Token {
-        match self {
-            Self::Append { token, .. } | Self::Marker { token, .. } => token,
-        }
-    }
-
-    fn fulfilled(self) -> Effect {
-        match self {
-            Self::Append { token, appended } => {
-                Effect::Reply { token, answer: Answer::Append(Ok(appended)) }
-            }
-            Self::Marker { token, end } => Effect::Reply { token, answer: Answer::Marker(Ok(end)) },
-        }
-    }
-
-    fn refused(self, error: AppendError) -> Effect {
-        match self {
-            Self::Append { token, .. } => {
-                Effect::Reply { token, answer: Answer::Append(Err(error)) }
-            }
-            Self::Marker { token, .. } => {
-                Effect::Reply { token, answer: Answer::Marker(Err(error)) }
-            }
-        }
-    }
-}
 
 /// The leader's view of its partition.
 #[derive(Debug)]
@@ -159,7 +125,14 @@ impl Leader {
             Event::Append { token, append } => {
                 self.on_append(now, token, append, effects, told);
             }
-            Event::Marker { token, marker } => self.on_marker(now, token, marker, effects, told),
+            Event::Marker { token, marker, acks } => {
+                match self.accept_marker(now, marker, acks, effects) {
+                    Ok(end) => self.owe(acks, Owed::Marker { token, end }, end, told),
+                    Err(error) => {
+                        told.push(Owed::Marker { token, end: Offset::NONE }.refused(error))
+                    }
+                }
+            }
             Event::Progress(progress) => {
                 let closed = self.on_progress(progress, effects, told);
                 if closed.is_some() {
@@ -184,9 +157,9 @@ impl Leader {
                 told.push(Effect::Reply { token, answer });
             }
             Event::OpenTransaction { token, producer_id, producer_epoch } => {
-                let open = self.log.open_transaction(producer_id, producer_epoch);
-                let answer = Answer::OpenTransaction(open);
-                told.push(Effect::Reply { token, answer });
+                let open_from = self.log.open_transaction(producer_id, producer_epoch);
+                let standing = Standing { open_from, log_end: self.log.log_end() };
+                told.push(Effect::Reply { token, answer: Answer::OpenTransaction(standing) });
             }
             Event::Producers { token } => {
                 let answer = Answer::Producers(self.producers());
@@ -240,13 +213,13 @@ impl Leader {
         let Append { batches, origin, acks, leader_epoch } = append;
         self.fence(leader_epoch)?;
         self.check_room(acks)?;
-        let origin = match origin {
-            Origin::Client => LogOrigin::Client,
-            Origin::Coordinator => LogOrigin::Coordinator,
+        let (origin, since) = match origin {
+            Origin::Client => (LogOrigin::Client, None),
+            Origin::Verified { since } => (LogOrigin::Client, Some(since)),
+            Origin::Coordinator => (LogOrigin::Coordinator, None),
         };
         for batch in &batches {
-            let checked = self.check_awaited(batch.header());
-            match checked.and_then(|()| self.log.check_append(batch.header(), origin)) {
+            match self.judge(batch.header(), origin, since) {
                 Ok(Checked::New) => {}
                 Ok(Checked::Duplicate { base_offset, timestamp }) => {
                     return Ok(self.duplicate(batch, base_offset, timestamp));
@@ -390,27 +363,14 @@ impl Leader {
         }
     }
 
-    fn on_marker(
-        &mut self,
-        now: Now,
-        token: Token,
-        marker: EndTxnMarker,
-        effects: &mut Vec<Effect>,
-        told: &mut Vec<Effect>,
-    ) {
-        match self.accept_marker(now, marker, effects) {
-            Ok(end) => self.owe(Acks::Committed, Owed::Marker { token, end }, end, told),
-            Err(error) => told.push(Effect::Reply { token, answer: Answer::Marker(Err(error)) }),
-        }
-    }
-
     fn accept_marker(
         &mut self,
         now: Now,
         marker: EndTxnMarker,
+        acks: Acks,
         effects: &mut Vec<Effect>,
     ) -> Result<Offset, AppendError> {
-        self.check_room(Acks::Committed)?;
+        self.check_room(acks)?;
         let EndTxnMarker { producer_id, producer_epoch, coordinator_epoch, .. } = marker;
         let end_txn = EndTxn {
             producer_id,
@@ -479,6 +439,20 @@ impl Leader {
         }
         effects.push(Effect::Recall);
         None
+    }
+
+    fn judge(
+        &self,
+        header: &BatchHeader,
+        origin: LogOrigin,
+        since: Option<Offset>,
+    ) -> Result<Checked, SequenceError> {
+        self.check_awaited(header)?;
+        let checked = self.log.check_append(header, origin)?;
+        if let (Checked::New, Some(since)) = (checked, since) {
+            self.log.producers().check_verified(header.producer_id, since)?;
+        }
+        Ok(checked)
     }
 
     fn check_awaited(&self, header: &BatchHeader) -> Result<(), SequenceError> {

@@ -22,6 +22,7 @@ mod handle;
 mod isr;
 mod leader;
 mod manager;
+mod owed;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,16 @@ pub enum Origin {
     /// A producer, by a Produce request. Producer epoch, sequence and the state of the transaction
     /// are checked.
     Client,
+    /// A producer whose batch may begin its transaction here, which its coordinator said was open
+    /// when the log ended at `since`: refused, too, if the transaction was ended here meanwhile.
+    /// Otherwise:
+    /// 1. A late batch is verified: its transaction is open.
+    /// 2. The producer has given it up and aborts; the marker is written.
+    /// 3. The batch is appended and opens a transaction that nobody will ever end. KIP-890.
+    Verified {
+        /// The log end offset before the coordinator was asked.
+        since: Offset,
+    },
     /// A coordinator of this cluster, writing its own state. Only the producer epoch is checked.
     Coordinator,
 }
@@ -113,6 +124,15 @@ pub struct ActiveProducer {
     pub coordinator_epoch: CoordinatorEpoch,
     /// Where its open transaction begins.
     pub open_from: Option<Offset>,
+}
+
+/// How a producer's transaction stands in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Where its open transaction begins; `None`: it has none.
+    pub open_from: Option<Offset>,
+    /// Where the next record goes, of those accepted so far.
+    pub log_end: Offset,
 }
 
 /// The end of a transaction in this partition, as the transaction coordinator decided it.

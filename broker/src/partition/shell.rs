@@ -23,7 +23,10 @@ use tracing::{error, warn};
 use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
-use super::{ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadError, Watermarks};
+use super::{
+    Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadError, Standing,
+    Watermarks,
+};
 use crate::config::TopicConfig;
 use crate::limits::PARTITION_MAILBOX_MAX;
 use crate::log::{
@@ -34,11 +37,11 @@ use crate::log::{
 /// What can lie in the mailbox.
 pub(super) enum Mail {
     Append(Append, oneshot::Sender<Result<Appended, AppendError>>),
-    Marker(EndTxnMarker, oneshot::Sender<Result<Offset, AppendError>>),
+    Marker(EndTxnMarker, Acks, oneshot::Sender<Result<Offset, AppendError>>),
     DeleteBefore(Offset, oneshot::Sender<Result<Offset, ReadError>>),
     EndOfEpoch(LeaderEpoch, oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(Offset, oneshot::Sender<LeaderEpoch>),
-    OpenTransaction(ProducerId, ProducerEpoch, oneshot::Sender<Option<Offset>>),
+    OpenTransaction(ProducerId, ProducerEpoch, oneshot::Sender<Standing>),
     Producers(oneshot::Sender<Vec<ActiveProducer>>),
     Wait(Wish, Arc<Notify>),
     /// Take no more requests and leave the log; answered when that is done.
@@ -67,7 +70,7 @@ enum ReplyTo {
     Deleted(oneshot::Sender<Result<Offset, ReadError>>),
     EndOfEpoch(oneshot::Sender<Option<(LeaderEpoch, Offset)>>),
     EpochAt(oneshot::Sender<LeaderEpoch>),
-    OpenTransaction(oneshot::Sender<Option<Offset>>),
+    OpenTransaction(oneshot::Sender<Standing>),
     Producers(oneshot::Sender<Vec<ActiveProducer>>),
 }
 
@@ -452,8 +455,8 @@ impl Clerk {
             Mail::Append(append, reply) => {
                 Event::Append { token: self.note(ReplyTo::Append(reply)), append }
             }
-            Mail::Marker(marker, reply) => {
-                Event::Marker { token: self.note(ReplyTo::Marker(reply)), marker }
+            Mail::Marker(marker, acks, reply) => {
+                Event::Marker { token: self.note(ReplyTo::Marker(reply)), marker, acks }
             }
             Mail::DeleteBefore(offset, reply) => {
                 Event::DeleteBefore { token: self.note(ReplyTo::Deleted(reply)), offset }

@@ -17,7 +17,8 @@ use super::core::{
     Answer, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
 use super::{
-    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Watermarks,
+    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Standing,
+    Watermarks,
 };
 use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
@@ -186,7 +187,26 @@ impl World {
             commit,
             transaction_version: 0,
         };
-        self.step(Event::Marker { token, marker });
+        self.step(Event::Marker { token, marker, acks: Acks::Committed });
+        token
+    }
+
+    /// How the transaction of `producer` stands, and where the log ends.
+    fn standing(&mut self, producer: i64, epoch: i16) -> Standing {
+        let token = self.token();
+        let (producer_id, producer_epoch) = (ProducerId(producer), ProducerEpoch(epoch));
+        self.step(Event::OpenTransaction { token, producer_id, producer_epoch });
+        match &self.answers[&token] {
+            Answer::OpenTransaction(standing) => *standing,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn append_verified(&mut self, batch: RecordBatch, since: Offset) -> Token {
+        let token = self.token();
+        let (origin, acks) = (Origin::Verified { since }, Acks::Committed);
+        let append = Append { batches: vec![batch], origin, acks, leader_epoch: None };
+        self.step(Event::Append { token, append });
         token
     }
 
@@ -382,6 +402,69 @@ fn an_open_transaction_holds_the_last_stable_offset_until_its_marker_is_committe
     assert_eq!(world.answers[&marker], Answer::Marker(Ok(Offset(5))));
     assert_eq!(world.seen.last_stable, Offset(5));
     assert_eq!(world.rung, [committed]);
+}
+
+#[test]
+fn a_batch_that_was_verified_before_a_marker_came_does_not_begin_a_transaction_after_it() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 0, 0, 1, true), Acks::Committed);
+    world.mark(9, 0, true);
+    world.complete_all();
+    // Verified, but late: the transaction is aborted meanwhile.
+    let since = world.standing(9, 0).log_end;
+    assert_eq!(world.standing(9, 0).open_from, None);
+    world.mark(9, 0, false);
+    let late = world.append_verified(batch_of(9, 0, 1, 1, true), since);
+    assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
+    world.complete_all();
+    assert_eq!(world.seen.last_stable, world.seen.high_watermark, "nothing hangs");
+    // Verified anew, it begins the next one; others' records in between do not matter.
+    let since = world.standing(9, 0).log_end;
+    world.append(plain(1), Acks::Committed);
+    let first = world.append_verified(batch_of(9, 0, 1, 1, true), since);
+    let second = world.append_verified(batch_of(9, 0, 2, 1, true), since);
+    let again = world.append_verified(batch_of(9, 0, 1, 1, true), since);
+    world.complete_all();
+    let offset = world.appended(first).unwrap().base_offset;
+    assert_eq!(world.standing(9, 0).open_from, Some(offset));
+    assert_eq!(world.standing(9, 1).open_from, None, "another epoch's is not open");
+    assert_eq!(world.appended(second).unwrap().base_offset, offset.plus(1));
+    assert!(world.appended(again).unwrap().was_duplicate);
+}
+
+#[test]
+fn a_marker_is_accepted_before_it_is_committed_by_those_who_wait_themselves() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 0, 0, 1, true), Acks::Committed);
+    world.complete();
+    let token = world.token();
+    let marker = EndTxnMarker {
+        producer_id: ProducerId(9),
+        producer_epoch: ProducerEpoch(0),
+        coordinator_epoch: CoordinatorEpoch(1),
+        commit: true,
+        transaction_version: 0,
+    };
+    world.step(Event::Marker { token, marker, acks: Acks::Accepted });
+    assert_eq!(world.answers[&token], Answer::Marker(Ok(Offset(2))));
+    assert_eq!((world.seen.high_watermark, world.seen.last_stable), (Offset(1), Offset(0)));
+    world.complete();
+    assert_eq!(world.seen.last_stable, Offset(2));
+}
+
+#[test]
+fn the_producers_of_a_partition_are_told_with_their_open_transactions() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 4, 0, 3, true), Acks::Committed);
+    world.append(batch_of(7, 0, 0, 1, false), Acks::Committed);
+    let token = world.token();
+    world.step(Event::Producers { token });
+    let Answer::Producers(producers) = &world.answers[&token] else { panic!() };
+    let told: Vec<_> = producers
+        .iter()
+        .map(|it| (it.id.0, it.epoch.0, it.last_sequence.0, it.open_from))
+        .collect();
+    assert_eq!(told, [(7, 0, 0, None), (9, 4, 2, Some(Offset(0)))]);
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub(super) fn start(
     let limits = txn::Limits {
         timeout_max: config.transaction_max_timeout,
         expiration: config.transactional_id_expiration,
+        expiration_check: config.transaction_remove_expired_cleanup_interval,
         ids_max: SHARD_TXNS_MAX,
     };
     let txns = Coordinator::new(

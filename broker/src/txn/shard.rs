@@ -18,9 +18,8 @@ use super::{Decided, Init, Producer, Reply, Request, record};
 use crate::coordinator::{Logged, Outcome, Records, Release, Shard, Token};
 use crate::partition::EndTxnMarker;
 
-/// How often ids that nobody used for long are looked for: Kafka's
-/// `transaction.remove.expired.transaction.cleanup.interval.ms`.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// 1000: ids that one batch forgets, about 50 KB of tombstones.
+const FORGOTTEN_PER_BATCH: usize = 1000;
 
 /// What bounds transactions, from the broker's settings.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +28,8 @@ pub struct Limits {
     pub timeout_max: Duration,
     /// `transactional.id.expiration.ms`.
     pub expiration: Duration,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub expiration_check: Duration,
     /// Transactional ids in one shard; the next new one is refused as retriable.
     pub ids_max: usize,
 }
@@ -123,6 +124,12 @@ impl TxnShard {
         })
     }
 
+    /// True while markers of some decision are not known to be written.
+    #[cfg(test)]
+    pub(super) fn owes(&self) -> bool {
+        self.txns.iter().any(|(id, txn)| self.owed(id, txn).is_some())
+    }
+
     fn markers_written(&self, now: Now, token: Token, decided: &Decided) -> Outcome<Self> {
         let txn = self.txns.get(&decided.id);
         let is_this = txn.is_some_and(|it| self.owed(&decided.id, it).as_ref() == Some(decided));
@@ -157,8 +164,8 @@ impl TxnShard {
         };
         let old = self.txns.iter().filter(|(_, txn)| rests(txn));
         let entries: Vec<_> = old.map(|(id, _)| record::write(id, None)).collect();
-        if !entries.is_empty() {
-            let records = Some(Records { entries, producer: None });
+        for entries in entries.chunks(FORGOTTEN_PER_BATCH) {
+            let records = Some(Records { entries: entries.to_vec(), producer: None });
             outcomes.push(Outcome { records, releases: Vec::new() });
         }
     }
@@ -230,7 +237,7 @@ impl Shard for TxnShard {
 
     fn loaded(&mut self, now: Now, outcomes: &mut Vec<Outcome<Self>>) {
         self.loaded_at = now.monotonic;
-        self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+        self.expiry_at = now.monotonic + self.limits.expiration_check;
         let owed = self.txns.iter().filter_map(|(id, txn)| self.owed(id, txn));
         let releases: Vec<_> = owed.map(Release::Effect).collect();
         outcomes.push(Outcome { records: None, releases });
@@ -244,7 +251,7 @@ impl Shard for TxnShard {
             outcomes.push(self.becomes(id, &txn.fenced(now.wall)));
         }
         if self.expiry_at <= now.monotonic {
-            self.expiry_at = now.monotonic + EXPIRY_INTERVAL;
+            self.expiry_at = now.monotonic + self.limits.expiration_check;
             self.expire(now, outcomes);
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! Each decision is a task: it writes the marker to every partition, again and again where a
 //! partition is not led or not well, and then tells the coordinator. A deleted topic needs no
-//! marker; a coordinator that was fenced stops, as its successor has loaded the decision. Bounded:
-//! further decisions wait. Shell.
+//! marker, nor a partition that knows a newer epoch of the producer: nothing of the older one is
+//! open there. A coordinator that was fenced stops, as its successor has loaded the decision.
+//! Bounded: further decisions wait. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,10 +80,14 @@ async fn write_everywhere(sink: &MarkerSink, decided: &Decided) -> bool {
             match written {
                 // Also where the topic is gone: nobody will read there again.
                 Ok(()) | Err(ErrorCode::UnknownTopicOrPartition) => {}
-                Err(
-                    code @ (ErrorCode::TransactionCoordinatorFenced
-                    | ErrorCode::InvalidProducerEpoch),
-                ) => {
+                // An epoch rises in a partition by a marker, which ends what was open, or by a
+                // batch, which is refused while an older epoch's transaction is open. To wait for
+                // this marker would leave the transaction decided for ever (KAFKA-19999).
+                Err(code @ ErrorCode::InvalidProducerEpoch) => {
+                    tracing::warn!(transactional_id = %decided.id, partition = %at, %code,
+                        "the partition knows a newer epoch; its transaction is ended already");
+                }
+                Err(code @ ErrorCode::TransactionCoordinatorFenced) => {
                     tracing::info!(transactional_id = %decided.id, partition = %at, %code,
                         "a newer coordinator has decided");
                     return false;

@@ -94,7 +94,9 @@ impl Status {
 pub struct Txn {
     /// The incarnation in use: whoever names another is fenced.
     pub producer: Producer,
-    /// The producer id before this one, when the epochs of that one were used up.
+    /// The producer id of the incarnation that this one goes on from, when its client asked to go
+    /// on; or whose epochs were used up at the end of a transaction. `NONE` when this one fenced
+    /// all before it.
     pub previous: ProducerId,
     /// The producer id that the client was told to use from the next transaction on.
     pub next: ProducerId,
@@ -147,11 +149,12 @@ pub fn init(known: Option<&Txn>, init: &Init, now: Timestamp) -> Result<Decision
         return Err(ErrorCode::ConcurrentTransactions);
     }
     if let Some(current) = init.current {
-        let is_repeat = txn.producer.epoch.0 == current.epoch.0.saturating_add(1)
-            && (txn.producer.id == current.id || txn.previous == current.id);
-        let was_exhausted = txn.previous == current.id && txn.producer.epoch.0 == 0;
-        if txn.status == Status::Empty && (is_repeat || was_exhausted) {
-            // It asked before, and missed the answer.
+        let missed_answer = match txn.status {
+            Status::Empty => txn.went_on_from(current),
+            Status::CompleteCommit | Status::CompleteAbort => txn.ended_for(current),
+            Status::Ongoing | Status::PrepareCommit | Status::PrepareAbort => false,
+        };
+        if missed_answer {
             return Ok(Decision::Stands(txn.producer));
         }
         if current != txn.producer {
@@ -161,9 +164,19 @@ pub fn init(known: Option<&Txn>, init: &Init, now: Timestamp) -> Result<Decision
     if txn.status == Status::Ongoing {
         return Ok(Decision::EndsFirst(Box::new(txn.fenced(now))));
     }
-    let next = txn.next_incarnation(init.fresh);
-    let producer = next.producer;
-    let next = Txn { timeout: init.timeout, status: Status::Empty, updated: now, ..next };
+    let producer = txn.next_incarnation(init.fresh);
+    // Only who named itself may ask again. Otherwise:
+    // 1. A has epoch 4; B initialises without one and gets 5, which fences A.
+    // 2. A asks to go on from 4; taken for a repetition, it would be given B's epoch.
+    let previous = init.current.map_or(ProducerId::NONE, |current| current.id);
+    let next = Txn {
+        producer,
+        previous,
+        timeout: init.timeout,
+        status: Status::Empty,
+        updated: now,
+        ..txn.clone()
+    };
     Ok(Decision::Becomes(Box::new(next), producer))
 }
 
@@ -247,12 +260,7 @@ fn end_v1(txn: &Txn, end: &End, now: Timestamp) -> Result<Decision, ErrorCode> {
 
 fn end_v2(txn: &Txn, end: &End, now: Timestamp) -> Result<Decision, ErrorCode> {
     let told = end.producer;
-    let before = ProducerEpoch(txn.producer.epoch.0.wrapping_sub(1));
-    // The end raised the epoch; a client that missed the answer names the one before.
-    let is_repeat = txn.version == Version::V2
-        && told.id.is_some()
-        && ((told == Producer { id: txn.producer.id, epoch: before })
-            || (told.id == txn.previous && txn.producer.epoch.0 == 0));
+    let is_repeat = txn.ended_for(told);
     match (txn.status, end.commit) {
         (Status::PrepareCommit | Status::CompleteCommit, true)
         | (Status::PrepareAbort | Status::CompleteAbort, false)
@@ -260,8 +268,7 @@ fn end_v2(txn: &Txn, end: &End, now: Timestamp) -> Result<Decision, ErrorCode> {
         {
             Ok(Decision::Stands(txn.told_next()))
         }
-        _ if told.id != txn.producer.id => Err(ErrorCode::InvalidProducerIdMapping),
-        _ if told.epoch != txn.producer.epoch => Err(ErrorCode::ProducerFenced),
+        _ if let Err(code) = txn.admit(told) => Err(code),
         (Status::PrepareCommit | Status::PrepareAbort, _) => Err(ErrorCode::ConcurrentTransactions),
         (Status::Ongoing, commit) => Ok(txn.ended_v2(commit, end.fresh, now)),
         // A client may abort before it wrote anything that reached us. KIP-890.
@@ -275,15 +282,41 @@ fn end_v2(txn: &Txn, end: &End, now: Timestamp) -> Result<Decision, ErrorCode> {
 }
 
 impl Txn {
-    /// Whether `producer` is the incarnation in use.
+    /// Whether `producer` is the incarnation in use, or the one that it was told to use once the
+    /// markers are written.
     fn admit(&self, producer: Producer) -> Result<(), ErrorCode> {
-        if producer.id != self.producer.id {
+        if self.status.is_prepared() && producer == self.told_next() {
+            Ok(())
+        } else if producer.id != self.producer.id {
             Err(ErrorCode::InvalidProducerIdMapping)
         } else if producer.epoch != self.producer.epoch {
             Err(ErrorCode::ProducerFenced)
         } else {
             Ok(())
         }
+    }
+
+    /// True for the incarnation whose request to go on was answered with the present one.
+    fn went_on_from(&self, before: Producer) -> bool {
+        let exhausted = ProducerEpoch::CLIENT_MAX.0 - 1 <= before.epoch.0;
+        before.id == self.previous
+            && if before.id == self.producer.id {
+                self.producer.epoch.0 == before.epoch.0.saturating_add(1)
+            } else {
+                exhausted && self.producer.epoch.0 == 0
+            }
+    }
+
+    /// True for the incarnation whose end of the transaction, by version 2, raised the epoch to
+    /// the present one: it may have missed the answer.
+    fn ended_for(&self, before: Producer) -> bool {
+        self.version == Version::V2
+            && if before.id == self.producer.id {
+                self.producer.epoch.0 == before.epoch.0.saturating_add(1)
+            } else {
+                let exhausted = before.epoch == ProducerEpoch::CLIENT_MAX;
+                before.id == self.previous && exhausted && self.producer.epoch.0 == 0
+            }
     }
 
     fn decided(&self, commit: bool, marker: Producer, version: Version, now: Timestamp) -> Self {
@@ -348,15 +381,12 @@ impl Txn {
     }
 
     /// The next incarnation: the epoch raised, or a fresh id when the epochs are used up.
-    fn next_incarnation(&self, fresh: ProducerId) -> Self {
-        let mut next = self.clone();
+    fn next_incarnation(&self, fresh: ProducerId) -> Producer {
         if self.producer.epoch < ProducerEpoch(ProducerEpoch::CLIENT_MAX.0 - 1) {
-            next.producer.epoch = ProducerEpoch(self.producer.epoch.0 + 1);
+            Producer { epoch: ProducerEpoch(self.producer.epoch.0 + 1), ..self.producer }
         } else {
-            next.previous = self.producer.id;
-            next.producer = Producer { id: fresh, epoch: ProducerEpoch(0) };
+            Producer { id: fresh, epoch: ProducerEpoch(0) }
         }
-        next
     }
 
     /// Asserts the invariants.

@@ -7,6 +7,9 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::time::{Now, Timestamp};
 
+mod model;
+mod scenarios;
+
 use super::*;
 use crate::coordinator::{Logged, Outcome, Release, Shard, Token};
 
@@ -27,6 +30,7 @@ fn limits() -> Limits {
     Limits {
         timeout_max: Duration::from_secs(900),
         expiration: Duration::from_secs(7 * 24 * 3600),
+        expiration_check: Duration::from_secs(3600),
         ids_max: 10,
     }
 }
