@@ -276,6 +276,17 @@ async fn an_api_versions_request_of_an_unknown_version_is_refused_in_version_0_a
 }
 
 #[tokio::test]
+async fn bytes_after_the_body_of_a_request_are_passed_over() {
+    let mut it = fixture().await;
+    let mut trailing = frame(1, "now1").to_vec();
+    trailing.push(0);
+    trailing[3] += 1;
+    it.send(&trailing).await;
+    it.send(&frame(2, "now2")).await;
+    assert_eq!((it.receive(3).await, it.receive(3).await), ((1, 1), (2, 2)));
+}
+
+#[tokio::test]
 async fn what_is_no_request_ends_the_connection() {
     let http = b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n".to_vec();
     let tls = [&[0x16, 3, 1, 2, 0][..], &[1; 600]].concat();
