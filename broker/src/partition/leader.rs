@@ -128,9 +128,7 @@ impl Leader {
             Event::Marker { token, marker, acks } => {
                 match self.accept_marker(now, marker, acks, effects) {
                     Ok(end) => self.owe(acks, Owed::Marker { token, end }, end, told),
-                    Err(error) => {
-                        told.push(Owed::Marker { token, end: Offset::NONE }.refused(error))
-                    }
+                    Err(error) => told.push(Owed::marker_refused(token, error)),
                 }
             }
             Event::Progress(progress) => {
@@ -162,7 +160,8 @@ impl Leader {
                 told.push(Effect::Reply { token, answer: Answer::OpenTransaction(standing) });
             }
             Event::Producers { token } => {
-                let answer = Answer::Producers(self.producers());
+                let known = self.log.producers().iter().map(ActiveProducer::of);
+                let answer = Answer::Producers(known.collect());
                 told.push(Effect::Reply { token, answer });
             }
             Event::Wait(wish) => self.wishes.add(wish, told),
@@ -554,18 +553,6 @@ impl Leader {
         let found = epochs.end_of(asked, self.written);
         let (epoch, end) = found.unwrap_or((newest, self.written));
         Some((epoch, end.min(self.written)))
-    }
-
-    fn producers(&self) -> Vec<ActiveProducer> {
-        let known = self.log.producers().iter().map(|(id, producer)| ActiveProducer {
-            id,
-            epoch: producer.epoch(),
-            last_sequence: producer.last_sequence(),
-            last_timestamp: producer.last_timestamp(),
-            coordinator_epoch: producer.coordinator_epoch(),
-            open_from: producer.open_from(),
-        });
-        known.collect()
     }
 
     fn epoch_at(&self, offset: Offset) -> LeaderEpoch {

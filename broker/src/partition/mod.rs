@@ -126,6 +126,19 @@ pub struct ActiveProducer {
     pub open_from: Option<Offset>,
 }
 
+impl ActiveProducer {
+    pub(crate) fn of((id, producer): (ProducerId, &crate::log::Producer)) -> Self {
+        Self {
+            id,
+            epoch: producer.epoch(),
+            last_sequence: producer.last_sequence(),
+            last_timestamp: producer.last_timestamp(),
+            coordinator_epoch: producer.coordinator_epoch(),
+            open_from: producer.open_from(),
+        }
+    }
+}
+
 /// How a producer's transaction stands in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {

@@ -13,6 +13,11 @@ pub(super) enum Owed {
 }
 
 impl Owed {
+    /// A marker that was refused at once.
+    pub(super) fn marker_refused(token: Token, error: AppendError) -> Effect {
+        Effect::Reply { token, answer: Answer::Marker(Err(error)) }
+    }
+
     pub(super) fn token(self) -> Token {
         match self {
             Self::Append { token, .. } | Self::Marker { token, .. } => token,
