@@ -17,7 +17,7 @@ pub struct GroupDescription {
     pub group_id: String,
     /// Its state, as `Stable` or `Empty`; `Dead` for one that does not exist.
     pub state: String,
-    /// How its members are coordinated: `Classic` or `Consumer`. KIP-848.
+    /// How its members are coordinated: `classic` or `consumer`. KIP-848.
     pub group_type: &'static str,
     /// What kind of group it is, as `consumer` or `connect`.
     pub protocol_type: String,
@@ -63,7 +63,7 @@ pub(super) fn of_classic(group: DescribedGroup) -> GroupDescription {
     GroupDescription {
         group_id: group.group_id,
         state: group.group_state,
-        group_type: "Classic",
+        group_type: "classic",
         protocol_type: group.protocol_type,
         assignor: group.protocol_data,
         epochs: None,
@@ -101,7 +101,7 @@ pub(super) fn of_consumer(group: DescribedConsumerGroup) -> GroupDescription {
     GroupDescription {
         group_id: group.group_id,
         state: group.group_state,
-        group_type: "Consumer",
+        group_type: "consumer",
         protocol_type: "consumer".to_owned(),
         assignor: group.assignor_name,
         epochs: Some(epochs),

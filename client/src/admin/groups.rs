@@ -37,7 +37,7 @@ pub struct GroupListing {
     pub protocol_type: String,
     /// Its state, as `Stable`; empty from brokers that do not tell. KIP-518.
     pub state: String,
-    /// How its members are coordinated: `Classic`, `Consumer`, …; empty from brokers that do not
+    /// How its members are coordinated: `classic`, `consumer`, …; empty from brokers that do not
     /// tell. KIP-848.
     pub group_type: String,
 }

@@ -245,9 +245,9 @@ async fn a_group_is_described_by_whichever_protocol_its_coordinator_knows_it() {
     .await;
     let next = admin.describe_group("next").await.unwrap();
     let epochs = GroupEpochs { group_epoch: 5, assignment_epoch: 4 };
-    assert_eq!((next.group_type, next.epochs), ("Consumer", Some(epochs)));
+    assert_eq!((next.group_type, next.epochs), ("consumer", Some(epochs)));
     let old = admin.describe_group("old").await.unwrap();
-    assert_eq!((old.group_type, old.state.as_str(), old.epochs), ("Classic", "Empty", None));
+    assert_eq!((old.group_type, old.state.as_str(), old.epochs), ("classic", "Empty", None));
     let error = admin.describe_group("none").await.unwrap_err();
     assert_eq!(error.error_code(), Some(ErrorCode::GroupIdNotFound));
     assert!(!error.is_retriable());

@@ -216,7 +216,7 @@ mod tests {
         let group = GroupDescription {
             group_id: "readers".to_owned(),
             state: "Stable".to_owned(),
-            group_type: "Classic",
+            group_type: "classic",
             protocol_type: "consumer".to_owned(),
             assignor: "range".to_owned(),
             epochs: None,
