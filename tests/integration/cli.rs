@@ -361,6 +361,9 @@ fn who_is_not_there_is_told_at_once_and_how_to_start_one() {
     let (code, said, _) = command("topic list --bootstrap-server nowhere");
     assert_eq!(code, Some(2));
     has(&said, &["expected host:port"]);
+    let (code, said, _) = command("topic list --sasl-username ada");
+    assert_eq!(code, Some(2));
+    has(&said, &["MILLSTREAM_SASL_PASSWORD"]);
     let (code, said, _) = command("topc list");
     assert_eq!(code, Some(2));
     has(&said, &["topic"]);
@@ -531,4 +534,25 @@ fn quotas_are_altered_and_described_for_clients_and_defaults() {
     has(&world.refused(&format!("{alter} --set no_such_rate=1"), 1), &["no_such_rate"]);
     has(&world.refused("quota alter --set producer_byte_rate=1", 2), &["whose quotas"]);
     has(&world.refused(alter, 2), &["nothing to alter"]);
+}
+
+#[test]
+fn members_are_removed_by_name_or_all_at_once() -> anyhow::Result<()> {
+    use std::io::{BufRead, BufReader};
+    let world = World::start();
+    world.ok("topic create orders --partitions 1");
+    world.produce("orders", "one\n");
+    let mut member = world.command("consume orders --group readers --from-beginning");
+    let mut child = member.stdout(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("its output is piped")?).read_line(&mut line)?;
+    assert_eq!(line, "one\n");
+    let remove = "group remove-members readers";
+    has(&world.refused(remove, 2), &["--member, --instance or --all"]);
+    has(&world.refused(&format!("{remove} --member nobody"), 1), &["UnknownMemberId", "nobody"]);
+    has(&world.refused("group remove-members readrs --all", 1), &["did you mean readers?"]);
+    has(&world.ok(&format!("{remove} --all --reason test")), &[": removed"]);
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use client::admin::TopicDescription;
+use client::net::SaslPlain;
 use client::{Admin, Bootstrap, RequestError};
 use protocol::error_code::ErrorCode;
 use protocol::ids::TopicPartition;
@@ -42,6 +43,10 @@ pub(crate) struct Servers {
         value_name = "DURATION"
     )]
     pub(crate) request_timeout: Duration,
+    /// Who we are, for brokers that ask by SASL PLAIN; the password is read from
+    /// MILLSTREAM_SASL_PASSWORD. It is sent in clear. Default: brokers do not ask.
+    #[arg(long, global = true, env = "MILLSTREAM_SASL_USERNAME", value_name = "NAME")]
+    pub(crate) sasl_username: Option<String>,
 }
 
 /// How to reach the cluster, and how to print what it says.
@@ -64,7 +69,8 @@ impl Servers {
         let parsed = Bootstrap::tcp(&self.bootstrap_server);
         let bootstrap =
             parsed.map_err(|error| Problem::usage(format!("--bootstrap-server: {error}")))?;
-        let bootstrap = bootstrap.client_id("millstream");
+        let mut bootstrap = bootstrap.client_id("millstream");
+        bootstrap.sasl = self.sasl()?;
         let mut reasons = Vec::new();
         for endpoint in &bootstrap.endpoints {
             match timeout(self.request_timeout, bootstrap.connector.connect(endpoint)).await {
@@ -79,6 +85,15 @@ impl Servers {
         reasons.dedup();
         let servers = self.bootstrap_server.clone();
         Err(Problem::Unreachable { servers, reason: reasons.join(", ") }.into())
+    }
+
+    fn sasl(&self) -> Result<Option<SaslPlain>, Problem> {
+        let Some(username) = self.sasl_username.clone() else { return Ok(None) };
+        // Not an option: options of a process are seen by everybody on its machine.
+        let password = std::env::var("MILLSTREAM_SASL_PASSWORD").map_err(|_| {
+            Problem::usage("--sasl-username: its password is expected in MILLSTREAM_SASL_PASSWORD")
+        })?;
+        Ok(Some(SaslPlain { username, password }))
     }
 
     /// A client for administration.
