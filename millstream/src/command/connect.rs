@@ -14,7 +14,13 @@ use connect::sdk::Config;
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Brokers to ask first, separated by commas.
-    #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT,…")]
+    #[arg(
+        long = "bootstrap-server",
+        visible_alias = "bootstrap",
+        env = "MILLSTREAM_BOOTSTRAP",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT,…"
+    )]
     bootstrap: String,
     /// One file per connector.
     #[arg(required = true, value_name = "FILE")]
@@ -22,7 +28,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let bootstrap = Bootstrap::tcp(&arguments.bootstrap).context("--bootstrap")?;
+    let bootstrap = Bootstrap::tcp(&arguments.bootstrap).context("--bootstrap-server")?;
     let mut configs = Vec::new();
     for path in &arguments.configs {
         let name = path.display().to_string();

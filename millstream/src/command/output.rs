@@ -255,16 +255,25 @@ impl Outcomes {
         if all == 1
             && let Some((subject, error)) = failures.next()
         {
-            let name = subject.rsplit(' ').next().unwrap_or_default();
-            let is_named = error.to_string().contains(name);
+            let is_named = names(&error, &subject);
             let error = anyhow::Error::new(error);
             return Err(if is_named { error } else { error.context(subject) });
         }
         for (subject, error) in failures {
-            eprintln!("{subject}: {error}");
+            if names(&error, &subject) {
+                eprintln!("{error}");
+            } else {
+                eprintln!("{subject}: {error}");
+            }
         }
         if failed > 0 { Err(Problem::Partly { failed, all }.into()) } else { Ok(()) }
     }
+}
+
+/// True when the error says itself what it is about.
+fn names(error: &RequestError, subject: &str) -> bool {
+    let name = subject.rsplit(' ').next().unwrap_or_default();
+    error.to_string().contains(name)
 }
 
 #[cfg(test)]
