@@ -100,6 +100,10 @@ fn greeting(handle: &BrokerHandle, data_dir: &std::path::Path, node_id: i32) -> 
     for (name, value) in facts {
         text.push_str(&format!("  {name:<12}{value}\n"));
     }
+    if let Some(endpoint) = handle.metrics_endpoint() {
+        let server = reachable(endpoint);
+        text.push_str(&format!("  {:<12}http://{server}/metrics\n", "metrics"));
+    }
     if let Some(endpoint) = handle.endpoints().first() {
         let server = reachable(endpoint);
         text.push_str(&format!(

@@ -81,6 +81,9 @@ pub(crate) enum LineFormat {
     Json,
 }
 
+/// A header of a record: key, and value or null.
+pub(crate) type Header = (String, Option<Vec<u8>>);
+
 /// A record to produce.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -88,7 +91,7 @@ pub(crate) struct Line {
     pub(crate) timestamp: Option<Timestamp>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) headers: Vec<Header>,
 }
 
 /// Why a line is no record.
@@ -151,7 +154,7 @@ fn split<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((&text[..at], &text[at + separator.len()..]))
 }
 
-fn headers(text: &[u8]) -> Result<Vec<(String, Option<Vec<u8>>)>, LineError> {
+fn headers(text: &[u8]) -> Result<Vec<Header>, LineError> {
     let header = |pair: &[u8]| {
         let (key, value) = split(pair, b":").ok_or(LineError::NoHeaders)?;
         Ok((String::from_utf8_lossy(key).into_owned(), Some(value.to_vec())))
@@ -206,7 +209,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-fn json_headers(value: Option<&Value>) -> Result<Vec<(String, Option<Vec<u8>>)>, LineError> {
+fn json_headers(value: Option<&Value>) -> Result<Vec<Header>, LineError> {
     const EXPECTED: LineError = LineError::Member {
         member: "headers",
         expected: "a list of {\"key\": …, \"value\": …}",

@@ -190,7 +190,7 @@ fn shown(name: &str, entry: &ConfigEntry) -> String {
         return if entry.is_sensitive { "(hidden)".to_owned() } else { "null".to_owned() };
     };
     match value.parse::<u64>() {
-        Ok(number) if name.ends_with(".ms") && number >= 1000 && number < 1 << 53 => {
+        Ok(number) if name.ends_with(".ms") && (1000..1 << 53).contains(&number) => {
             format!("{value} ({})", values::show_span(std::time::Duration::from_millis(number)))
         }
         Ok(number) if name.ends_with(".bytes") && number >= 1024 => {
