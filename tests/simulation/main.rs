@@ -73,6 +73,11 @@ fn transactions_are_all_or_nothing() {
 }
 
 #[test]
+fn a_group_of_both_protocols_reads_all_and_forgets_no_commit() {
+    over_seeds("groups");
+}
+
+#[test]
 fn a_streams_app_counts_each_record_once() {
     over_seeds("streams");
 }

@@ -2,6 +2,7 @@
 //!
 //! Shell.
 
+mod groups;
 mod streams;
 
 use std::collections::BTreeSet;
@@ -36,11 +37,14 @@ pub(crate) struct Story {
 pub(crate) const STORIES: &[Story] = &[
     Story { name: "produce", settings: &[], run: |world| Box::pin(produce(world)) },
     Story { name: "transactions", settings: &[], run: |world| Box::pin(transactions(world)) },
+    Story { name: "groups", settings: &[], run: |world| Box::pin(groups::share(world)) },
     Story { name: "streams", settings: &[], run: |world| Box::pin(streams::count(world)) },
 ];
 
 /// How long a story may take in its own time: far more than any needs.
 const PATIENCE: Duration = Duration::from_secs(1800);
+/// Between two chunks of a writer in a hurry, at most.
+const PAUSE_MS: u64 = 400;
 const PARTITIONS: i32 = 2;
 const TOPIC: &str = "numbers";
 
@@ -69,7 +73,7 @@ async fn produce(world: &mut World) -> anyhow::Result<()> {
     world.start_broker().await?;
     create_topic(world.bootstrap("admin"), TOPIC).await?;
     let (bootstrap, rng) = (world.bootstrap("writer"), world.rng.fork());
-    let history = amid_faults(world, write_chunks(bootstrap, rng)).await?;
+    let history = amid_faults(world, write_chunks(bootstrap, rng, PAUSE_MS)).await?;
     let read = read_all(world.bootstrap("reader"), TOPIC, false).await?;
     ensure!(0 < history.kept(), "nothing was acknowledged: the story proves nothing");
     if let Err(broken) = history.check(&read, false) {
@@ -78,7 +82,12 @@ async fn produce(world: &mut World) -> anyhow::Result<()> {
     world.stop().await
 }
 
-async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<History> {
+/// Chunks of numbers; up to `pause_ms` milliseconds lie between two.
+async fn write_chunks(
+    bootstrap: Bootstrap,
+    mut rng: Rng,
+    pause_ms: u64,
+) -> anyhow::Result<History> {
     let mut history = History::default();
     let mut producer = None;
     let mut number = 0;
@@ -113,7 +122,7 @@ async fn write_chunks(bootstrap: Bootstrap, mut rng: Rng) -> anyhow::Result<Hist
             history.note(Fate::Unknown, values);
             producer = None;
         }
-        tokio::time::sleep(Duration::from_millis(rng.below(400))).await;
+        tokio::time::sleep(Duration::from_millis(rng.below(pause_ms))).await;
     }
     Ok(history)
 }

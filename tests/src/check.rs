@@ -37,6 +37,12 @@ impl History {
         kept.map(|(_, values)| values.len()).sum()
     }
 
+    /// The values that were kept for certain.
+    pub fn kept_values(&self) -> impl Iterator<Item = &String> {
+        let kept = self.groups.iter().filter(|(fate, _)| *fate == Fate::Kept);
+        kept.flat_map(|(_, values)| values)
+    }
+
     /// Compares with what was read, partition by partition in order of offsets. `is_atomic`: the
     /// values of a group are there together or not at all.
     ///
