@@ -6,7 +6,6 @@
 //! group. Rooms receive these, or plain structs cut from them. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +13,13 @@ use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find};
 use protocol::{config_words, configs};
 
 mod dynamic;
+mod endpoint;
 mod group;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::Endpoint;
+use endpoint::{endpoint, is_wildcard};
 pub use group::GroupConfig;
 
 /// When an acknowledged record is durable.
@@ -382,28 +384,6 @@ const IGNORED: &[&str] = &[
     "transaction.state.log.min.isr",
 ];
 
-/// A place to listen on or to connect to, by the listener's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The listener's name, in capitals: `PLAINTEXT`.
-    pub listener: String,
-    /// Host name or address. Empty: every interface (to listen on) or this machine (to advertise).
-    pub host: String,
-    /// The port. 0: a free one, to listen on.
-    pub port: u16,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { listener, host, port } = self;
-        if host.contains(':') {
-            write!(f, "{listener}://[{host}]:{port}")
-        } else {
-            write!(f, "{listener}://{host}:{port}")
-        }
-    }
-}
-
 impl BrokerConfig {
     /// Reads a broker's settings: those of `pairs` over the defaults.
     ///
@@ -577,22 +557,4 @@ impl TopicConfig {
 
 fn is_ignored(name: &str) -> bool {
     IGNORED.iter().any(|known| *known == name || (known.ends_with('.') && name.starts_with(known)))
-}
-
-fn is_wildcard(host: &str) -> bool {
-    matches!(host, "" | "0.0.0.0" | "::")
-}
-
-/// Reads `NAME://host:port`; an IPv6 address stands in brackets.
-fn endpoint(text: &str) -> Option<Endpoint> {
-    let (listener, address) = text.trim().split_once("://")?;
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').map_or(Some(host), |host| host.strip_suffix(']'))?;
-    let is_name = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
-    let port = port.parse().ok()?;
-    is_name(listener).then(|| Endpoint {
-        listener: listener.to_ascii_uppercase(),
-        host: host.to_owned(),
-        port,
-    })
 }

@@ -195,15 +195,14 @@ impl Broker {
             rng.fork(),
         );
         let teller = Teller {
-            own: BrokerId(config.node_id),
+            config: config.clone(),
             counted,
-            metadata: rooms.metadata.clone(),
-            controller: rooms.controller.clone(),
+            rooms: rooms.clone(),
             partitions: partitions.clone(),
             groups: coordinators.groups(),
+            txns: coordinators.txns(),
             dir: dir.clone(),
             disk,
-            path: config.data_dir(),
         };
         let metrics = metrics_listener.map(|listener| MetricsPort::start(listener, teller));
         let endpoints = listeners.iter().map(|listener| listener.endpoint()).collect();
@@ -241,7 +240,7 @@ impl MetricsPort {
 }
 
 /// The rooms of metadata, wired together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rooms {
     metadata: MetadataHandle,
     quorum: QuorumHandle,

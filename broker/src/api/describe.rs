@@ -55,6 +55,7 @@ pub(crate) struct Places {
     all: BTreeMap<String, String>,
     start: BTreeMap<&'static str, String>,
     effective: BrokerConfig,
+    of_topics: Vec<(&'static ConfigDef, Option<String>)>,
 }
 
 impl Places {
@@ -64,12 +65,15 @@ impl Places {
             let owned = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
             image.configs(resource).map(owned).collect()
         };
+        let effective = image.broker_config(start).into_owned();
+        let of_topics = effective.topic_defaults();
         let given = start.pairs().into_iter().filter(|(def, _)| start.given.has(def.name));
         Self {
             own: set(&Resource::Broker(Some(BrokerId(start.node_id)))),
             all: set(&Resource::Broker(None)),
             start: given.filter_map(|(def, text)| Some((def.name, text?))).collect(),
-            effective: image.broker_config(start).into_owned(),
+            effective,
+            of_topics,
         }
     }
 
@@ -99,8 +103,9 @@ impl Places {
         &'a self,
         own: impl Fn(&str) -> Option<&'a str> + 'a,
     ) -> impl Iterator<Item = Setting> + 'a {
-        let defaults = self.effective.topic_defaults().into_iter();
-        defaults.map(move |(def, default)| self.over(def, default, own(def.name), Source::Topic))
+        self.of_topics.iter().map(move |(def, default)| {
+            self.over(def, default.clone(), own(def.name), Source::Topic)
+        })
     }
 
     fn of_group<'a>(

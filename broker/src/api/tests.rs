@@ -30,10 +30,12 @@ use protocol::time::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::controller::{AlterQuotas, NewTopic, Spread};
+use crate::controller::{
+    AlterConfig, AlterQuotas, ConfigChange, ConfigOperation, NewTopic, Spread,
+};
 use crate::disk::SimDisk;
 use crate::log::Mode;
-use crate::metadata::QuotaEntity;
+use crate::metadata::{QuotaEntity, Resource};
 use crate::partition::{Acks, Append, EndTxnMarker, Origin};
 use crate::{Broker, BrokerHandle, Outside};
 
@@ -700,4 +702,33 @@ async fn a_throttled_producer_is_told_and_not_read_for_that_time_while_others_ar
     std::mem::swap(&mut world.client, &mut other);
     world.receive::<ApiVersionsRequest>(3).await;
     assert!(clock.now().monotonic >= throttle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_brokers_settings_hold_as_soon_as_they_are_altered() {
+    let mut world = World::new().await;
+    let alter = async |world: &World, name: &str, value: Option<&str>| {
+        let operation =
+            if value.is_some() { ConfigOperation::Set } else { ConfigOperation::Delete };
+        let (name, value) = (name.to_owned(), value.map(str::to_owned));
+        let changes = vec![ConfigChange { name, operation, value }];
+        let resource = Resource::Broker(None);
+        let alteration = AlterConfig { resource, changes, replace: false };
+        let altered = world.broker.controller().alter_configs(vec![alteration], false).await;
+        assert_eq!(altered.unwrap(), [Ok(())]);
+        // Rooms follow the Image in their own time.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    alter(&world, "message.max.bytes", Some("100")).await;
+    let large = || plain(&[&"x".repeat(200)]);
+    let refused = world.produce(large()).await;
+    assert_eq!(ErrorCode::from_wire(refused.error_code), ErrorCode::MessageTooLarge);
+    alter(&world, "message.max.bytes", None).await;
+    assert_eq!(world.produce(large()).await.error_code, 0);
+
+    alter(&world, "max.connections", Some("1")).await;
+    let at = Endpoint::new("broker", 1);
+    let mut other = world.network.connect(&at).await.unwrap();
+    assert_eq!(other.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    assert_eq!(world.produce(plain(&["still"])).await.error_code, 0);
 }

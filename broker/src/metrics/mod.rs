@@ -76,6 +76,7 @@ metrics! {
     OFFLINE_DIRS Gauge "kafka_log_logmanager_offlinelogdirectorycount" "Log directories that failed.";
     FREE_BYTES Gauge "kafka_log_logmanager_usable_bytes" "Bytes that can still be written to the log directory.";
     GROUPS Gauge "kafka_coordinator_group_groups" "Groups coordinated here, by state.";
+    TRANSACTIONS Gauge "kafka_coordinator_transaction_transactions" "Transactional ids coordinated here, by state.";
     RESIDENT Gauge "process_resident_memory_bytes" "Memory of the process.";
     CPU Counter "process_cpu_seconds_total" "Time that the process ran, in user and kernel mode.";
     OPEN_FILES Gauge "process_open_fds" "File descriptors that are open.";

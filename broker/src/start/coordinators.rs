@@ -44,6 +44,11 @@ impl Coordinators {
     pub(super) fn groups(&self) -> Groups {
         self.groups.clone()
     }
+
+    /// The transactions that are coordinated here.
+    pub(super) fn txns(&self) -> Txns {
+        self.txns.clone()
+    }
 }
 
 impl fmt::Debug for Coordinators {

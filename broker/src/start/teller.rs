@@ -5,20 +5,21 @@
 //! directory works and the cluster has a controller. Shell.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ids::BrokerId;
 
-use crate::controller::ControllerHandle;
+use super::Rooms;
+use crate::config::BrokerConfig;
 use crate::disk::Disk;
 use crate::group::{self, Groups};
 use crate::log::DirHandle;
-use crate::metadata::{Image, MetadataHandle};
+use crate::metadata::Image;
 use crate::metrics::{self, Metrics, Page, write_counters};
 use crate::net::http::{Later, Tell};
 use crate::partition::{PartitionHandle, Partitions};
+use crate::txn::{self, Txns};
 
 /// How long rooms may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,15 +29,14 @@ const TICKS_PER_SECOND: u64 = 100;
 /// Access to all that is told. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Teller {
-    pub(super) own: BrokerId,
+    pub(super) config: Arc<BrokerConfig>,
     pub(super) counted: Arc<Metrics>,
-    pub(super) metadata: MetadataHandle,
-    pub(super) controller: ControllerHandle,
+    pub(super) rooms: Rooms,
     pub(super) partitions: Partitions,
     pub(super) groups: Groups,
+    pub(super) txns: Txns,
     pub(super) dir: DirHandle,
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) path: PathBuf,
 }
 
 impl Tell for Teller {
@@ -48,7 +48,7 @@ impl Tell for Teller {
         if let Some(error) = &*self.dir.health().borrow() {
             return Some(format!("the log directory failed: {error}"));
         }
-        let has_controller = self.controller.active() != BrokerId::NONE;
+        let has_controller = self.rooms.controller.active() != BrokerId::NONE;
         (!has_controller).then(|| "there is no active controller".to_owned())
     }
 }
@@ -57,26 +57,29 @@ impl Teller {
     async fn page(self) -> String {
         let mut page = Page::default();
         write_counters(&mut page, &self.counted);
-        let image = self.metadata.image();
+        let image = self.rooms.metadata.image();
         let led = self.partitions.all();
         self.write_cluster(&mut page, &image, &led);
         let sizes = tokio::time::timeout(PATIENCE, sizes(&led)).await.unwrap_or_default();
         page.each(metrics::LOG_SIZE, "topic", sizes.iter().map(|(topic, size)| (&**topic, size)));
         let failed = u8::from(self.dir.health().borrow().is_some());
         page.one(metrics::OFFLINE_DIRS, failed);
-        if let Ok(free) = self.disk.free_bytes(&self.path) {
+        if let Ok(free) = self.disk.free_bytes(&self.config.data_dir()) {
             page.one(metrics::FREE_BYTES, free);
         }
         let states = tokio::time::timeout(PATIENCE, self.group_states()).await.unwrap_or_default();
         page.each(metrics::GROUPS, "state", states);
+        let states = tokio::time::timeout(PATIENCE, self.txn_states()).await.unwrap_or_default();
+        page.each(metrics::TRANSACTIONS, "state", states);
         write_process(&mut page);
         page.each(metrics::BUILD, "version", [(env!("CARGO_PKG_VERSION"), 1)]);
         page.into_text()
     }
 
     fn write_cluster(&self, page: &mut Page, image: &Image, led: &[PartitionHandle]) {
+        let own = BrokerId(self.config.node_id);
         let partitions = || image.topics().flat_map(|topic| &topic.partitions);
-        let is_held = |it: &&crate::metadata::Partition| it.replicas.contains(&self.own);
+        let is_held = |it: &&crate::metadata::Partition| it.replicas.contains(&own);
         page.one(metrics::PARTITIONS, partitions().filter(is_held).count());
         page.one(metrics::LEADERS, led.len());
         let in_sync = |handle: &PartitionHandle| {
@@ -95,7 +98,7 @@ impl Teller {
         let leaderless = partitions().filter(|it| it.leader == BrokerId::NONE).count();
         page.one(metrics::OFFLINE_PARTITIONS, leaderless);
         page.one(metrics::TOPICS, image.topics().count());
-        page.one(metrics::ACTIVE_CONTROLLER, u8::from(self.controller.active() == self.own));
+        page.one(metrics::ACTIVE_CONTROLLER, u8::from(self.rooms.controller.active() == own));
         page.one(metrics::METADATA_END, image.end);
     }
 
@@ -105,6 +108,18 @@ impl Teller {
             let group::Reply::Listed(shard) = reply else { continue };
             for listed in shard {
                 *states.entry(listed.state).or_default() += 1;
+            }
+        }
+        states
+    }
+
+    async fn txn_states(&self) -> BTreeMap<&'static str, u64> {
+        let all = Arc::new(txn::Filter::default());
+        let mut states = BTreeMap::new();
+        for reply in self.txns.call_all(|| txn::Request::List(Arc::clone(&all))).await {
+            let txn::Reply::Listed(shard) = reply else { continue };
+            for (_, _, status) in shard {
+                *states.entry(status.name()).or_default() += 1;
             }
         }
         states
