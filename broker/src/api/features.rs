@@ -1,5 +1,10 @@
-//! UpdateFeatures: to the controller and back. KIP-584. Shell.
+//! UpdateFeatures: to the controller and back; and what a feature that was given up means to those
+//! who ask for it. KIP-584. Shell.
 
+use protocol::api::consumer_group::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
+    DescribedConsumerGroup,
+};
 use protocol::api::features::{
     FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
@@ -7,6 +12,7 @@ use protocol::error_code::ErrorCode;
 
 use super::topics::wait;
 use crate::controller::{ControllerHandle, FeatureChange, FeatureUpdate};
+use crate::metadata::Image;
 
 /// The first version that names the kind of the change; before, a flag allows downgrades.
 const NAMES_CHANGE: i16 = 1;
@@ -65,4 +71,29 @@ fn change(version: i16, key: &FeatureUpdateKey) -> Option<FeatureChange> {
         3 => Some(FeatureChange::UnsafeDowngrade),
         _ => None,
     }
+}
+
+/// True unless the cluster has given up groups whose coordinator assigns. KIP-848.
+pub(super) fn has_consumer_groups(image: &Image) -> bool {
+    image.feature("group.version") != Some(0)
+}
+
+/// To the member of a group that the cluster has given up.
+pub(super) fn heartbeat_refused() -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse {
+        error_code: ErrorCode::UnsupportedVersion.to_wire(),
+        ..ConsumerGroupHeartbeatResponse::default()
+    }
+}
+
+/// To whoever asks for groups that the cluster has given up.
+pub(super) fn description_refused(
+    request: ConsumerGroupDescribeRequest,
+) -> ConsumerGroupDescribeResponse {
+    let groups = request.group_ids.into_iter().map(|group_id| DescribedConsumerGroup {
+        error_code: ErrorCode::UnsupportedVersion.to_wire(),
+        group_id,
+        ..DescribedConsumerGroup::default()
+    });
+    ConsumerGroupDescribeResponse { groups: groups.collect(), ..Default::default() }
 }

@@ -287,12 +287,18 @@ routes! {
         ConsumerGroupHeartbeat(body) => {
             let api = api.clone();
             Serving::later(async move {
+                if !features::has_consumer_groups(&api.image()) {
+                    return features::heartbeat_refused();
+                }
                 consumer_group::heartbeat(&api.coordination().groups, context, body).await
             })
         },
         ConsumerGroupDescribe(body) => {
             let api = api.clone();
             Serving::later(async move {
+                if !features::has_consumer_groups(&api.image()) {
+                    return features::description_refused(body);
+                }
                 consumer_group::describe(&api.coordination().groups, body).await
             })
         },
@@ -468,7 +474,7 @@ impl Api {
 
     fn versions(&self, version: i16, body: &ApiVersionsRequest) -> AnyResponse {
         let image = self.0.metadata.image();
-        let own = image.broker(BrokerId(self.0.config.node_id));
+        let own = BrokerId(self.0.config.node_id);
         versions::answer(version, body, ROUTED, &image, own).into()
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use protocol::api::brokers::UnregisterBrokerRequest;
+use protocol::api::consumer_group::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
 use protocol::api::elections::{ElectLeadersRequest, ElectLeadersRequestTopic};
 use protocol::api::features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use protocol::api::log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
 };
-use protocol::api::metadata::DescribeClusterRequest;
+use protocol::api::metadata::{DescribeClusterRequest, MetadataRequest, MetadataRequestTopic};
 use protocol::api::producer_id::InitProducerIdRequest;
 use protocol::api::quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestPartition, DescribeQuorumRequestTopic,
@@ -26,10 +27,15 @@ use protocol::api::transactions::{
     ListTransactionsRequest, ListTransactionsResponse,
 };
 use protocol::api::txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, EndTxnRequest};
+use protocol::api::versions::ApiVersionsRequest;
+use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, PartitionIndex, ProducerEpoch, ProducerId};
 
-use super::tests::{TOPIC, World, batch_of};
+use super::tests::{TOPIC, World, batch_of, plain};
+use super::{ROUTED, one_of_each};
+use crate::controller::{ControllerError, TopicRef};
+use crate::coordinator::Unavailable;
 use crate::partition::EndTxnMarker;
 
 fn page(
@@ -398,5 +404,150 @@ async fn a_decided_transaction_completes_though_a_partition_knows_a_newer_epoch(
             break;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+fn hello(cluster_id: Option<&str>, node_id: i32) -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: "test".to_owned(),
+        client_software_version: "1.0".to_owned(),
+        cluster_id: cluster_id.map(str::to_owned),
+        node_id,
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_means_another_cluster_or_broker_is_told_to_start_again() {
+    let mut world = World::new().await;
+    let cluster_id = world.broker.api().image().cluster_id.to_string();
+    let again = ErrorCode::RebootstrapRequired;
+    for (cluster_id, node_id, want) in [
+        (None, -1, ErrorCode::None),
+        (Some(&*cluster_id), 1, ErrorCode::None),
+        (Some("another"), 1, again),
+        (Some(&*cluster_id), 2, again),
+    ] {
+        let response = world.ask(5, hello(cluster_id, node_id)).await;
+        assert_eq!(ErrorCode::from_wire(response.error_code), want, "{cluster_id:?} {node_id}");
+        assert!(!response.api_keys.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_features_of_a_release_are_final_each_at_one_level() {
+    let mut world = World::new().await;
+    for version in 3..=5 {
+        let response = world.ask(version, hello(None, -1)).await;
+        let told = response.finalized_features.iter();
+        let told: Vec<_> =
+            told.map(|it| (it.name.as_str(), it.min_version_level, it.max_version_level)).collect();
+        let want =
+            [("group.version", 1, 1), ("metadata.version", 30, 30), ("transaction.version", 2, 2)];
+        assert_eq!(told, want);
+        for supported in response.supported_features {
+            let (_, _, level) = want.iter().find(|it| it.0 == supported.name).unwrap();
+            assert!((supported.min_version..=supported.max_version).contains(level));
+        }
+    }
+}
+
+#[tokio::test]
+async fn groups_whose_coordinator_assigns_can_be_given_up() {
+    let mut world = World::new().await;
+    let heartbeat = ConsumerGroupHeartbeatRequest {
+        group_id: "g".to_owned(),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let unsupported = ErrorCode::UnsupportedVersion.to_wire();
+    assert_ne!(world.ask(1, heartbeat.clone()).await.error_code, unsupported);
+    let mut give_up = update(0, 2, false);
+    give_up.feature_updates[0].feature = "group.version".to_owned();
+    assert_eq!(world.ask(2, give_up).await.error_code, 0);
+    assert_eq!(world.ask(1, heartbeat).await.error_code, unsupported);
+    let group_ids = vec!["g".to_owned()];
+    let request = ConsumerGroupDescribeRequest { group_ids, ..Default::default() };
+    assert_eq!(world.ask(1, request).await.groups[0].error_code, unsupported);
+}
+
+#[tokio::test]
+async fn every_version_of_every_api_that_is_advertised_is_answered() {
+    let mut world = World::new().await;
+    for request in one_of_each() {
+        let key = request.api_key();
+        // Without acknowledgement there is no answer; a member that joins waits for others.
+        if !ROUTED.contains(&key) || key == ApiKey::Produce {
+            continue;
+        }
+        for version in key.versions() {
+            world.ask_any(key, version, request.clone()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_again_has_another_id_and_its_leader_epochs_never_go_back() {
+    let mut world = World::new().await;
+    let facts = |world: &World| {
+        let image = world.broker.api().image();
+        let topic = image.topic(TOPIC).unwrap();
+        (topic.id, topic.partitions[0].leader_epoch)
+    };
+    let (old, mut epoch) = facts(&world);
+    assert!(old.is_some());
+    for _ in 0..2 {
+        world = world.restart().await;
+        let (id, next) = facts(&world);
+        assert_eq!(id, old);
+        assert!(epoch < next, "what was lost unseen must be told apart");
+        epoch = next;
+    }
+    let gone = vec![TopicRef::Name(TOPIC.to_owned())];
+    let controller = world.broker.controller();
+    controller.delete_topics(gone, Duration::from_secs(5)).await.unwrap()[0].clone().unwrap();
+    world.create(TOPIC, &[]).await;
+    let (new, _) = facts(&world);
+    assert!(new.is_some() && new != old);
+    for (id, want) in [(new, ErrorCode::None), (old, ErrorCode::UnknownTopicId)] {
+        let topic = MetadataRequestTopic { topic_id: id, name: None };
+        let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+        let response = world.ask(12, request).await;
+        assert_eq!(ErrorCode::from_wire(response.topics[0].error_code), want);
+        let mut request = super::tests::produce("", plain(&["a"]).into_bytes(), -1);
+        request.topic_data[0].topic_id = id;
+        let response = world.ask(13, request).await;
+        let code = response.responses[0].partition_responses[0].error_code;
+        assert_eq!(ErrorCode::from_wire(code), want);
+        let mut request = super::tests::fetch("", 0);
+        request.topics[0].topic_id = id;
+        let response = world.ask(13, request).await;
+        let code = response.responses[0].partitions[0].error_code;
+        assert_eq!(ErrorCode::from_wire(code), want);
+    }
+}
+
+#[test]
+fn where_topics_are_named_by_id_metadata_tells_the_ids() {
+    let by_id = [(ApiKey::Produce, 13), (ApiKey::Fetch, 13), (ApiKey::OffsetCommit, 10)];
+    for (key, version) in by_id {
+        assert!(key.versions().contains(&version), "{key}");
+    }
+    assert!(ROUTED.contains(&ApiKey::Metadata));
+    assert!((10..=13).all(|version| ApiKey::Metadata.versions().contains(&version)));
+}
+
+#[test]
+fn what_goes_wrong_inside_is_told_as_something_to_try_again() {
+    let key = || "k".to_owned();
+    let unavailable = [
+        Unavailable::NotCoordinator { key: key() },
+        Unavailable::Loading { key: key() },
+        Unavailable::NotAvailable { key: key() },
+    ];
+    let wait = Duration::from_secs(1);
+    let controller =
+        [ControllerError::Busy, ControllerError::TimedOut(wait), ControllerError::Stopped];
+    let codes = unavailable.iter().map(Unavailable::code);
+    for code in codes.chain(controller.iter().map(ControllerError::code)) {
+        assert!(code.is_retriable(), "{code}");
     }
 }

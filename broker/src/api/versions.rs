@@ -1,7 +1,9 @@
 //! ApiVersions: what this broker serves, derived from what its router routes.
 //!
 //! A request of a version that is not supported is answered in version 0 with error 35 and the
-//! list, so that the client can find a common version on the same connection (KIP-511). Features
+//! list, so that the client can find a common version on the same connection (KIP-511). A client
+//! that means another cluster or broker is told to start again from its bootstrap servers (KIP-1242):
+//! an address may have been given to someone else. Features
 //! whose lowest level is 0 are left out up to version 3 (KAFKA-17011). Empty lists and an unknown
 //! epoch are never written: some clients stumble over tagged fields that say nothing. Pure.
 
@@ -10,6 +12,7 @@ use protocol::api::versions::{
 };
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
+use protocol::ids::BrokerId;
 
 use crate::metadata::{Broker, Image};
 
@@ -22,9 +25,9 @@ pub(super) fn answer(
     request: &ApiVersionsRequest,
     routed: &[ApiKey],
     image: &Image,
-    own: Option<&Broker>,
+    own: BrokerId,
 ) -> ApiVersionsResponse {
-    let supported_features = own.map_or_else(Vec::new, |own| supported(version, own));
+    let supported_features = image.broker(own).map_or_else(Vec::new, |own| supported(version, own));
     let finalized_features: Vec<_> = image
         .features()
         .map(|(name, level)| FinalizedFeatureKey {
@@ -35,7 +38,7 @@ pub(super) fn answer(
         .collect();
     let finalized_features_epoch = if finalized_features.is_empty() { -1 } else { image.end.0 };
     ApiVersionsResponse {
-        error_code: check(version, request).to_wire(),
+        error_code: check(version, request, image, own).to_wire(),
         api_keys: keys(routed),
         supported_features,
         finalized_features_epoch,
@@ -76,8 +79,9 @@ fn supported(version: i16, own: &Broker) -> Vec<SupportedFeatureKey> {
         .collect()
 }
 
-/// From version 3 on a client says who it is; something that no name looks like is refused.
-fn check(version: i16, request: &ApiVersionsRequest) -> ErrorCode {
+/// From version 3 on a client says who it is; something that no name looks like is refused. From
+/// version 5 on it may say whom it means.
+fn check(version: i16, request: &ApiVersionsRequest, image: &Image, own: BrokerId) -> ErrorCode {
     let is_word = |text: &str| {
         let is_edge = |byte: u8| byte.is_ascii_alphanumeric();
         let bytes = text.as_bytes();
@@ -88,6 +92,12 @@ fn check(version: i16, request: &ApiVersionsRequest) -> ErrorCode {
     let ApiVersionsRequest { client_software_name, client_software_version, .. } = request;
     if version >= 3 && !(is_word(client_software_name) && is_word(client_software_version)) {
         return ErrorCode::InvalidRequest;
+    }
+    let means_this_cluster =
+        request.cluster_id.as_deref().is_none_or(|id| id == &*image.cluster_id);
+    let means_this_broker = request.node_id < 0 || request.node_id == own.0;
+    if !(means_this_cluster && means_this_broker) {
+        return ErrorCode::RebootstrapRequired;
     }
     ErrorCode::None
 }
