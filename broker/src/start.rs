@@ -133,6 +133,9 @@ pub enum StartError {
         /// What the disk said.
         source: io::Error,
     },
+    /// There is no thread to be had.
+    #[error("cannot start a thread")]
+    Thread(#[from] io::Error),
     /// The metadata cannot be had.
     #[error(transparent)]
     Quorum(#[from] quorum::StartError),
@@ -180,8 +183,7 @@ impl Broker {
             clock.clone(),
         )
         .await;
-        let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)
-            .map_err(|error| LogError::of(&config.data_dir(), "start to clean", error))?;
+        let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
         let quotas = QuotaHandle::start(&config, &rooms.metadata);

@@ -108,13 +108,19 @@ pub(super) enum Request {
     Truncate { id: LogId, offset: Offset, reply: Reply<LogState> },
     Restart { id: LogId, offset: Offset, reply: Reply<LogState> },
     DeleteBefore { id: LogId, offset: Offset, reply: Reply<Offset> },
-    Clean { id: LogId, terms: Box<CleanTerms>, reply: Reply<Option<Cleaning>> },
-    Swap { id: LogId, swap: Box<Swap>, reply: Reply<bool> },
-    SetCleaned { id: LogId, until: Offset, reply: Reply<()> },
+    Compact { id: LogId, request: CompactRequest },
     Close { id: LogId, state: Option<Box<LogState>>, reply: Reply<()> },
     Delete { id: LogId, reply: Reply<()> },
     Report { error: LogError },
     Shutdown { clean: Option<BrokerEpoch>, reply: Reply<()> },
+}
+
+/// What a cleaning asks of the writer.
+#[derive(Debug)]
+pub(super) enum CompactRequest {
+    Begin { terms: Box<CleanTerms>, reply: Reply<Option<Cleaning>> },
+    Swap { swap: Box<Swap>, reply: Reply<bool> },
+    Note { until: Offset, reply: Reply<()> },
 }
 
 #[derive(Debug)]
@@ -275,20 +281,21 @@ impl DirHandle {
         terms: CleanTerms,
         mut pause: impl FnMut(u64) -> F,
     ) -> Result<Option<Cleaned>, LogError> {
+        let of = |request| Request::Compact { id, request };
         let terms = Box::new(terms);
-        let cleaning = self.ask(|reply| Request::Clean { id, terms, reply }).await?;
+        let cleaning = self.ask(|reply| of(CompactRequest::Begin { terms, reply })).await?;
         let Some(mut cleaning) = cleaning else { return Ok(None) };
         loop {
             match cleaning.step()? {
                 CleanStep::Worked(bytes) => pause(bytes).await,
                 CleanStep::Swap(swap) => {
-                    if !self.ask(|reply| Request::Swap { id, swap, reply }).await? {
+                    if !self.ask(|reply| of(CompactRequest::Swap { swap, reply })).await? {
                         return Ok(None);
                     }
                 }
                 CleanStep::Done(cleaned) => {
                     let until = cleaned.until;
-                    self.ask(|reply| Request::SetCleaned { id, until, reply }).await?;
+                    self.ask(|reply| of(CompactRequest::Note { until, reply })).await?;
                     return Ok(Some(cleaned));
                 }
             }

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use super::dir::LogDir;
 use super::error::LogError;
 use super::recovery::Place;
-use super::shell::{LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
+use super::shell::{CompactRequest, LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
 use super::state::Write;
 use super::store::Log;
 use crate::limits::LOG_REQUESTS_MAX;
@@ -254,21 +254,7 @@ impl Writer {
                 });
                 self.answer(reply, log_start);
             }
-            Request::Clean { id, terms, reply } => {
-                let cleaning = self.entry(id).and_then(|entry| entry.log.clean(*terms));
-                self.answer(reply, cleaning);
-            }
-            Request::Swap { id, swap, reply } => {
-                let swapped = self
-                    .with_checkpoints(id, |entry, checkpoints| entry.log.swap(&swap, checkpoints));
-                self.answer(reply, swapped);
-            }
-            Request::SetCleaned { id, until, reply } => {
-                let noted = self.with_checkpoints(id, |entry, checkpoints| {
-                    entry.log.set_cleaned(until, checkpoints)
-                });
-                self.answer(reply, noted);
-            }
+            Request::Compact { id, request } => self.compact(id, request),
             Request::Close { id, state, reply } => {
                 let closed = self.with_checkpoints(id, |entry, checkpoints| {
                     entry.log.close(state.as_deref(), checkpoints)
@@ -288,6 +274,26 @@ impl Writer {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn compact(&mut self, id: LogId, request: CompactRequest) {
+        match request {
+            CompactRequest::Begin { terms, reply } => {
+                let cleaning = self.entry(id).and_then(|entry| entry.log.clean(*terms));
+                self.answer(reply, cleaning);
+            }
+            CompactRequest::Swap { swap, reply } => {
+                let swapped = self
+                    .with_checkpoints(id, |entry, checkpoints| entry.log.swap(&swap, checkpoints));
+                self.answer(reply, swapped);
+            }
+            CompactRequest::Note { until, reply } => {
+                let noted = self.with_checkpoints(id, |entry, checkpoints| {
+                    entry.log.set_cleaned(until, checkpoints)
+                });
+                self.answer(reply, noted);
+            }
+        }
     }
 
     fn open(&mut self, place: Place, told: Option<Told>) -> Result<Opened, LogError> {

@@ -196,6 +196,6 @@ mod tests {
         assert_eq!(groups(&pieces, 1000, 6), [0..2, 2..4, 4..5]);
         let far = [piece(0, 1), piece(300_000_000, 1), piece(300_000_001, 1)];
         assert_eq!(groups(&far, 100, 100), [0..1, 1..3]);
-        assert_eq!(groups(&[], 100, 100), [] as [Range<usize>; 0]);
+        assert!(groups(&[], 100, 100).is_empty());
     }
 }
