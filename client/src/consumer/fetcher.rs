@@ -290,8 +290,10 @@ impl Fetcher {
             positions.served(partition, part.leader_epoch);
             let preferred = BrokerId(answer.preferred_read_replica);
             if preferred.0 >= 0 && preferred != broker {
-                // It is asked next; this answer has no records.
+                // It is asked next; this answer has no records. Not at once: should it be unknown or
+                // fail, the leader is asked again, and says the same.
                 self.preferred.insert(partition.clone(), (preferred, now + PREFERRED_FOR));
+                positions.failed(now, partition, *ticket);
                 return;
             }
             positions.set_ends(partition, ends);

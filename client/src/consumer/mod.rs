@@ -6,6 +6,10 @@
 //! task also sends the group's heartbeats, so that only a caller who does not poll for
 //! `max.poll.interval.ms` is taken for dead.
 //!
+//! Groups are of two protocols, by `group.protocol`: in a `classic` one a member assigns, and all
+//! join again when something changes; in a `consumer` one the coordinator assigns (KIP-848), and
+//! members keep what is not taken from them. To the caller they look the same.
+//!
 //! A position is not a commit: what is done is told to the group by [`commit`](Consumer::commit),
 //! or with a transaction by the producer's `send_offsets`, which takes
 //! [`group_metadata`](Consumer::group_metadata).

@@ -90,6 +90,8 @@ struct World {
     heartbeat: ErrorCode,
     /// Fetches answered with this, with a hint that broker 2 leads.
     moved_to: Option<i32>,
+    /// Whom broker 1 would rather have asked.
+    preferred: Option<i32>,
     /// Where the log of the new leader parts from that of the old one.
     parts_at: Option<i64>,
     fetches: Vec<FetchRequest>,
@@ -157,6 +159,10 @@ impl World {
             topics: topics.collect(),
             ..MetadataResponse::default()
         }
+    }
+
+    fn prefers_other_than(&self, id: i32) -> bool {
+        self.preferred.is_some_and(|it| it != id)
     }
 
     /// Silent when there is nothing: as if waiting, for ever.
@@ -360,6 +366,9 @@ async fn connect(world: &Shared, config: ConsumerConfig) -> Consumer {
                     (AnyRequest::Fetch(request), Some(leader)) if leader != id => {
                         not_leader(request, leader)
                     }
+                    (AnyRequest::Fetch(request), None) if world.prefers_other_than(id) => {
+                        read_elsewhere(request, world.preferred.unwrap())
+                    }
                     _ => world.answer(version, request),
                 }
             });
@@ -368,6 +377,23 @@ async fn connect(world: &Shared, config: ConsumerConfig) -> Consumer {
     let clock = virtual_clock(Timestamp(0));
     let bootstrap = Bootstrap::new(endpoints, Arc::new(network), clock, 1);
     Consumer::connect(bootstrap, config).await.unwrap()
+}
+
+fn read_elsewhere(request: &FetchRequest, replica: i32) -> Reply {
+    let partitions = request.topics[0].partitions.iter().map(|it| PartitionData {
+        partition_index: it.partition,
+        preferred_read_replica: replica,
+        ..PartitionData::default()
+    });
+    let topic = FetchableTopicResponse {
+        topic_id: ORDERS,
+        partitions: partitions.collect(),
+        ..FetchableTopicResponse::default()
+    };
+    Reply::Answer(AnyResponse::from(FetchResponse {
+        responses: vec![topic],
+        ..FetchResponse::default()
+    }))
 }
 
 fn not_leader(request: &FetchRequest, leader_id: i32) -> Reply {
@@ -532,6 +558,17 @@ async fn a_moved_leader_is_found_by_the_hint_of_the_old_one() {
     assert_eq!(read(&mut consumer, 1).await, ["b@0"]);
     let last = world.lock().unwrap().fetches.last().unwrap().topics[0].partitions[0].clone();
     assert_eq!(last.current_leader_epoch, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_replica_that_a_leader_prefers_is_read_from() {
+    let world = world(1);
+    world.lock().unwrap().logs[0].append(-1, &["a", "b"]);
+    world.lock().unwrap().preferred = Some(2);
+    let mut consumer = connect(&world, earliest()).await;
+    consumer.assign([orders(0)]);
+    assert_eq!(read(&mut consumer, 2).await, ["a@0", "b@0"]);
+    assert!(!world.lock().unwrap().fetches.is_empty(), "only broker 2 answers with records");
 }
 
 #[tokio::test(start_paused = true)]
