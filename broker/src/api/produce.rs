@@ -247,6 +247,7 @@ async fn join_transactions(
     transactional_id: Option<&str>,
     topics: &mut [TopicParts],
 ) {
+    let version = if IMPLIES_JOIN <= context.version { Version::V2 } else { Version::V1 };
     let mut owed: BTreeMap<(ProducerId, ProducerEpoch), BTreeSet<TopicPartition>> = BTreeMap::new();
     for (_, part) in topics.iter_mut().flat_map(|topic| &mut topic.parts) {
         let Part::Checked(handle, append) = part else { continue };
@@ -261,7 +262,10 @@ async fn join_transactions(
         // One that is open here was joined before. It must be of the same epoch: otherwise its
         // marker is still on the way, and what the next transaction writes would be ended by it.
         let standing = handle.open_transaction(header.producer_id, header.producer_epoch).await;
-        if let Ok(Standing { open_from: None, log_end }) = standing {
+        // In version 2 a marker that comes meanwhile is that of the transaction before, as one of
+        // this transaction would raise the epoch above that of the batch.
+        if let (Version::V1, Ok(Standing { open_from: None, log_end })) = (version, &standing) {
+            let log_end = *log_end;
             append.origin = Origin::Verified { since: log_end };
         }
         if !standing.is_ok_and(|it| it.open_from.is_some()) {
@@ -270,7 +274,6 @@ async fn join_transactions(
         }
     }
     let Some(id) = transactional_id else { return };
-    let version = if IMPLIES_JOIN <= context.version { Version::V2 } else { Version::V1 };
     if version == Version::V1 && !api.0.config.transaction_partition_verification_enable {
         return;
     }
