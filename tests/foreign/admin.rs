@@ -62,7 +62,17 @@ async fn settings_of_topics_are_altered_and_go_back_to_their_defaults(cluster: C
     let name = cluster.topic(1).await;
     let topic = ConfigResource::Topic(name);
     let retention = async || {
-        let entries = admin.describe_configs(&topic).await.unwrap();
+        // A broker that has yet to hear of the topic knows nothing of its settings.
+        let described = async {
+            loop {
+                match admin.describe_configs(&topic).await {
+                    Err(error)
+                        if error.error_code() == Some(ErrorCode::UnknownTopicOrPartition) => {}
+                    described => break described.unwrap(),
+                }
+            }
+        };
+        let entries = tokio::time::timeout(PATIENCE, described).await.expect("it hears of it");
         let entry = entries["retention.ms"].clone();
         (entry.value.unwrap(), entry.is_default)
     };
