@@ -36,8 +36,16 @@ async fn topic(kafka: &Kafka, part: &str, partitions: i32) -> krafka::Result<Str
     Ok(topic)
 }
 
-async fn member(kafka: &Kafka, group: &str, protocol: GroupProtocol) -> krafka::Result<Consumer> {
-    let builder = kafka.consumer(group).group_protocol(protocol).enable_auto_commit(false);
+async fn connect() -> krafka::Result<Kafka> {
+    let bootstrap = std::env::args().nth(1).unwrap_or_else(|| "localhost:9092".to_owned());
+    Kafka::builder(bootstrap).connect().await
+}
+
+/// A member with connections of its own: answers on one come in order, and that to a join waits
+/// for the other members.
+async fn member(group: &str, protocol: GroupProtocol) -> krafka::Result<Consumer> {
+    let builder =
+        connect().await?.consumer(group).group_protocol(protocol).enable_auto_commit(false);
     let builder = builder.auto_offset_reset(AutoOffsetReset::Earliest);
     let builder = builder.isolation_level(IsolationLevel::ReadCommitted);
     let builder = match protocol {
@@ -50,8 +58,8 @@ async fn member(kafka: &Kafka, group: &str, protocol: GroupProtocol) -> krafka::
 }
 
 /// Reads `count` records of a topic in a group of its own.
-async fn read_all(kafka: &Kafka, topic: &str, count: usize) -> krafka::Result<Vec<ConsumerRecord>> {
-    let reader = member(kafka, &name("reader"), GroupProtocol::Classic).await?;
+async fn read_all(topic: &str, count: usize) -> krafka::Result<Vec<ConsumerRecord>> {
+    let reader = member(&name("reader"), GroupProtocol::Classic).await?;
     reader.subscribe([topic]).await?;
     let mut got = Vec::new();
     for _ in 0..POLLS_MAX {
@@ -84,7 +92,7 @@ async fn codecs(kafka: &Kafka) -> Outcome {
         }
         producer.close().await?;
     }
-    let got = read_all(kafka, &topic, 1000).await?;
+    let got = read_all(&topic, 1000).await?;
     for (record, at) in got.iter().zip(0..) {
         let key = record.key_str().ok_or("a key")?;
         let (codec, n) = key.split_once('-').ok_or("a codec and a number")?;
@@ -131,10 +139,10 @@ async fn group_of_two(kafka: &Kafka, protocol: GroupProtocol) -> Outcome {
     producer.close().await?;
     let group = name("group");
     let mut seen = BTreeSet::new();
-    let first = member(kafka, &group, protocol).await?;
+    let first = member(&group, protocol).await?;
     first.subscribe([&topic]).await?;
     until(&[&first], &mut seen, &topic, |owned, _| owned[0].len() == 4).await?;
-    let second = member(kafka, &group, protocol).await?;
+    let second = member(&group, protocol).await?;
     second.subscribe([&topic]).await?;
     let halves = |owned: &[BTreeSet<i32>], seen: &BTreeSet<String>| {
         owned.iter().all(|it| it.len() == 2) && owned[0].is_disjoint(&owned[1]) && seen.len() == 400
@@ -163,11 +171,11 @@ async fn transactions(kafka: &Kafka) -> Outcome {
     let target = topic(kafka, "target", 2).await?;
     let plain = kafka.producer().build().await?;
     for n in 0..10 {
-        plain.send(Record::new(&source, n.to_string())).await?;
+        let _ = plain.send(Record::new(&source, n.to_string())).await?;
     }
     plain.close().await?;
     let group = name("transactions");
-    let reader = member(kafka, &group, GroupProtocol::Classic).await?;
+    let reader = member(&group, GroupProtocol::Classic).await?;
     reader.subscribe([&source]).await?;
     until(&[&reader], &mut BTreeSet::new(), &source, |_, seen| seen.len() == 10).await?;
     let producer = kafka.producer().build_transactional(name("id")).await?;
@@ -189,7 +197,7 @@ async fn transactions(kafka: &Kafka) -> Outcome {
     }
     producer.close().await?;
     reader.close().await?;
-    let got = read_all(kafka, &target, 100).await?;
+    let got = read_all(&target, 100).await?;
     let values = got.iter().filter_map(|it| it.value_str()).map(str::to_owned);
     let want =
         [1, 3].into_iter().flat_map(|attempt| (0..50).map(move |n| format!("{attempt}-{n}")));
@@ -222,7 +230,7 @@ async fn administration(kafka: &Kafka) -> Outcome {
     }
     let producer = kafka.producer().build().await?;
     for n in 0..10 {
-        producer.send(Record::new(&topic, n.to_string()).partition(0)).await?;
+        let _ = producer.send(Record::new(&topic, n.to_string()).partition(0)).await?;
     }
     producer.close().await?;
     let first = TopicPartition::new(&*topic, 0);
@@ -243,8 +251,7 @@ async fn administration(kafka: &Kafka) -> Outcome {
 
 #[tokio::main]
 async fn main() -> Outcome {
-    let bootstrap = std::env::args().nth(1).ok_or("usage: krafka_client HOST:PORT")?;
-    let kafka = Kafka::builder(bootstrap).connect().await?;
+    let kafka = connect().await?;
     codecs(&kafka).await?;
     println!("test codecs ... ok");
     group_of_two(&kafka, GroupProtocol::Classic).await?;
