@@ -6,6 +6,7 @@ use protocol::api::brokers::UnregisterBrokerRequest;
 use protocol::api::consumer_group::{ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest};
 use protocol::api::elections::{ElectLeadersRequest, ElectLeadersRequestTopic};
 use protocol::api::features::{FeatureUpdateKey, UpdateFeaturesRequest};
+use protocol::api::group_offsets::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use protocol::api::log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
 };
@@ -26,7 +27,10 @@ use protocol::api::transactions::{
     DescribeProducersRequest, DescribeProducersRequestTopic, DescribeTransactionsRequest,
     ListTransactionsRequest, ListTransactionsResponse,
 };
-use protocol::api::txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, EndTxnRequest};
+use protocol::api::txn::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AddPartitionsToTxnTopic, EndTxnRequest,
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
 use protocol::api::versions::ApiVersionsRequest;
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
@@ -549,5 +553,117 @@ fn what_goes_wrong_inside_is_told_as_something_to_try_again() {
     let codes = unavailable.iter().map(Unavailable::code);
     for code in codes.chain(controller.iter().map(ControllerError::code)) {
         assert!(code.is_retriable(), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_outlives_its_time_is_aborted_and_readers_go_on() {
+    let mut world = World::new().await;
+    let (producer_id, producer_epoch) = open_transaction(&mut world, "t").await;
+    world.produce(plain(&["after"])).await;
+    assert_eq!(world.fetch(0, 1).await.last_stable_offset, 0);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let found = loop {
+        let found = world.fetch(0, 1).await;
+        if found.last_stable_offset == found.high_watermark {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+    let aborted: Vec<_> = found.aborted_transactions.unwrap();
+    assert_eq!((aborted[0].producer_id, aborted[0].first_offset), (producer_id, 0));
+    let transactional_id = "t".to_owned();
+    let end = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed: true };
+    let fenced = world.ask(5, end).await;
+    assert_eq!(ErrorCode::from_wire(fenced.error_code), ErrorCode::ProducerFenced);
+}
+
+/// KAFKA-19690: that it is fenced comes before what state its transaction is in: a client can begin
+/// anew after the one, and must end after the other.
+#[tokio::test]
+async fn a_fenced_producer_is_told_that_it_is_fenced_whether_its_partition_is_verified_or_not() {
+    let mut world = World::new().await;
+    let (producer_id, _) = open_transaction(&mut world, "t").await;
+    let init = InitProducerIdRequest {
+        transactional_id: Some("t".to_owned()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    loop {
+        let initialised = world.ask(4, init.clone()).await;
+        if initialised.error_code == 0 {
+            break assert!(0 < initialised.producer_epoch);
+        }
+        tokio::task::yield_now().await;
+    }
+    for version in [11, 12] {
+        for partition in [0, 1] {
+            let batch = batch_of(producer_id, 1, &["late"], true).into_bytes();
+            let mut request = super::tests::produce(TOPIC, batch, -1);
+            request.transactional_id = Some("t".to_owned());
+            request.topic_data[0].partition_data[0].index = partition;
+            let response = world.ask(version, request).await;
+            let code = response.responses[0].partition_responses[0].error_code;
+            assert_eq!(ErrorCode::from_wire(code), ErrorCode::InvalidProducerEpoch);
+        }
+    }
+}
+
+#[tokio::test]
+async fn offsets_of_a_transaction_count_once_it_is_committed() {
+    let mut world = World::new().await;
+    let (producer_id, producer_epoch) = open_transaction(&mut world, "t").await;
+    let group = || "g".to_owned();
+    let names = vec![crate::metadata::OFFSETS_TOPIC.to_owned()];
+    world.broker.controller().ensure_topics(names, Duration::from_secs(5)).await.unwrap();
+    let transactional_id = || "t".to_owned();
+    let add = AddOffsetsToTxnRequest {
+        transactional_id: transactional_id(),
+        producer_id,
+        producer_epoch,
+        group_id: group(),
+    };
+    assert_eq!(world.ask(3, add).await.error_code, 0);
+    let partition = TxnOffsetCommitRequestPartition {
+        committed_offset: 7,
+        ..TxnOffsetCommitRequestPartition::default()
+    };
+    let topic = TxnOffsetCommitRequestTopic { name: TOPIC.to_owned(), partitions: vec![partition] };
+    let commit = TxnOffsetCommitRequest {
+        transactional_id: transactional_id(),
+        group_id: group(),
+        producer_id,
+        producer_epoch,
+        topics: vec![topic],
+        ..TxnOffsetCommitRequest::default()
+    };
+    loop {
+        let response = world.ask(3, commit.clone()).await;
+        let code = ErrorCode::from_wire(response.topics[0].partitions[0].error_code);
+        if code.is_ok() {
+            break;
+        }
+        assert!(code.is_retriable(), "{code}");
+        tokio::task::yield_now().await;
+    }
+    let asked = OffsetFetchRequestTopic { name: TOPIC.to_owned(), partition_indexes: vec![0] };
+    let fetch = OffsetFetchRequest {
+        group_id: group(),
+        topics: Some(vec![asked]),
+        require_stable: true,
+        ..OffsetFetchRequest::default()
+    };
+    let pending = world.ask(7, fetch.clone()).await.topics.remove(0).partitions.remove(0);
+    assert_eq!(ErrorCode::from_wire(pending.error_code), ErrorCode::UnstableOffsetCommit);
+    let transactional_id = transactional_id();
+    let end = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed: true };
+    assert_eq!(world.ask(3, end).await.error_code, 0);
+    loop {
+        let found = world.ask(7, fetch.clone()).await.topics.remove(0).partitions.remove(0);
+        if found.error_code == 0 {
+            assert_eq!(found.committed_offset, 7);
+            break;
+        }
+        tokio::task::yield_now().await;
     }
 }
