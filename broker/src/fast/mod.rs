@@ -11,6 +11,7 @@
 
 mod actors;
 mod history;
+mod links;
 mod member;
 mod node;
 mod part;

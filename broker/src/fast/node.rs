@@ -1,27 +1,21 @@
 //! One life of the broker: its shards, and what is between them and the clients. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId};
 use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
 
-use super::actors::{Answer, Call, Do, Joining, TXN_TIMEOUT, offsets_at, place_of};
+use super::actors::{Answer, Call, Joining, TXN_TIMEOUT, place_of};
 use super::part::Side;
-use super::seat::{Free, Seat, Turn};
-use super::{DATA, Link, OFFSETS, TXNS, What, World};
-use crate::config::GroupMigration;
+use super::seat::{Free, Seat, Turn, group_limits, txn_limits};
+use super::{OFFSETS, TXNS, What, World};
 use crate::coordinator::shell::batch_of;
 use crate::coordinator::{Records, Shard};
-use crate::group::assignor::Assignor;
-use crate::group::beat::ConsumerSettings;
-use crate::group::member::JoinSettings;
 use crate::group::{self, GroupShard};
+use crate::partition::EndTxnMarker;
 use crate::partition::core::{Answer as PartitionAnswer, Token};
-use crate::partition::{EndTxnMarker, Isolation};
 use crate::txn::state::{Status, Txn};
 use crate::txn::{self, Decided, Producer, TxnShard, Version};
 
@@ -376,7 +370,7 @@ impl World {
         self.free_txns(free);
     }
 
-    fn ask_groups(&mut self, request: group::Request, then: Then) {
+    pub(super) fn ask_groups(&mut self, request: group::Request, then: Then) {
         let now = self.now();
         let node = self.node.as_mut().expect(UP);
         if node.groups.marking.is_some() {
@@ -564,85 +558,6 @@ impl World {
         self.ask_txns(txn::Request::MarkersWritten(decided), Then::Noted { job });
         self.pump();
     }
-
-    fn answer(&mut self, to: usize, number: u64, answer: Answer) {
-        if self.faults.lost && self.is_busy() && self.rng.chance(40) {
-            return;
-        }
-        let delay = 100 + self.rng.below(2_000);
-        self.after(delay, What::Answer { to, number, answer });
-    }
-
-    /// A client hears something, and does something.
-    pub(super) fn answered(&mut self, to: usize, number: u64, answer: Option<Answer>) {
-        let is_busy = self.is_busy();
-        let mut todo = Vec::new();
-        let actor = &mut self.actors[to];
-        actor.on(number, answer, is_busy, &mut self.rng, &mut self.history, &mut todo);
-        for it in todo {
-            match it {
-                Do::Wake { after_us, number } => {
-                    self.after(after_us, What::Wake { actor: to, number });
-                }
-                Do::Reconnect => {
-                    self.links[to].connection += 1;
-                    self.links[to].is_broken = false;
-                }
-                Do::Send { number, call } => self.send(to, number, call),
-            }
-        }
-    }
-
-    fn send(&mut self, from: usize, number: u64, call: Call) {
-        let is_busy = self.is_busy();
-        let is_ordered = self.actors[from].is_ordered(&call);
-        let Link { connection, last_us, is_broken } = self.links[from];
-        if is_ordered && is_broken {
-            return;
-        }
-        let mut delay = 100 + self.rng.below(3_000);
-        if self.faults.late && is_busy && self.rng.chance(25) {
-            delay += self.rng.below(400_000);
-        }
-        if is_ordered {
-            delay = delay.max((last_us + 1).saturating_sub(self.at_us));
-            self.links[from].last_us = self.at_us + delay;
-        }
-        if !is_ordered && self.faults.twice && is_busy && self.rng.chance(10) {
-            let later = delay + self.rng.below(300_000);
-            let call = call.clone();
-            self.after(later, What::Request { from, number, connection, call });
-        }
-        if self.faults.lost && is_busy && !is_ordered && self.rng.chance(40) {
-            return;
-        }
-        self.after(delay, What::Request { from, number, connection, call });
-    }
-
-    /// What the transactional clients committed of their input, by client.
-    pub(super) fn committed_offsets(&mut self) -> BTreeMap<usize, i64> {
-        let group = "offsets".into();
-        let fetch = group::Fetch { group, member: None, partitions: None, require_stable: true };
-        self.ask_groups(group::Request::Fetch(fetch), Then::Test);
-        let Some(group::Reply::Fetched(Ok(found))) = self.told.take() else {
-            panic!("answered at once, as nothing is under way")
-        };
-        let actor = |at| (0..3).find(|it| offsets_at(*it) == at).expect("one of ours");
-        let offset = |it: Option<group::Committed>| it.expect("only what there is").offset.0;
-        found
-            .into_iter()
-            .map(|(at, committed)| (actor(at), offset(committed.expect("nothing is pending"))))
-            .collect()
-    }
-
-    /// All that the logs hold, committed or not.
-    pub(super) fn log(&self) -> BTreeMap<(usize, Offset), u64> {
-        let all = |part: usize| {
-            let (found, _) = self.parts[part].read(Offset::ZERO, Isolation::LogEnd);
-            found.into_iter().map(move |it| ((part, it.offset), it.value))
-        };
-        DATA.into_iter().flat_map(all).collect()
-    }
 }
 
 /// Whether a transaction was joined, and how it ends.
@@ -662,35 +577,5 @@ fn marker_of(decided: &Decided) -> EndTxnMarker {
         coordinator_epoch: decided.coordinator_epoch,
         commit: decided.commit,
         transaction_version: decided.version.to_wire(),
-    }
-}
-
-fn txn_limits() -> txn::Limits {
-    let expiration = Duration::from_secs(86_400);
-    txn::Limits {
-        timeout_max: Duration::from_secs(60),
-        expiration,
-        expiration_check: Duration::from_secs(3600),
-        ids_max: 100,
-    }
-}
-
-fn group_limits() -> group::Limits {
-    group::Limits {
-        join: JoinSettings { members_max: 100, initial_delay: Duration::from_millis(50) },
-        session_timeout_min: Duration::from_millis(100),
-        session_timeout_max: Duration::from_secs(60),
-        metadata_bytes_max: 4096,
-        consumer: ConsumerSettings {
-            session_timeout: Duration::from_secs(1),
-            heartbeat_interval: Duration::from_millis(100),
-            members_max: 100,
-            assignors: vec![Assignor::Uniform],
-            migration: GroupMigration::Bidirectional,
-        },
-        broker: Arc::default(),
-        retention: Duration::from_secs(86_400),
-        retention_check: Duration::from_secs(600),
-        groups_max: 100,
     }
 }

@@ -1,15 +1,22 @@
 //! A coordinator's shard over its partition: what the shell does, without tasks. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use protocol::time::Now;
 
 use super::part::Part;
+use crate::config::GroupMigration;
 use crate::coordinator::parked::Parked;
 use crate::coordinator::shell::{batch_of, replay_bytes};
 use crate::coordinator::{Logged, Outcome, Release, Shard, Token, refusal};
+use crate::group::assignor::Assignor;
+use crate::group::beat::ConsumerSettings;
+use crate::group::member::JoinSettings;
 use crate::partition::EndTxnMarker;
+use crate::{group, txn};
 
 /// What waits for its turn while a marker is being committed.
 #[derive(Debug)]
@@ -147,5 +154,35 @@ impl<S: Shard, C> Seat<S, C> {
             }
         }
         free
+    }
+}
+
+pub(super) fn txn_limits() -> txn::Limits {
+    let expiration = Duration::from_secs(86_400);
+    txn::Limits {
+        timeout_max: Duration::from_secs(60),
+        expiration,
+        expiration_check: Duration::from_secs(3600),
+        ids_max: 100,
+    }
+}
+
+pub(super) fn group_limits() -> group::Limits {
+    group::Limits {
+        join: JoinSettings { members_max: 100, initial_delay: Duration::from_millis(50) },
+        session_timeout_min: Duration::from_millis(100),
+        session_timeout_max: Duration::from_secs(60),
+        metadata_bytes_max: 4096,
+        consumer: ConsumerSettings {
+            session_timeout: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(100),
+            members_max: 100,
+            assignors: vec![Assignor::Uniform],
+            migration: GroupMigration::Bidirectional,
+        },
+        broker: Arc::default(),
+        retention: Duration::from_secs(86_400),
+        retention_check: Duration::from_secs(600),
+        groups_max: 100,
     }
 }

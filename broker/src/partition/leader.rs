@@ -9,16 +9,16 @@
 //! Invariants: `log start <= last stable <= high watermark <= written <= accepted`; each appender
 //! that waits, waits for an end above the position that would release it. Pure.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
 use protocol::mutant::{self, Mutant};
 use protocol::record::{BatchHeader, ControlRecord, RecordBatch};
 use protocol::time::{Now, Timestamp};
 
 use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token};
+use super::expected::Expected;
 use super::isr::InSync;
 use super::owed::Owed;
 use super::underway::Underway;
@@ -55,9 +55,7 @@ pub(super) struct Leader {
     unflushed: Option<(Duration, u64)>,
     committed_bytes: u64,
     rollbacks: u64,
-    /// Producers of whom all batches were forgotten: the epoch, and the sequence to go on with.
-    /// Else any batch of theirs would be taken for the first. Until the next tick.
-    awaited: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
+    expected: Expected,
     until_written: Waiters<Owed>,
     until_committed: Waiters<Owed>,
     wishes: Wishes,
@@ -85,7 +83,7 @@ impl Leader {
             unflushed: None,
             committed_bytes: 0,
             rollbacks: 0,
-            awaited: BTreeMap::new(),
+            expected: Expected::default(),
             until_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             until_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             wishes: Wishes::new(),
@@ -169,7 +167,7 @@ impl Leader {
             Event::NewLeadership(leadership) => self.on_new_leadership(leadership, told),
             Event::Tick { producer_expiration } => {
                 self.log.expire_producers(now.wall, producer_expiration);
-                self.awaited.clear();
+                self.expected.forget();
             }
             Event::Stop => return Some(Closed::Stopped),
         }
@@ -229,10 +227,8 @@ impl Leader {
                 }
             }
         }
-        if !self.awaited.is_empty() {
-            for batch in &batches {
-                self.awaited.remove(&batch.header().producer_id);
-            }
+        for batch in &batches {
+            self.expected.came(batch.header().producer_id);
         }
         let base_offset = self.log.log_end();
         let log_append_time = batches.first().map_or(Timestamp::NONE, append_time);
@@ -446,7 +442,7 @@ impl Leader {
         origin: LogOrigin,
         since: Option<Offset>,
     ) -> Result<Checked, SequenceError> {
-        self.check_awaited(header)?;
+        self.expected.check(header)?;
         let checked = self.log.check_append(header, origin)?;
         if let (Checked::New, Some(since)) = (checked, since) {
             self.log.producers().check_verified(header.producer_id, since)?;
@@ -454,24 +450,8 @@ impl Leader {
         Ok(checked)
     }
 
-    fn check_awaited(&self, header: &BatchHeader) -> Result<(), SequenceError> {
-        let BatchHeader { producer_id, producer_epoch, base_sequence: got, .. } = *header;
-        match self.awaited.get(&producer_id) {
-            Some(&(epoch, expected)) if producer_epoch == epoch && got != expected => {
-                Err(SequenceError::OutOfOrder { producer_id, expected, got })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn on_recalled(&mut self, on_disk: LogState, told: &mut Vec<Effect>) {
-        for (id, producer) in self.log.producers().iter() {
-            if on_disk.producers().known(id).is_none()
-                && let Some(sequence) = producer.first_sequence()
-            {
-                self.awaited.insert(id, (producer.epoch(), sequence));
-            }
-        }
+        self.expected.note(self.log.producers(), on_disk.producers());
         assert!(self.recalling.take().is_some(), "only asked for after a failure");
         assert!(self.written <= on_disk.log_end(), "what was reported written is on disk");
         let log_start = self.log.log_start();

@@ -18,6 +18,7 @@
 
 mod cleaner;
 pub(crate) mod core;
+mod expected;
 mod handle;
 mod isr;
 mod leader;
