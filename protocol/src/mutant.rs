@@ -26,8 +26,6 @@ pub enum Mutant {
     ReadPastLastStable,
     /// The end of a transaction of version 2 does not raise the producer's epoch.
     KeepEpochAtEnd,
-    /// A batch of a version 1 transaction is let in whether the coordinator knows of it or not.
-    SkipVerification,
     /// A late marker of the transaction before ends the next one.
     TakeEqualEpochMarkers,
     /// The producer id that a client was told to use next is not in the coordinator's log.
@@ -42,11 +40,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// Those that a simulation of one broker's thinking alone must notice.
-    pub const FAST: [Self; 9] = [
+    pub const FAST: [Self; 8] = [
         Self::ReadAboveHighWatermark,
         Self::ReadPastLastStable,
         Self::KeepEpochAtEnd,
-        Self::SkipVerification,
         Self::TakeEqualEpochMarkers,
         Self::LoseNextProducerId,
         Self::ReplyBeforeCommit,

@@ -23,7 +23,7 @@ use crate::txn::{self, Add, End, Init, Producer, Version};
 /// How long an answer is waited for.
 pub(super) const PATIENCE_US: u64 = 100_000;
 const PAUSE_US: u64 = 20_000;
-const TRIES_MAX: u32 = 8;
+const TRIES_MAX: u32 = 3;
 pub(super) const TXN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a client asks of the broker.
@@ -118,7 +118,8 @@ impl Actor {
                 // with the request protects the next one from a late end.
                 actor.version == Version::V1 && !matches!(call, Call::Produce { .. })
             }
-            Self::Plain(_) | Self::Member(_) => true,
+            Self::Plain(_) => true,
+            Self::Member(_) => !matches!(call, Call::Group(group::Request::Commit(_))),
             Self::Reader(_) => false,
         }
     }

@@ -47,8 +47,8 @@ impl World {
             return;
         }
         let mut delay = 100 + self.rng.below(3_000);
-        if self.faults.late && is_busy && self.rng.chance(25) {
-            delay += self.rng.below(400_000);
+        if self.faults.late && is_busy && self.rng.chance(12) {
+            delay += self.rng.below(600_000);
         }
         if is_ordered {
             delay = delay.max((last_us + 1).saturating_sub(self.at_us));

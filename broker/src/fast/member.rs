@@ -16,7 +16,9 @@ use crate::group::{self, Join, Leave, Membership, Reply, Request, Sync};
 
 const GROUP: &str = "readers";
 const PARTITIONS: u8 = 4;
-pub(super) const SESSION: Duration = Duration::from_millis(800);
+/// Offsets of one round of the group lie above those of the round before.
+pub(super) const ROUND: i64 = 1_000_000;
+pub(super) const SESSION: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -90,7 +92,7 @@ impl Member {
         self.pauses = true;
         // It falls silent for longer than its session, and does not know.
         let after_us = match is_busy && rng.chance(40) {
-            true => 2_000_000,
+            true => 500_000,
             false => 5_000 + rng.below(60_000),
         };
         todo.push(Do::Wake { after_us, number: self.number });
@@ -185,7 +187,7 @@ impl Member {
         self.pauses = false;
         // Rounds end when the slowest is removed.
         let patience =
-            if matches!(self.step, Step::Join | Step::Sync) { 3_000_000 } else { PATIENCE_US };
+            if matches!(self.step, Step::Join | Step::Sync) { 1_000_000 } else { PATIENCE_US };
         todo.push(Do::Send { number: self.number, call: Call::Group(request) });
         todo.push(Do::Wake { after_us: patience, number: self.number });
     }
@@ -225,7 +227,8 @@ impl Member {
             Step::Commit => {
                 let place = usize::try_from(rng.below(4)).unwrap() % self.owned.len();
                 let (&partition, &offset) = self.owned.iter().nth(place).unwrap();
-                let offset = offset + 1 + i64::try_from(rng.below(5)).unwrap();
+                let least = i64::from(self.generation) * ROUND;
+                let offset = offset.max(least) + 1 + i64::try_from(rng.below(5)).unwrap();
                 self.committing = Some((partition, offset));
                 let of = at(partition);
                 Request::Commit(commit(GROUP, self.generation, &self.id, of, offset, None))

@@ -110,6 +110,8 @@ struct Faults {
     twice: bool,
     lost: bool,
     disk_full: bool,
+    /// How long a sync takes at most.
+    sync_us: u64,
 }
 
 /// A client's connection, for messages that arrive in order.
@@ -157,6 +159,7 @@ impl World {
             twice: !rng.chance(3),
             lost: !rng.chance(3),
             disk_full: rng.chance(3),
+            sync_us: if rng.chance(3) { 40_000 } else { 4_000 },
         };
         let names = [("data", 0), ("data", 1), (crate::group::TOPIC, 0), (crate::txn::TOPIC, 0)];
         let parts = names.map(|(topic, index)| Part::new(topic, index)).into();
@@ -178,6 +181,7 @@ impl World {
             digest: 0,
             events: 0,
         };
+        world.history.group.is_exact = !faults.late && !faults.twice;
         world.links = vec![Link::default(); world.actors.len()];
         world.seed_worn_producer();
         world.start();

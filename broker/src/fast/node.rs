@@ -180,7 +180,7 @@ impl World {
         let is_full = self.faults.disk_full && self.is_busy() && self.rng.chance(60);
         let now = self.now();
         self.parts[part].write(now, is_full);
-        let delay = self.rng.below(4_000);
+        let delay = self.rng.below(self.faults.sync_us);
         self.after(delay, What::Sync { part, life: self.life });
         self.pump();
     }

@@ -221,10 +221,7 @@ pub fn verify(known: Option<&Txn>, asked: &Add) -> Result<Vec<ErrorCode>, ErrorC
     if txn.status.is_prepared() {
         return Err(ErrorCode::ConcurrentTransactions);
     }
-    let is_in = |at: &TopicPartition| {
-        txn.status == Status::Ongoing && txn.partitions.contains(at)
-            || is_active(Mutant::SkipVerification)
-    };
+    let is_in = |at: &TopicPartition| txn.status == Status::Ongoing && txn.partitions.contains(at);
     let code = |at| if is_in(at) { ErrorCode::None } else { ErrorCode::TransactionAbortable };
     Ok(asked.partitions.iter().map(code).collect())
 }
