@@ -72,12 +72,14 @@ pub(crate) async fn share(world: &mut World) -> anyhow::Result<()> {
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, read).await;
-    let book = book.borrow();
-    if let Some(broken) = &book.broken {
-        bail!("{broken} (after {} crashes)", world.crashes());
+    {
+        let book = book.borrow();
+        if let Some(broken) = &book.broken {
+            bail!("{broken} (after {} crashes)", world.crashes());
+        }
+        in_time.context("something that was acknowledged is never read")?;
+        ensure!(0 < book.assignments, "nobody was given a partition: the story proves nothing");
     }
-    in_time.context("something that was acknowledged is never read")?;
-    ensure!(0 < book.assignments, "nobody was given a partition: the story proves nothing");
     world.stop().await
 }
 
