@@ -147,7 +147,16 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// Files as stored by an earlier run.
     pub(crate) fn restored(files: impl IntoIterator<Item = (FileKey, Known)>) -> Self {
-        let known = files.into_iter().map(|(key, known)| (key, (State::Restored, known))).collect();
+        let mut known: BTreeMap<FileKey, (State, Known)> =
+            files.into_iter().map(|(key, known)| (key, (State::Restored, known))).collect();
+        // Of what a place has held only the last is there: the others were truncated.
+        let last: BTreeMap<Place, u32> =
+            known.keys().map(|key| (key.place, key.incarnation)).collect();
+        for (key, (state, _)) in &mut known {
+            if key.incarnation < last[&key.place] {
+                *state = State::Former;
+            }
+        }
         Self { known, suspects: BTreeMap::new() }
     }
 

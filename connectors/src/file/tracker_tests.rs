@@ -161,6 +161,24 @@ fn after_a_restart_a_file_goes_on_at_its_mark_or_begins_anew() {
 }
 
 #[test]
+fn after_a_restart_what_was_truncated_does_not_count_beside_its_successor() {
+    let mut first = Tracker::default();
+    observe(&mut first, 0, Files::default().with(1, "a.log", &long("before")));
+    let before = first.known.keys().next().copied().unwrap();
+    let Decision::Restarted { key: after, .. } = first.truncated(before) else { panic!() };
+    first.advance(&after, marked(TEXT), None, Timestamp(0));
+    let stored = [before, after].map(|key| (key, first.known(&key).unwrap().clone()));
+    let mut tracker = Tracker::restored(stored);
+    let files = || Files::default().with(1, "a.log", TEXT);
+    assert_eq!(observe(&mut tracker, 1, files()), ["read 1.1 from 20"]);
+    // And truncated once more.
+    let mut tracker =
+        Tracker::restored(tracker.known.iter().map(|(key, (_, it))| (*key, it.clone())));
+    let files = Files::default().with(1, "a.log", "short\n");
+    assert_eq!(observe(&mut tracker, 2, files), ["1.1 restarted as 1.2"]);
+}
+
+#[test]
 fn the_compressed_copy_of_a_vanished_file_goes_on_at_its_mark() {
     let mut tracker = Tracker::default();
     observe(&mut tracker, 0, Files::default().with(5, "/log.1", TEXT));
