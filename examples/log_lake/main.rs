@@ -74,6 +74,8 @@ async fn main() -> anyhow::Result<()> {
         .connect_with(bootstrap.clone())
         .instance_id("log-lake")
         .commit_interval(Duration::from_millis(200))
+        // After a kill the next run waits for the dead one's session to end.
+        .session_timeout(Duration::from_secs(6))
         .start()
         .await
         .context("the streams app")?;
@@ -242,6 +244,9 @@ async fn create_topics(bootstrap: Bootstrap) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is longer comes in pieces. JSON may need six bytes for one, and a record holds less than 1 MiB.
+const LINE_BYTES_MAX: usize = 128 * 1024;
+
 /// Of each topic: one per core is all that helps here.
 const PARTITIONS: i32 = 2;
 
@@ -257,7 +262,8 @@ fn connectors(dir: &Path, lake: &Path, follow: bool) -> anyhow::Result<Vec<Confi
          topic = '{LOGS}'
          paths = [{}]
          exclude = [{}]
-         follow = {follow}",
+         follow = {follow}
+         max_line_bytes = {LINE_BYTES_MAX}",
         quoted(&dir.join("**/*"))?,
         quoted(&std::path::absolute(lake)?.join("**/*"))?,
     );

@@ -26,7 +26,7 @@ pub(crate) struct Line {
     pub(crate) unit: Option<String>,
     /// `error`, `warning`, `info` or `debug`.
     pub(crate) severity: String,
-    /// What is left to say.
+    /// What is left to say; the beginning of it, if that is long.
     pub(crate) message: String,
     /// The line as it stood there; bytes that are no UTF-8 are replaced.
     pub(crate) line: String,
@@ -53,7 +53,19 @@ pub(crate) fn parse(file: &str, line: &str, read_at: i64) -> Line {
         .or_else(|| server_error(line))
         .or_else(|| apt(file, line))
         .unwrap_or_else(|| text(line));
-    Line { file: file.to_owned(), line: line.to_owned(), ..known }
+    let message = beginning(known.message);
+    Line { file: file.to_owned(), line: line.to_owned(), message, ..known }
+}
+
+/// At most so many bytes of a message: the whole line is there besides.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+fn beginning(mut message: String) -> String {
+    if MESSAGE_BYTES_MAX < message.len() {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 fn text(line: &str) -> Line {
@@ -407,5 +419,7 @@ mod tests {
             assert_eq!(parse("f", line, READ_AT).format, "text", "{line}");
         }
         check("f", "kernel panic now", ("text", None, None, "error", "kernel panic now"));
+        let long = parse("f", &"é".repeat(100_000), READ_AT);
+        assert_eq!((long.message.len(), long.line.len()), (4096 + '…'.len_utf8(), 200_000));
     }
 }
