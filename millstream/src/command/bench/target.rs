@@ -29,7 +29,7 @@ pub(super) struct Target {
 }
 
 struct Own {
-    runtime: Runtime,
+    runtime: Background,
     handle: BrokerHandle,
     dir: TemporaryDir,
 }
@@ -106,8 +106,8 @@ impl Target {
             return Ok(());
         };
         drop(admin);
-        let ended = runtime.spawn(handle.shutdown()).await;
-        runtime.shutdown_background();
+        let ended = runtime.get().spawn(handle.shutdown()).await;
+        drop(runtime);
         drop(dir);
         ended.context("the broker's end")?.context("the broker's shutdown")
     }
@@ -132,13 +132,28 @@ impl Own {
             .enable_all()
             .build()
             .context("the broker's runtime did not start")?;
-        let started = runtime.spawn(Broker::start(config, Outside::real())).await;
+        let runtime = Background(Some(runtime));
+        let started = runtime.get().spawn(Broker::start(config, Outside::real())).await;
         match started.context("the broker's start")? {
             Ok(handle) => Ok(Self { runtime, handle, dir }),
-            Err(error) => {
-                runtime.shutdown_background();
-                Err(error).context("the broker")
-            }
+            Err(error) => Err(error).context("the broker"),
+        }
+    }
+}
+
+/// A runtime that may be dropped within another one, whatever ends the run.
+struct Background(Option<Runtime>);
+
+impl Background {
+    fn get(&self) -> &Runtime {
+        self.0.as_ref().expect("taken when dropped alone")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
