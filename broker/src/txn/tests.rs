@@ -169,6 +169,24 @@ fn a_commit_is_decided_then_marked_then_complete() {
 }
 
 #[test]
+fn what_was_carried_out_for_a_shard_before_is_no_news_for_the_one_loaded_anew() {
+    let mut world = World::new();
+    let producer = world.init(None).unwrap();
+    world.add(producer, 0).unwrap();
+    world.end(producer, true, Version::V1).unwrap();
+    let before = world.owed.remove(0);
+    // The partition took back what the shard had replayed; the leadership is the same.
+    world.now.monotonic += Duration::from_secs(1);
+    world.shard = TxnShard::new(limits(), CoordinatorEpoch(1));
+    world.load();
+    assert_eq!(world.owed.len(), 1, "it is said again what is owed");
+    assert_eq!(world.ask(Request::MarkersWritten(before)), Reply::Noted(Ok(())));
+    assert_eq!(world.add(producer, 0), Err(ErrorCode::ConcurrentTransactions));
+    world.write_markers();
+    world.add(producer, 0).unwrap();
+}
+
+#[test]
 fn what_was_sent_before_the_end_cannot_join_the_next_transaction() {
     let mut world = World::new();
     let old = world.init(None).unwrap();
