@@ -381,10 +381,10 @@ impl World {
             group::Request::Commit(it) if it.producer.is_none() => Some(it.member.generation.0),
             _ => None,
         };
-        node.groups.last_written = None;
+        node.groups.has_written = false;
         let free = node.groups.ask(&mut self.parts[OFFSETS], now, request, then);
-        let went = node.groups.last_written.take();
-        if let (Some(generation), Some(())) = (generation, went) {
+        let was_taken = node.groups.has_written;
+        if let Some(generation) = generation.filter(|_| was_taken) {
             self.history.group.commits(generation);
         }
         self.free_groups(free);
@@ -526,7 +526,8 @@ impl World {
         let life = self.life;
         let Some(job) = job else { return };
         match result {
-            Ok(_) => {
+            // A newer epoch in the partition stands for a marker.
+            Ok(_) | Err(ErrorCode::InvalidProducerEpoch) => {
                 let node = self.node.as_mut().expect(UP);
                 let Some(Job { owed, .. }) = node.jobs.get_mut(&job) else { return };
                 owed.remove(&part);
@@ -542,7 +543,7 @@ impl World {
                     self.after(delay, What::Marker { part, marker, job: None, life });
                 }
             }
-            Err(ErrorCode::TransactionCoordinatorFenced | ErrorCode::InvalidProducerEpoch) => {
+            Err(ErrorCode::TransactionCoordinatorFenced) => {
                 self.node.as_mut().expect(UP).jobs.remove(&job);
             }
             Err(_) => {

@@ -37,7 +37,7 @@ pub(super) struct Seat<S: Shard, C> {
     /// The marker being committed: its token at the partition, and who waits.
     pub(super) marking: Option<(u64, EndTxnMarker, Option<u64>)>,
     /// Set when something was written since it was last looked at.
-    pub(super) last_written: Option<()>,
+    pub(super) has_written: bool,
     /// When the next tick lies on the heap.
     pub(super) tick_at_us: Option<u64>,
 }
@@ -58,7 +58,7 @@ impl<S: Shard, C> Seat<S, C> {
             asked: BTreeMap::new(),
             turns: VecDeque::new(),
             marking: None,
-            last_written: None,
+            has_written: false,
             tick_at_us: None,
         };
         let mut outcomes = Vec::new();
@@ -124,7 +124,7 @@ impl<S: Shard, C> Seat<S, C> {
                 Some(records) => match part.log(now, batch_of(&records, now.wall)) {
                     Ok(appended) => {
                         self.parked.accept(appended.end);
-                        self.last_written = Some(());
+                        self.has_written = true;
                         for (at, entry) in (0..).zip(records.entries) {
                             let producer: Option<(ProducerId, ProducerEpoch)> = records.producer;
                             let offset = appended.base_offset.plus(at);
