@@ -5,7 +5,8 @@ import sys
 import uuid
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 BOOTSTRAP = sys.argv[1]
 DEADLINE = 60
@@ -107,8 +108,38 @@ async def transactions():
             assert [m.value for m in await take(reader, len(want))] == want, isolation
 
 
+async def administration():
+    name, group = await topic(2), uuid.uuid4().hex
+    first = TopicPartition(name, 0)
+    admin = AIOKafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    await admin.start()
+    assert len((await admin.describe_cluster())["brokers"]) == 1
+    await admin.create_partitions({name: NewPartitions(3)})
+    assert len((await admin.describe_topics([name]))[0]["partitions"]) == 3
+    settings = {"retention.ms": "1000"}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
+    described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
+    assert [entry[:2] for entry in described[0].resources[0][4]] == [("retention.ms", "1000")]
+    async with AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all") as client:
+        for n in range(10):
+            await client.send_and_wait(name, str(n).encode(), partition=0)
+    assert await admin.delete_records({first: RecordsToDelete(4)}) == {first: 4}
+    async with AIOKafkaConsumer(
+        bootstrap_servers=BOOTSTRAP, group_id=group, enable_auto_commit=False
+    ) as reader:
+        reader.assign([first])
+        assert await reader.beginning_offsets([first]) == {first: 4}
+        assert await reader.end_offsets([first]) == {first: 10}
+        await reader.commit({first: 5})
+    assert group in {listed[0] for listed in await admin.list_consumer_groups()}
+    assert (await admin.list_consumer_group_offsets(group))[first].offset == 5
+    await admin.delete_topics([name])
+    assert name not in await admin.list_topics()
+    await admin.close()
+
+
 async def main():
-    for part in [produce_and_consume, group_of_two, transactions]:
+    for part in [produce_and_consume, group_of_two, transactions, administration]:
         await asyncio.wait_for(part(), DEADLINE)
         print(f"{part.__name__} ok", flush=True)
 

@@ -1,15 +1,34 @@
 """confluent-kafka (librdkafka) against a broker: usage: confluent_client.py HOST:PORT
 
 Produces with every codec, keys and headers; consumes in a group of two with a rebalance; runs
-transactions of which the aborted one stays invisible to read_committed. Prints "ok" at the end.
+transactions of which the aborted one stays invisible to read_committed; and walks through the admin
+client. Prints "ok" at the end.
 """
 
 import sys
 import time
 import uuid
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 BOOTSTRAP = sys.argv[1]
 DEADLINE = 60
@@ -161,7 +180,53 @@ def transactions():
     consumer.close()
 
 
-for part in [codecs, group_of_two, transactions]:
+def administration():
+    admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+    one = lambda futures: list(futures.values())[0].result(30)
+    name = topic(2)
+    first = TopicPartition(name, 0)
+    try:
+        one(admin.create_topics([NewTopic(name, 1, 1)]))
+        raise AssertionError("a topic created twice")
+    except KafkaException as error:
+        assert error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS, error
+    assert len(admin.describe_cluster().result(30).nodes) == 1
+    one(admin.create_partitions([NewPartitions(name, 3)]))
+    described = one(admin.describe_topics(TopicCollection([name])))
+    assert [it.id for it in described.partitions] == [0, 1, 2], described.partitions
+
+    resource = lambda **entry: ConfigResource(
+        ResourceType.TOPIC, name,
+        incremental_configs=[ConfigEntry(**entry)] if entry else None,
+    )
+    for operation, value, want in [("SET", "1000", "1000"), ("DELETE", None, "604800000")]:
+        change = resource(name="retention.ms", value=value, incremental_operation=AlterConfigOpType[operation])
+        one(admin.incremental_alter_configs([change]))
+        assert one(admin.describe_configs([resource()]))["retention.ms"].value == want
+
+    client = producer()
+    for n in range(10):
+        client.produce(name, str(n), partition=0)
+    assert client.flush(30) == 0
+    assert one(admin.delete_records([TopicPartition(name, 0, 4)])).low_watermark == 4
+    for spec, want in [(OffsetSpec.earliest(), 4), (OffsetSpec.latest(), 10)]:
+        assert one(admin.list_offsets({first: spec})).offset == want
+
+    group = uuid.uuid4().hex
+    consumer = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(name, 0, 5)], asynchronous=False)
+    consumer.close()
+    assert group in {it.group_id for it in admin.list_consumer_groups().result(30).valid}
+    assert one(admin.describe_consumer_groups([group])).state == ConsumerGroupState.EMPTY
+    one(admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0, 6)])]))
+    offsets = one(admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [first])]))
+    assert offsets.topic_partitions[0].offset == 6, offsets
+    one(admin.delete_consumer_groups([group]))
+    one(admin.delete_topics([name]))
+    assert name not in admin.list_topics(timeout=30).topics
+
+
+for part in [codecs, group_of_two, transactions, administration]:
     part()
     print(f"{part.__name__} ok", flush=True)
 print("ok")

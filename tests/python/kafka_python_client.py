@@ -6,7 +6,9 @@ import time
 import uuid
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic, OffsetSpec
+from kafka.errors import TopicAlreadyExistsError
+from kafka.structs import OffsetAndMetadata
 
 BOOTSTRAP = sys.argv[1]
 DEADLINE = 60
@@ -118,7 +120,44 @@ def transactions():
         reader.close()
 
 
-for part in [produce_and_consume, group_of_two, transactions]:
+def administration():
+    name, group = topic(2), uuid.uuid4().hex
+    first = TopicPartition(name, 0)
+    admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
+    try:
+        admin.create_topics([NewTopic(name=name, num_partitions=1, replication_factor=1)])
+        raise AssertionError("a topic created twice")
+    except TopicAlreadyExistsError:
+        pass
+    assert len(admin.describe_cluster()["brokers"]) == 1
+    admin.create_partitions({name: 3})
+    assert len(admin.describe_topics([name])[0]["partitions"]) == 3
+    topic_settings = lambda settings: [ConfigResource(ConfigResourceType.TOPIC, name, settings)]
+    admin.alter_configs(topic_settings({"retention.ms": "1000"}))
+    described = admin.describe_configs(topic_settings(None), config_filter="all")
+    assert described["topic"][name]["retention.ms"]["value"] == "1000", described
+    client = KafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all")
+    for n in range(10):
+        client.send(name, str(n).encode(), partition=0)
+    client.flush(30)
+    client.close()
+    assert admin.delete_records({first: 4})[first]["low_watermark"] == 4
+    for spec, want in [(OffsetSpec.EARLIEST, 4), (OffsetSpec.LATEST, 10)]:
+        assert admin.list_partition_offsets({first: spec})[first].offset == want
+    reader = consumer(group_id=group, enable_auto_commit=False)
+    reader.assign([first])
+    reader.commit({first: OffsetAndMetadata(5, "", -1)})
+    reader.close()
+    assert group in {it["group_id"] for it in admin.list_groups()}
+    assert admin.describe_groups([group])[group]["group_state"] == "Empty"
+    assert admin.list_group_offsets({group: None})[group][first].offset == 5
+    admin.delete_groups([group])
+    admin.delete_topics([name])
+    assert name not in admin.list_topics()
+    admin.close()
+
+
+for part in [produce_and_consume, group_of_two, transactions, administration]:
     part()
     print(f"{part.__name__} ok", flush=True)
 print("ok")
