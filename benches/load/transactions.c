@@ -1,0 +1,232 @@
+/* transactions BOOTSTRAP TOPIC [SETTING...]: what exactly-once costs.
+ *
+ *   load.mode=single     transactions of one record, one after the other: how long each takes, and until a consumer
+ *                        of committed records has it
+ *   load.mode=interval   records without pause, a commit every load.interval_ms; 0: no transactions, for comparison
+ *   load.mode=copy       the same, but each record comes from load.input and its offset is part of the transaction
+ *   load.seconds         for so long; load.warm_seconds before are not counted
+ *   load.size, load.producers, load.partitions
+ */
+#include <pthread.h>
+
+#include "kafka.h"
+
+static const char *bootstrap, *topic_name, *input;
+static int given;
+static char **settings;
+static long size, producers, partitions;
+static double seconds, warm_seconds, interval_ms;
+static uint64_t count_from_ns, end_ns;
+static struct stamps *whole, *commits, *e2e;
+static atomic_ulong records;
+static atomic_int is_over;
+static pthread_barrier_t ready, done;
+
+static void require(rd_kafka_error_t *error) {
+    if (error)
+        die("transaction: %s", rd_kafka_error_string(error));
+}
+
+static void delivered(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque) {
+    (void)client, (void)opaque;
+    if (message->err)
+        die("not delivered: %s", rd_kafka_err2str(message->err));
+    if (now_ns() >= count_from_ns && !atomic_load(&is_over))
+        atomic_fetch_add_explicit(&records, 1, memory_order_relaxed);
+}
+
+static void *serve(void *of) {
+    while (!atomic_load(&is_over))
+        rd_kafka_poll(of, 100);
+    return NULL;
+}
+
+/* Reads committed records; each says when its transaction began. */
+static void *consume(void *unused) {
+    rd_kafka_conf_t *conf = configure(bootstrap, 0, NULL);
+    set(conf, "enable.auto.commit", "false");
+    set(conf, "isolation.level", "read_committed");
+    rd_kafka_t *client = client_new(RD_KAFKA_CONSUMER, conf);
+    rd_kafka_topic_t *topic = topic_new(client, topic_name);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    for (long p = 0; p < partitions; p++)
+        rd_kafka_consume_start_queue(topic, (int32_t)p, RD_KAFKA_OFFSET_BEGINNING, queue);
+    while (!atomic_load(&is_over)) {
+        rd_kafka_message_t *message = rd_kafka_consume_queue(queue, 100);
+        if (!message)
+            continue;
+        uint64_t now = now_ns(), began;
+        if (!message->err && message->len >= sizeof began) {
+            memcpy(&began, message->payload, sizeof began);
+            if (began >= count_from_ns)
+                stamps_add(e2e, now - began);
+        }
+        rd_kafka_message_destroy(message);
+    }
+    return unused;
+}
+
+static void queue_record(rd_kafka_topic_t *topic, long number, const void *value, size_t bytes) {
+    while (rd_kafka_produce(topic, (int32_t)(number % partitions), RD_KAFKA_MSG_F_COPY, (void *)(uintptr_t)value, bytes,
+                            NULL, 0, NULL)) {
+        if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            die("produce: %s", rd_kafka_err2str(rd_kafka_last_error()));
+        usleep(200);
+    }
+}
+
+static void commit(rd_kafka_t *client, uint64_t began) {
+    uint64_t before = now_ns();
+    require(rd_kafka_commit_transaction(client, 60000));
+    uint64_t after = now_ns();
+    if (began < count_from_ns)
+        return;
+    stamps_add(commits, after - before);
+    stamps_add(whole, after - began);
+}
+
+static void run_single(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value, long number) {
+    for (uint64_t began = now_ns(); began < end_ns; began = now_ns()) {
+        memcpy(value, &began, sizeof began);
+        require(rd_kafka_begin_transaction(client));
+        queue_record(topic, number++, value, (size_t)size);
+        commit(client, began);
+    }
+}
+
+static void run_interval(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value, long number) {
+    while (now_ns() < end_ns) {
+        uint64_t began = now_ns();
+        uint64_t until = interval_ms > 0 ? began + (uint64_t)(interval_ms * 1e6) : end_ns;
+        if (interval_ms > 0)
+            require(rd_kafka_begin_transaction(client));
+        for (long i = 0; i % 16 || now_ns() < until; i++)
+            queue_record(topic, number++, value, (size_t)size);
+        if (interval_ms > 0)
+            commit(client, began);
+    }
+    if (interval_ms <= 0)
+        rd_kafka_flush(client, 60000);
+}
+
+/* A consumer of the input's partition of this number, with a group of its own. */
+static rd_kafka_t *reader_new(long number) {
+    char group[64];
+    snprintf(group, sizeof group, "copy-%ld-%d", number, (int)getpid());
+    rd_kafka_conf_t *conf = configure(bootstrap, 0, NULL);
+    set(conf, "group.id", group);
+    set(conf, "enable.auto.commit", "false");
+    set(conf, "isolation.level", "read_committed");
+    rd_kafka_t *reader = client_new(RD_KAFKA_CONSUMER, conf);
+    rd_kafka_poll_set_consumer(reader);
+    rd_kafka_topic_partition_list_t *assigned = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(assigned, input, (int32_t)(number % partitions))->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (rd_kafka_assign(reader, assigned))
+        die("%s: cannot be assigned", input);
+    return reader;
+}
+
+/* Copies until the interval is over, and commits how far it read with what it wrote. */
+static void copy_once(rd_kafka_t *client, rd_kafka_topic_t *topic, rd_kafka_t *reader) {
+    uint64_t began = now_ns(), until = began + (uint64_t)(interval_ms * 1e6);
+    int64_t next = -1;
+    int32_t from = 0;
+    require(rd_kafka_begin_transaction(client));
+    while (now_ns() < until) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(reader, 1);
+        if (!message)
+            continue;
+        if (!message->err) {
+            queue_record(topic, message->partition, message->payload, message->len);
+            from = message->partition, next = message->offset + 1;
+        }
+        rd_kafka_message_destroy(message);
+    }
+    if (next >= 0) {
+        rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
+        rd_kafka_topic_partition_list_add(offsets, input, from)->offset = next;
+        rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(reader);
+        require(rd_kafka_send_offsets_to_transaction(client, offsets, group, 60000));
+        rd_kafka_consumer_group_metadata_destroy(group);
+        rd_kafka_topic_partition_list_destroy(offsets);
+    }
+    commit(client, began);
+}
+
+static void *run(void *of) {
+    long number = (long)(intptr_t)of;
+    char id[64];
+    const char *mode = text_setting(given, settings, "mode", "single");
+    int is_transactional = strcmp(mode, "interval") || interval_ms > 0;
+    snprintf(id, sizeof id, "bench-%ld-%d", number, (int)getpid());
+    rd_kafka_conf_t *conf = configure(bootstrap, given, settings);
+    rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    set(conf, is_transactional ? "transactional.id" : "enable.idempotence", is_transactional ? id : "true");
+    rd_kafka_t *client = client_new(RD_KAFKA_PRODUCER, conf);
+    rd_kafka_topic_t *topic = topic_new(client, topic_name);
+    char *value = calloc(1, (size_t)size + sizeof(uint64_t));
+    pthread_t server;
+    pthread_create(&server, NULL, serve, client);
+    learn(client, topic);
+    if (is_transactional)
+        require(rd_kafka_init_transactions(client, 60000));
+    rd_kafka_t *reader = strcmp(mode, "copy") ? NULL : reader_new(number);
+    pthread_barrier_wait(&ready);
+    pthread_barrier_wait(&ready);
+    if (!strcmp(mode, "single"))
+        run_single(client, topic, value, number);
+    else if (!strcmp(mode, "interval"))
+        run_interval(client, topic, value, number);
+    else
+        while (now_ns() < end_ns)
+            copy_once(client, topic, reader);
+    pthread_barrier_wait(&done);
+    return NULL;
+}
+
+static void read_settings(void) {
+    input = text_setting(given, settings, "input", "");
+    size = (long)number_setting(given, settings, "size", 1024);
+    producers = (long)number_setting(given, settings, "producers", 1);
+    partitions = (long)number_setting(given, settings, "partitions", 1);
+    seconds = number_setting(given, settings, "seconds", 10);
+    warm_seconds = number_setting(given, settings, "warm_seconds", 1);
+    interval_ms = number_setting(given, settings, "interval_ms", 100);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3)
+        die("usage: transactions BOOTSTRAP TOPIC [SETTING...]");
+    bootstrap = argv[1], topic_name = argv[2], given = argc - 3, settings = argv + 3;
+    read_settings();
+    whole = stamps_new(1 << 22), commits = stamps_new(1 << 22), e2e = stamps_new(1 << 22);
+    pthread_barrier_init(&ready, NULL, (unsigned)producers + 1);
+    pthread_barrier_init(&done, NULL, (unsigned)producers + 1);
+    count_from_ns = UINT64_MAX;
+    pthread_t thread;
+    for (long i = 0; i < producers; i++)
+        pthread_create(&thread, NULL, run, (void *)(intptr_t)i);
+    if (!strcmp(text_setting(given, settings, "mode", "single"), "single"))
+        pthread_create(&thread, NULL, consume, NULL);
+    pthread_barrier_wait(&ready);
+    double cpu = cpu_s();
+    count_from_ns = now_ns() + (uint64_t)(warm_seconds * 1e9);
+    end_ns = count_from_ns + (uint64_t)(seconds * 1e9);
+    pthread_barrier_wait(&ready);
+    pthread_barrier_wait(&done);
+    double took = (double)(now_ns() - count_from_ns) / 1e9;
+    unsigned long count = atomic_load(&records);
+    usleep(300000);
+    atomic_store(&is_over, 1);
+    usleep(200000);
+    printf("{");
+    stamps_print(whole, "transaction");
+    stamps_print(commits, "commit");
+    stamps_print(e2e, "e2e");
+    printf("\"records\":%lu,\"bytes\":%lu,\"seconds\":%.3f,\"records_per_s\":%.1f,\"mb_per_s\":%.3f,\"requests\":%llu,"
+           "\"client_cpu_s\":%.3f}\n",
+           count, count * (unsigned long)size, took, (double)count / took, (double)count * (double)size / took / 1e6,
+           atomic_load(&produce_requests), cpu_s() - cpu);
+    fflush(stdout);
+    _exit(0);
+}
