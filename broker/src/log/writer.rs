@@ -63,6 +63,8 @@ pub(super) struct Writer {
     busy_ticks: u32,
     health: watch::Sender<Option<LogError>>,
     is_offline: bool,
+    /// The disk had no space at the last write that needed some: told once, not at each try.
+    is_full: bool,
     /// Takes paths of files to write back; none in the simulator.
     write_back: Option<SyncSender<PathBuf>>,
 }
@@ -102,6 +104,7 @@ impl Writer {
             busy_ticks: 0,
             health,
             is_offline: false,
+            is_full: false,
             write_back,
         }
     }
@@ -169,8 +172,13 @@ impl Writer {
             self.unchecked_bytes += bytes;
             let result = entry.log.append(&batch.writes);
             entry.tell(result.as_ref().err().cloned());
-            if let Err(error) = result {
-                self.met(&error);
+            match result {
+                Err(error) => self.met(&error),
+                Ok(()) if self.is_full && bytes > 0 => {
+                    self.is_full = false;
+                    info!(dir = %self.dir.path.display(), "there is space on the disk again");
+                }
+                Ok(()) => {}
             }
             if batch.sync {
                 to_sync.push(id);
@@ -427,8 +435,10 @@ impl Writer {
     fn met(&mut self, error: &LogError) {
         if error.takes_dir_offline() {
             self.go_offline(error);
-        } else if let LogError::Full { .. } = error {
-            warn!(%error, "disk full");
+        } else if let LogError::Full { .. } = error
+            && !std::mem::replace(&mut self.is_full, true)
+        {
+            warn!(%error, "disk full: writes are refused until there is space");
         }
     }
 
