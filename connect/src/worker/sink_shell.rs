@@ -110,6 +110,10 @@ impl Run<'_> {
                 Some(effect) => self.perform(effect, asks).await,
                 None => unreachable!("a sink always has something under way"),
             };
+            let trouble = retried(&event).map(ToString::to_string);
+            if let Some(error) = &trouble {
+                tracing::warn!(connector = %self.setup.name, task = self.setup.task, %error, "will be tried again");
+            }
             let committable = if asks_sink(&event) { self.task.committable() } else { Vec::new() };
             for notice in notices {
                 core.step(self.now(), notice, &[], &mut effects);
@@ -121,6 +125,9 @@ impl Run<'_> {
             core.step(self.now(), event, &committable, &mut effects);
             publisher.notes(self.task.notes());
             self.publish(core.progress(), publisher);
+            if let Some(trouble) = trouble {
+                publisher.publish(|status| status.last_error = Some(trouble));
+            }
         }
     }
 
@@ -254,6 +261,16 @@ impl Run<'_> {
 /// True when the sink may have made something durable.
 fn asks_sink(event: &Event) -> bool {
     matches!(event, Event::Put(Ok(_)) | Event::Judged | Event::Flushed(_))
+}
+
+/// Why the sink must try again, if it must: nothing else would tell an operator why nothing moves.
+fn retried(event: &Event) -> Option<&TaskError> {
+    match event {
+        Event::Put(Err(error)) | Event::Flushed(Err(error)) | Event::Told(Err(error)) => {
+            Some(error).filter(|error| error.is_retriable())
+        }
+        _ => None,
+    }
 }
 
 /// Each refusal with its record; refusals of records that the batch does not have are passed over.
