@@ -3,6 +3,7 @@
 //! A put is durable when it returns: local files and their directories are synced. A file is there whole or not at all;
 //! big ones go up in parts. Errors say which object, and whether trying again can help. Shell.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,14 +75,20 @@ impl Store {
     /// The store at `location`; a directory is made if it does not exist.
     ///
     /// # Errors
-    /// Retriable: the directory cannot be made now. Fatal: the settings are refused.
+    /// Retriable: the directory cannot be made now. Fatal: it never can be, or the settings are refused.
     pub(crate) fn open(location: &Location) -> Result<Self, TaskError> {
         let place = location.to_string();
         let error = |source: Error| TaskError::fatal(format!("lake {place}"), source);
         match location {
             Location::Directory(directory) => {
-                std::fs::create_dir_all(directory)
-                    .map_err(|source| TaskError::retriable(format!("lake {place}"), source))?;
+                std::fs::create_dir_all(directory).map_err(|source| {
+                    let thing = format!("lake {place}");
+                    if needs_operator(&source) {
+                        TaskError::fatal(thing, source)
+                    } else {
+                        TaskError::retriable(thing, source)
+                    }
+                })?;
                 let files = LocalFileSystem::new_with_prefix(directory).map_err(error)?;
                 Ok(Self::over(Arc::new(files.with_fsync(true)), Path::default(), &place))
             }
@@ -238,8 +245,35 @@ impl Store {
     }
 }
 
+/// True if trying again cannot help: the directory is a file, or not ours to write to.
+fn needs_operator(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::InvalidFilename
+    )
+}
+
+/// The operating system's own error below `error`: local stores wrap it.
+fn io_below(error: &Error) -> Option<&io::Error> {
+    let mut below = std::error::Error::source(error);
+    while let Some(error) = below {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        below = error.source();
+    }
+    None
+}
+
 /// True if an operator must act.
 fn is_final(error: &Error) -> bool {
+    if let Error::Generic { .. } = error {
+        return io_below(error).is_some_and(needs_operator);
+    }
     matches!(
         error,
         Error::PermissionDenied { .. }
@@ -276,4 +310,30 @@ fn s3_builder(s3: &S3Location) -> AmazonS3Builder {
         builder = builder.with_allow_http(allow_http);
     }
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_that_is_a_file_needs_an_operator() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lake");
+        std::fs::write(&file, "not a directory").unwrap();
+        for place in [file.clone(), file.join("below")] {
+            let error = Store::open(&Location::Directory(place.clone())).unwrap_err();
+            assert!(!error.is_retriable(), "{error}");
+            assert!(error.to_string().contains(place.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_became_a_file_needs_an_operator() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Location::Directory(dir.path().to_owned())).unwrap();
+        std::fs::write(dir.path().join("topic"), "not a directory").unwrap();
+        let error = store.put("topic/part", Bytes::from_static(b"rows")).await.unwrap_err();
+        assert!(!error.is_retriable(), "{error}");
+    }
 }
