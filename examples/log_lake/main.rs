@@ -98,11 +98,17 @@ async fn main() -> anyhow::Result<()> {
     let notes = notes(&running.stop().await[..]);
     let totals = report::totals(bootstrap).await?;
     report::print(&totals, &arguments.lake);
+    let is_elsewhere = !totals.is_empty() && report::measure(&arguments.lake).0 == 0;
     for note in notes {
         println!("note: {note}");
     }
     broker.shutdown().await.context("stop the broker")?;
     match end {
+        // What was committed is not written again.
+        End::Done if is_elsewhere => anyhow::bail!(
+            "no file lies in {}: its lines were written before, to another lake; give each lake a --data-dir of its own",
+            arguments.lake.display()
+        ),
         End::Done => Ok(()),
         End::Interrupted => {
             println!("stopped; the next run continues here");
@@ -264,7 +270,7 @@ fn connectors(dir: &Path, lake: &Path, follow: bool) -> anyhow::Result<Vec<Confi
          exclude = [{}]
          follow = {follow}
          max_line_bytes = {LINE_BYTES_MAX}",
-        quoted(&dir.join("**/*"))?,
+        quoted(dir)?,
         quoted(&std::path::absolute(lake)?.join("**/*"))?,
     );
     let lake = quoted(lake)?;
