@@ -3,7 +3,8 @@
 //! [`DirHandle`] is the way to it, from any number of partitions; its queue is bounded and whoever
 //! meets it full waits. While the writer syncs, the next writes gather, so the price of a sync is
 //! shared by all that came meanwhile (group commit). In production the writer is a thread of its
-//! own, since the disk blocks; in the simulator the same loop is a task.
+//! own, since the disk blocks; in the simulator the same loop is a task. A small write that is not to be synced is
+//! carried out by who submits it, when nothing waits: it goes to the page cache, which takes microseconds.
 //!
 //! How far a log got is told by [`Progress`], which only ever shows the newest state: nothing
 //! queues up for a partition that is slow to look. A write that fails stops its log: later writes
@@ -14,6 +15,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
@@ -25,11 +27,14 @@ use super::dir::{Found, Identity, LogDir};
 use super::error::LogError;
 use super::reader::Reader;
 use super::recovery::Recovery;
-use super::state::{LogConfig, LogState, Write};
+use super::state::{LogConfig, LogState, Mark, Write};
 use super::swap::Swap;
-use super::writer::Writer;
+use super::writer::{self, Shared, Writer};
 use crate::disk::{Disk, Open};
 use crate::limits::{LOG_REQUESTS_MAX, WRITE_BACKS_MAX};
+
+/// 64 KiB: what is larger is written by the writer's own thread, while the next request is read.
+const WRITE_NOW_BYTES_MAX: u64 = 64 << 10;
 
 /// Where the writer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,26 +98,89 @@ pub struct Started {
 
 /// The way to a log directory's writer. Requests of one handle are carried out in order. Each
 /// method may be dropped while it waits: it then has had its effect, or none.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DirHandle {
     requests: mpsc::Sender<Request>,
+    writer: Shared,
     health: watch::Receiver<Option<LogError>>,
+}
+
+impl fmt::Debug for DirHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DirHandle")
+    }
+}
+
+/// A request on its way to the writer's loop, counted as waiting; not any more if it is dropped on the way.
+struct Sending<'a>(&'a AtomicUsize);
+
+impl<'a> Sending<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::AcqRel);
+        Self(waiting)
+    }
+
+    /// It arrived: the loop counts it off.
+    fn arrived(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Request {
-    Submit { id: LogId, write: Write },
+    Submit {
+        id: LogId,
+        write: Write,
+    },
     Open(Box<OpenRequest>),
-    Restate { id: LogId, reply: Reply<LogState> },
-    Truncate { id: LogId, offset: Offset, reply: Reply<LogState> },
-    Restart { id: LogId, offset: Offset, reply: Reply<LogState> },
-    DeleteBefore { id: LogId, offset: Offset, reply: Reply<Offset> },
-    Compact { id: LogId, request: CompactRequest },
-    Close { id: LogId, state: Option<Box<LogState>>, reply: Reply<()> },
-    Delete { id: LogId, reply: Reply<()> },
-    Report { error: LogError },
-    Shutdown { clean: Option<BrokerEpoch>, reply: Reply<()> },
+    Restate {
+        id: LogId,
+        reply: Reply<LogState>,
+    },
+    Truncate {
+        id: LogId,
+        offset: Offset,
+        reply: Reply<LogState>,
+    },
+    Restart {
+        id: LogId,
+        offset: Offset,
+        reply: Reply<LogState>,
+    },
+    DeleteBefore {
+        id: LogId,
+        offset: Offset,
+        reply: Reply<Offset>,
+    },
+    Compact {
+        id: LogId,
+        request: CompactRequest,
+    },
+    Close {
+        id: LogId,
+        state: Option<Box<LogState>>,
+        reply: Reply<()>,
+    },
+    Delete {
+        id: LogId,
+        reply: Reply<()>,
+    },
+    Report {
+        error: LogError,
+    },
+    /// What was written past the loop made work for it.
+    Look,
+    Shutdown {
+        clean: Option<BrokerEpoch>,
+        reply: Reply<()>,
+    },
 }
 
 /// What a cleaning asks of the writer.
@@ -155,17 +223,20 @@ impl DirHandle {
         let (requests, inbox) = mpsc::channel(LOG_REQUESTS_MAX);
         let (health_sender, health) = watch::channel(None);
         let fail = |error| LogError::of(&path, "start the writer", error);
-        match mode {
+        let writer = match mode {
             Mode::Inline => {
-                tokio::spawn(Writer::new(dir, health_sender, None).run(inbox));
+                let writer = Shared::new(Writer::new(dir, health_sender, None));
+                tokio::spawn(writer::run(writer.clone(), inbox));
+                writer
             }
             Mode::Thread => {
                 let write_back = write_back_on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
-                let writer = Writer::new(dir, health_sender, Some(write_back));
-                run_on_thread(writer, inbox).map_err(fail)?;
+                let writer = Shared::new(Writer::new(dir, health_sender, Some(write_back)));
+                run_on_thread(writer.clone(), inbox).map_err(fail)?;
+                writer
             }
-        }
-        Ok(Started { handle: Self { requests, health }, found })
+        };
+        Ok(Started { handle: Self { requests, writer, health }, found })
     }
 
     /// Opens the log of `partition`, after whatever happened to it; one that does not exist is
@@ -226,10 +297,38 @@ impl DirHandle {
     /// # Errors
     /// The write, when the queue is full.
     pub fn try_submit(&self, id: LogId, write: Write) -> Result<(), Write> {
-        match self.requests.try_send(Request::Submit { id, write }) {
-            Err(mpsc::error::TrySendError::Full(Request::Submit { write, .. })) => Err(write),
+        let Some(write) = self.write_now(id, write) else { return Ok(()) };
+        match self.try_send(Request::Submit { id, write }) {
+            Err(Request::Submit { write, .. }) => Err(write),
             _ => Ok(()),
         }
+    }
+
+    /// Carries a small write out, if it needs no sync and nothing else waits. Gives it back otherwise.
+    fn write_now(&self, id: LogId, write: Write) -> Option<Write> {
+        let is_small = write.mark == Mark::None && write.size_bytes() <= WRITE_NOW_BYTES_MAX;
+        if write.sync || !is_small {
+            return Some(write);
+        }
+        let Some(must_look) = self.writer.try_with(|writer| writer.write_now(id, &write)) else {
+            return Some(write);
+        };
+        if must_look {
+            // When the queue is full, the loop is awake.
+            let _ = self.try_send(Request::Look);
+        }
+        None
+    }
+
+    /// Gives the request back when the queue is full; to a writer that has ended it is lost.
+    fn try_send(&self, request: Request) -> Result<(), Request> {
+        let sending = Sending::new(&self.writer.waiting);
+        match self.requests.try_send(request) {
+            Ok(()) => sending.arrived(),
+            Err(mpsc::error::TrySendError::Full(request)) => return Err(request),
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+        Ok(())
     }
 
     /// The state as it is on disk, after which writes are accepted again. What was submitted
@@ -350,16 +449,19 @@ impl DirHandle {
     }
 
     async fn send(&self, request: Request) -> Result<(), LogError> {
-        self.requests.send(request).await.map_err(|_| LogError::Closed)
+        let sending = Sending::new(&self.writer.waiting);
+        self.requests.send(request).await.map_err(|_| LogError::Closed)?;
+        sending.arrived();
+        Ok(())
     }
 }
 
 /// Runs the writer's loop on a thread, in a runtime that knows nothing but time.
-fn run_on_thread(writer: Writer, inbox: mpsc::Receiver<Request>) -> io::Result<()> {
+fn run_on_thread(writer: Shared, inbox: mpsc::Receiver<Request>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new()
         .name("log-writer".to_owned())
-        .spawn(move || runtime.block_on(writer.run(inbox)))?;
+        .spawn(move || runtime.block_on(writer::run(writer, inbox)))?;
     Ok(())
 }
 

@@ -1,8 +1,11 @@
-//! The writer's loop: what it does with the requests that wait.
+//! The writer: what it does with the requests that wait, and with a small write at once.
 //!
 //! Appends are gathered per log and written together; any other request is carried out where it
 //! stands among them. Then each log that someone waits for is synced once. Invariant: `synced` is
 //! told only after a sync that covers it has succeeded, and never again after one has failed.
+//!
+//! The loop owns the writer but for moments: a small write that nobody waits to see synced is carried out by whoever
+//! submits it, if nothing else waits, as two wake-ups of threads cost several times what the write does.
 //!
 //! Between requests the writer brings the checkpoint up to date, so that a crash leaves little to
 //! read: when much was written, and bit by bit when nothing is asked. Shell.
@@ -10,8 +13,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::ids::{BrokerEpoch, TopicPartition};
@@ -73,7 +77,7 @@ struct Entry {
     log: Log,
     progress: watch::Sender<Progress>,
     told: Option<Told>,
-    /// Bytes appended that no one waited for, since they were last written back.
+    /// Bytes appended since they were last synced or written back.
     idle_bytes: u64,
 }
 
@@ -109,31 +113,15 @@ impl Writer {
         }
     }
 
-    /// Serves requests until `shutdown`, or until no handle is left.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
-        let mut requests = Vec::new();
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let has_work = !self.unchecked.is_empty() && !self.is_offline;
-            let received = tokio::select! {
-                biased;
-                _ = ticks.tick(), if has_work => {
-                    self.tick();
-                    continue;
-                }
-                received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
-            };
-            if received == 0 {
-                break;
-            }
-            if let ControlFlow::Break((reply, ended)) = self.serve(requests.drain(..)) {
-                // Whoever asked may use the directory as soon as it knows.
-                drop(self);
-                let _ = reply.send(ended);
-                return;
-            }
+    /// Carries out one write at once: the caller saw to it that nothing that came before it waits, and that it
+    /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now.
+    pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> bool {
+        let was_idle = self.unchecked.is_empty();
+        self.is_busy = true;
+        if self.append(id.0, std::slice::from_ref(write)) {
+            self.write_back(id.0);
         }
+        was_idle || self.unchecked_bytes >= CHECKPOINT_BYTES
     }
 
     /// Carries out `requests` as if one after the other.
@@ -163,30 +151,39 @@ impl Writer {
     fn commit(&mut self, waiting: BTreeMap<usize, Batch>) {
         let mut to_sync = Vec::new();
         for (id, batch) in waiting {
-            let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { continue };
-            if entry.progress.borrow().stalled.is_some() {
+            if !self.append(id, &batch.writes) {
                 continue;
-            }
-            let bytes = batch.writes.iter().map(Write::size_bytes).sum::<u64>();
-            *self.unchecked.entry(id).or_default() += bytes;
-            self.unchecked_bytes += bytes;
-            let result = entry.log.append(&batch.writes);
-            entry.tell(result.as_ref().err().cloned());
-            match result {
-                Err(error) => self.met(&error),
-                Ok(()) if self.is_full && bytes > 0 => {
-                    self.is_full = false;
-                    info!(dir = %self.dir.path.display(), "there is space on the disk again");
-                }
-                Ok(()) => {}
             }
             if batch.sync {
                 to_sync.push(id);
             } else {
-                self.write_back(id, bytes);
+                self.write_back(id);
             }
         }
         self.sync(&to_sync);
+    }
+
+    /// Appends to one log, and tells how far it got; not to one that is stalled, or gone.
+    fn append(&mut self, id: usize, writes: &[Write]) -> bool {
+        let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { return false };
+        if entry.progress.borrow().stalled.is_some() {
+            return false;
+        }
+        let bytes = writes.iter().map(Write::size_bytes).sum::<u64>();
+        *self.unchecked.entry(id).or_default() += bytes;
+        self.unchecked_bytes += bytes;
+        entry.idle_bytes += bytes;
+        let result = entry.log.append(writes);
+        entry.tell(result.as_ref().err().cloned());
+        match result {
+            Err(error) => self.met(&error),
+            Ok(()) if self.is_full && bytes > 0 => {
+                self.is_full = false;
+                info!(dir = %self.dir.path.display(), "there is space on the disk again");
+            }
+            Ok(()) => {}
+        }
+        true
     }
 
     /// Makes these logs durable, and tells.
@@ -205,16 +202,16 @@ impl Writer {
             } else if let Err(error) = entry.log.sync() {
                 return self.go_offline(&error);
             }
+            entry.idle_bytes = 0;
             let stalled = entry.progress.borrow().stalled.clone();
             entry.tell(stalled);
         }
     }
 
     /// Has the bytes of a log written back in the background, when there are many.
-    fn write_back(&mut self, id: usize, bytes: u64) {
+    fn write_back(&mut self, id: usize) {
         let Some(back) = &self.write_back else { return };
         let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { return };
-        entry.idle_bytes += bytes;
         if entry.idle_bytes >= WRITE_BACK_BYTES
             && let Some(path) = entry.log.active_path()
             // When it is busy, the next append asks again.
@@ -277,6 +274,8 @@ impl Writer {
                 self.answer(reply, deleted);
             }
             Request::Report { error } => self.met(&error),
+            // That it came is enough.
+            Request::Look => {}
             Request::Shutdown { clean, reply } => {
                 return ControlFlow::Break((reply, self.shutdown(clean)));
             }
@@ -463,6 +462,83 @@ impl Writer {
     }
 }
 
+/// Serves requests until `shutdown`, until no handle is left, or until the writer is found broken. The writer is
+/// gone from `shared` afterwards, also when this is dropped.
+pub(super) async fn run(shared: Shared, mut inbox: mpsc::Receiver<Request>) {
+    let shared = TakenAtEnd(shared);
+    let mut requests = Vec::new();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let has_work = |writer: &mut Writer| !writer.unchecked.is_empty() && !writer.is_offline;
+        let Some(has_work) = shared.0.with(has_work) else { return };
+        let received = tokio::select! {
+            biased;
+            _ = ticks.tick(), if has_work => {
+                shared.0.with(Writer::tick);
+                continue;
+            }
+            received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
+        };
+        if received == 0 {
+            return;
+        }
+        let served = shared.0.with(|writer| {
+            let flow = writer.serve(requests.drain(..));
+            // Under the lock: who finds nothing waiting finds it carried out, too.
+            shared.0.waiting.fetch_sub(received, Ordering::AcqRel);
+            flow
+        });
+        if let Some(ControlFlow::Break((reply, ended))) = served {
+            // Whoever asked may use the directory as soon as it knows.
+            drop(shared);
+            let _ = reply.send(ended);
+            return;
+        }
+    }
+}
+
+/// The writer, where its loop and whoever submits to it can reach it.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// `None` once its loop has ended. A lock, as a message to the loop and its answer cost two wake-ups; whoever
+    /// submits only tries it.
+    writer: Arc<Mutex<Option<Writer>>>,
+    /// Requests sent to the loop and not carried out.
+    pub(super) waiting: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self { writer: Arc::new(Mutex::new(Some(writer))), waiting: Arc::default() }
+    }
+
+    /// `None`: the writer is gone, or a panic left it half done.
+    fn with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+        self.writer.lock().ok()?.as_mut().map(act)
+    }
+
+    /// Does this at once, unless requests wait or the writer is at work. `None`: not done.
+    pub(super) fn try_with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        self.writer.try_lock().ok()?.as_mut().map(act)
+    }
+}
+
+/// Takes the writer, and with it the lock of its directory, away in the end.
+struct TakenAtEnd(Shared);
+
+impl Drop for TakenAtEnd {
+    fn drop(&mut self) {
+        let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = writer.take();
+        drop(writer);
+        drop(taken);
+    }
+}
+
 impl Entry {
     fn tell(&self, stalled: Option<LogError>) {
         self.tell_as(|progress| {
@@ -482,7 +558,7 @@ impl Entry {
 }
 
 impl Write {
-    fn size_bytes(&self) -> u64 {
+    pub(super) fn size_bytes(&self) -> u64 {
         self.batches
             .iter()
             .map(|batch| u64::try_from(batch.bytes.size_bytes()).unwrap_or(u64::MAX))

@@ -27,15 +27,27 @@ async fn open(handle: &DirHandle, partition: i32) -> Result<Opened, LogError> {
     handle.open(TopicPartition::new("t", partition), TOPIC_ID, config()).await
 }
 
+/// Decides on a batch of one record.
+fn decide(opened: &mut Opened, sync: bool) -> Vec<Write> {
+    let placed = Placed::new(&data(1, 0, None, false), opened.state.log_end(), LeaderEpoch(0));
+    let mut writes = Vec::new();
+    opened.state.admit([placed.unwrap()], &LogConfig::default(), sync, &mut writes);
+    writes
+}
+
 /// Submits batches of one record each without waiting for their fate.
 async fn submit(handle: &DirHandle, opened: &mut Opened, count: usize, sync: bool) {
     for _ in 0..count {
-        let placed = Placed::new(&data(1, 0, None, false), opened.state.log_end(), LeaderEpoch(0));
-        let mut writes = Vec::new();
-        opened.state.admit([placed.unwrap()], &LogConfig::default(), sync, &mut writes);
-        for write in writes {
+        for write in decide(opened, sync) {
             handle.submit(opened.id, write).await.unwrap();
         }
+    }
+}
+
+/// As `submit`, in the way that never waits.
+fn submit_at_once(handle: &DirHandle, opened: &mut Opened, sync: bool) {
+    for write in decide(opened, sync) {
+        handle.try_submit(opened.id, write).unwrap();
     }
 }
 
@@ -119,6 +131,55 @@ async fn what_no_one_waits_for_is_durable_soon_and_needs_no_recovery() {
     let log = open(&handle, 0).await.unwrap();
     assert_eq!(log.state.log_end(), Offset(3));
     assert_eq!(log.recovery.scanned_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_write_that_asks_for_no_sync_is_written_by_who_submits_it() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    // The first begins the epoch and the file, which is the loop's.
+    submit(&handle, &mut log, 1, false).await;
+    log.progress.wait_for(|progress| progress.written == Offset(1)).await.unwrap();
+    submit_at_once(&handle, &mut log, false);
+    assert_eq!(log.progress.borrow().written, Offset(2), "with no task in between");
+    assert!(log.progress.borrow().synced < Offset(2));
+    synced(&mut log, 2).await;
+    // Also when the loop had nothing left to do.
+    submit_at_once(&handle, &mut log, false);
+    synced(&mut log, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_never_overtakes_one_that_waits() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 1).await;
+    submit_at_once(&handle, &mut log, true);
+    submit_at_once(&handle, &mut log, false);
+    assert_eq!(log.progress.borrow().written, Offset(1));
+    synced(&mut log, 3).await;
+    assert!(log.progress.borrow().stalled.is_none());
+    // Nothing waits any more.
+    submit_at_once(&handle, &mut log, false);
+    assert_eq!(log.progress.borrow().written, Offset(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_past_a_writer_that_has_ended() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 1, true).await;
+    synced(&mut log, 1).await;
+    handle.shutdown(None).await.unwrap();
+    let ops = disk.ops();
+    submit_at_once(&handle, &mut log, false);
+    assert_eq!((disk.ops(), log.progress.borrow().written), (ops, Offset(1)));
+    // The directory is free, though the old handle lives.
+    let (_again, _) = start(&disk);
 }
 
 #[tokio::test(start_paused = true)]
