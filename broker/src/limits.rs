@@ -87,6 +87,10 @@ pub const PATTERN_NESTING_MAX: u32 = 64;
 /// Transactional ids in one shard. The next new one is refused.
 pub const SHARD_TXNS_MAX: usize = 20_000;
 
+/// 16: requests that wait for the markers of one transactional id. More are refused, retriable: its
+/// producer has 5 in flight, and some that it gave up may linger.
+pub const COMPLETION_WAITERS_MAX: usize = 16;
+
 /// 2 MiB: buffers up to this size are kept for the next who needs one. Larger ones are freed.
 pub const BUFFER_BYTES_MAX: usize = 2 << 20;
 

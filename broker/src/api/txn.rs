@@ -1,6 +1,7 @@
 //! AddPartitionsToTxn, AddOffsetsToTxn, EndTxn and WriteTxnMarkers. KIP-98, KIP-890. Shell.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +32,10 @@ const KNOWS_FENCED: i16 = 2;
 /// The first AddPartitionsToTxn that knows `TransactionAbortable`. KIP-890.
 const ADD_KNOWS_ABORTABLE: i16 = 5;
 
-/// How long a write waits for the transaction before it to complete, and how often it looks:
-/// Kafka's `add.partitions.to.txn.retry.backoff.max.ms` and `….backoff.ms`. Markers take about as
-/// long; who is sent away comes back after its own back-off, which is longer.
+/// How long a write waits for the transaction before it to complete: Kafka's
+/// `add.partitions.to.txn.retry.backoff.max.ms`. Markers take about as long; who is sent away comes
+/// back after its own back-off, which is longer.
 const COMPLETION_WAIT: Duration = Duration::from_millis(100);
-const COMPLETION_LOOK: Duration = Duration::from_millis(20);
 
 /// Before KIP-588, clients know a fenced producer by `InvalidProducerEpoch`.
 pub(super) fn fenced_as(code: ErrorCode, knows_fenced: bool) -> ErrorCode {
@@ -74,18 +74,24 @@ pub(super) async fn join_transaction(
         Version::V1 => Request::Verify(add),
         Version::V2 => Request::Add(add),
     };
-    let mut waited = Duration::ZERO;
+    let mut deadline = pin!(tokio::time::sleep(COMPLETION_WAIT));
     loop {
         let joined = match txns.call(&id, request.clone()).await.map_err(|error| error.code())? {
             Reply::Added(added) => added,
             Reply::Verified(codes) => codes.into_iter().try_for_each(ErrorCode::ok),
             other => unreachable!("an addition is answered as one: {other:?}"),
         };
-        if joined != Err(ErrorCode::ConcurrentTransactions) || COMPLETION_WAIT <= waited {
+        let is_complete = joined == Err(ErrorCode::ConcurrentTransactions)
+            && tokio::select! {
+                biased;
+                completed = txns.call(&id, Request::Completion(Arc::clone(&id))) => {
+                    completed == Ok(Reply::Noted(Ok(())))
+                }
+                () = &mut deadline => false,
+            };
+        if !is_complete {
             return joined.map_err(|code| fenced_as(code, false));
         }
-        waited += COMPLETION_LOOK;
-        tokio::time::sleep(COMPLETION_LOOK).await;
     }
 }
 

@@ -26,8 +26,8 @@ use crate::group::member::JoinSettings;
 use crate::group::{self, GroupShard, Groups};
 use crate::limits::{SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX};
 use crate::partition::{EndTxnMarker, Partitions};
-use crate::txn::shell::{MarkerSink, send_markers};
-use crate::txn::{self, TxnShard, Txns};
+use crate::txn::shell::{MarkerSink, Teller, send_markers};
+use crate::txn::{self, Decided, TxnShard, Txns};
 
 /// How long a request waits for an internal topic to be created.
 const ENSURE_MAX: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ pub(super) fn start(
         move |_, coordinator_epoch| TxnShard::new(limits, coordinator_epoch),
     );
     let markers = marker_sink(groups.clone(), partitions.clone());
-    let sending = tokio::spawn(send_markers(decided, markers.clone(), txns.clone()));
+    let sending = tokio::spawn(send_markers(decided, markers.clone(), teller(txns.clone())));
     // What the last run of this broker left decided or open must not wait for a client to ask.
     txns.load_all();
     let (of_groups, of_txns) = (groups.clone(), txns.clone());
@@ -169,6 +169,17 @@ fn marker_sink(groups: Groups, partitions: Partitions) -> MarkerSink {
             }
             let handle = partitions.get(&at.topic, at.partition).map_err(|error| error.code())?;
             handle.write_marker(marker).await.map(|_| ()).map_err(|error| error.code())
+        }
+        .boxed()
+    })
+}
+
+fn teller(txns: Txns) -> Teller {
+    Arc::new(move |decided: Decided| {
+        let txns = txns.clone();
+        async move {
+            let id = Arc::clone(&decided.id);
+            txns.call(&id, txn::Request::MarkersWritten(decided)).await
         }
         .boxed()
     })

@@ -91,6 +91,8 @@ pub enum Request {
     Describe(Arc<str>),
     /// Which ids are there? KIP-664.
     List(Arc<Filter>),
+    /// To be answered once no markers are owed for this id; for who was sent away because some are.
+    Completion(Arc<str>),
     /// From our own shell: every marker of this decision is written.
     MarkersWritten(Decided),
 }
@@ -110,7 +112,7 @@ pub enum Reply {
     Described(Result<Box<Txn>, ErrorCode>),
     /// The ids that pass the filter, in order: producer id and state of each.
     Listed(Vec<(Arc<str>, ProducerId, Status)>),
-    /// Noted.
+    /// Complete; or noted. An error: not now.
     Noted(Result<(), ErrorCode>),
 }
 

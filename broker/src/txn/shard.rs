@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset};
+#[cfg(test)]
+use protocol::ids::{ProducerId, TopicPartition};
 use protocol::time::{Now, Timestamp};
 
 use super::state::{self, Decision, Status, Txn};
 use super::{Decided, Init, Producer, Reply, Request, record};
 use crate::coordinator::{Logged, Outcome, Records, Release, Shard, Token};
+use crate::limits::COMPLETION_WAITERS_MAX;
 use crate::partition::EndTxnMarker;
 
 /// 1000: ids that one batch forgets, about 50 KB of tombstones.
@@ -42,6 +45,8 @@ pub struct TxnShard {
     txns: BTreeMap<Arc<str>, Txn>,
     /// When open transactions time out, on the monotonic clock.
     deadlines: BTreeMap<Arc<str>, Duration>,
+    /// Who waits for markers to be written, by the id whose they are.
+    waiting: BTreeMap<Arc<str>, Vec<Token>>,
     expiry_at: Duration,
     loaded_at: Duration,
 }
@@ -55,6 +60,7 @@ impl TxnShard {
             coordinator_epoch,
             txns: BTreeMap::new(),
             deadlines: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             expiry_at: Duration::ZERO,
             loaded_at: Duration::ZERO,
         }
@@ -106,10 +112,7 @@ impl TxnShard {
     fn becomes(&self, id: &Arc<str>, txn: &Txn) -> Outcome<Self> {
         let entries = vec![record::write(id, Some(txn))];
         let owed = self.owed(id, txn).map(Release::Effect);
-        Outcome {
-            records: Some(Records { entries, producer: None }),
-            releases: owed.into_iter().collect(),
-        }
+        Outcome { records: Some(Records::own(entries)), releases: owed.into_iter().collect() }
     }
 
     fn owed(&self, id: &Arc<str>, txn: &Txn) -> Option<Decided> {
@@ -130,15 +133,38 @@ impl TxnShard {
         self.txns.iter().any(|(id, txn)| self.owed(id, txn).is_some())
     }
 
-    fn markers_written(&self, now: Now, token: Token, decided: &Decided) -> Outcome<Self> {
+    fn markers_written(&mut self, now: Now, token: Token, decided: &Decided) -> Outcome<Self> {
         let txn = self.txns.get(&decided.id);
         let is_this = txn.is_some_and(|it| self.owed(&decided.id, it).as_ref() == Some(decided));
         let next = txn.filter(|_| is_this).and_then(|it| it.completed(now.wall));
         // A decision that is not owed any more was completed already: nothing to note.
         let Some(next) = next else { return Outcome::reply(token, Reply::Noted(Ok(()))) };
         let mut outcome = self.becomes(&decided.id, &next);
-        outcome.releases.push(Release::Reply(token, Reply::Noted(Ok(()))));
+        let waiting = self.waiting.remove(&decided.id).unwrap_or_default();
+        for token in waiting.into_iter().chain([token]) {
+            outcome.releases.push(Release::Reply(token, Reply::Noted(Ok(()))));
+        }
         outcome
+    }
+
+    fn completion(&mut self, token: Token, id: &Arc<str>) -> Outcome<Self> {
+        let owes = self.txns.get(id).is_some_and(|it| it.status.is_prepared());
+        if !owes {
+            return Outcome::reply(token, Reply::Noted(Ok(())));
+        }
+        let waiting = self.waiting.entry(Arc::clone(id)).or_default();
+        if COMPLETION_WAITERS_MAX <= waiting.len() {
+            return Outcome::reply(token, Reply::Noted(Err(ErrorCode::ConcurrentTransactions)));
+        }
+        waiting.push(token);
+        Outcome::nothing()
+    }
+
+    /// Whether the producer has a transaction that holds `partition`, and so will end there.
+    #[cfg(test)]
+    pub(crate) fn will_end(&self, producer: ProducerId, partition: &TopicPartition) -> bool {
+        let holds = |txn: &Txn| txn.producer.id == producer && txn.partitions.contains(partition);
+        self.txns.values().any(holds)
     }
 
     fn take_in(&mut self, now: Now, id: Arc<str>, txn: Option<Txn>) {
@@ -165,7 +191,7 @@ impl TxnShard {
         let old = self.txns.iter().filter(|(_, txn)| rests(txn));
         let entries: Vec<_> = old.map(|(id, _)| record::write(id, None)).collect();
         for entries in entries.chunks(FORGOTTEN_PER_BATCH) {
-            let records = Some(Records { entries: entries.to_vec(), producer: None });
+            let records = Some(Records::own(entries.to_vec()));
             outcomes.push(Outcome { records, releases: Vec::new() });
         }
     }
@@ -217,6 +243,7 @@ impl Shard for TxnShard {
                 let listed = found.map(|(id, txn)| (Arc::clone(id), txn.producer.id, txn.status));
                 Outcome::reply(token, Reply::Listed(listed.collect()))
             }
+            Request::Completion(id) => self.completion(token, &id),
             Request::MarkersWritten(decided) => self.markers_written(now, token, &decided),
         };
         outcomes.push(outcome);
@@ -292,6 +319,10 @@ impl Shard for TxnShard {
         self.txns.values().for_each(Txn::check);
         for (id, txn) in &self.txns {
             assert_eq!(txn.status == Status::Ongoing, self.deadlines.contains_key(id));
+        }
+        for (id, waiting) in &self.waiting {
+            assert!(self.txns[id].status.is_prepared(), "{id} is complete");
+            assert!(waiting.len() <= COMPLETION_WAITERS_MAX);
         }
     }
 }

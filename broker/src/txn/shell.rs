@@ -16,8 +16,8 @@ use protocol::ids::TopicPartition;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Decided, Reply, Request, TxnShard};
-use crate::coordinator::{Coordinator, Unavailable};
+use super::{Decided, Reply};
+use crate::coordinator::Unavailable;
 use crate::limits::TXN_MARKERS_IN_FLIGHT_MAX;
 use crate::partition::EndTxnMarker;
 
@@ -29,11 +29,15 @@ pub type MarkerSink = Arc<
     dyn Fn(TopicPartition, EndTxnMarker) -> BoxFuture<'static, Result<(), ErrorCode>> + Send + Sync,
 >;
 
+/// Tells the coordinator that every marker of a decision is written.
+pub type Teller =
+    Arc<dyn Fn(Decided) -> BoxFuture<'static, Result<Reply, Unavailable>> + Send + Sync>;
+
 /// Carries out decisions until no coordinator is left to make any.
 pub async fn send_markers(
     mut decisions: mpsc::Receiver<Decided>,
     sink: MarkerSink,
-    coordinator: Coordinator<TxnShard>,
+    teller: Teller,
 ) {
     // They end with this future: a broker that stopped writes no more.
     let mut tasks = JoinSet::new();
@@ -52,11 +56,11 @@ pub async fn send_markers(
             turn
         });
         let mine = Arc::clone(&turn);
-        let (sink, coordinator) = (Arc::clone(&sink), coordinator.clone());
+        let (sink, teller) = (Arc::clone(&sink), Arc::clone(&teller));
         let task = tasks.spawn(async move {
             let _turn = mine.lock_owned().await;
             if write_everywhere(&sink, &decided).await {
-                tell(&coordinator, decided).await;
+                tell(&teller, &decided).await;
             }
         });
         under_way.insert(id, (task, turn));
@@ -106,11 +110,9 @@ async fn write_everywhere(sink: &MarkerSink, decided: &Decided) -> bool {
     }
 }
 
-async fn tell(coordinator: &Coordinator<TxnShard>, decided: Decided) {
-    let id = Arc::clone(&decided.id);
+async fn tell(teller: &Teller, decided: &Decided) {
     loop {
-        let told = coordinator.call(&id, Request::MarkersWritten(decided.clone())).await;
-        match told {
+        match teller(decided.clone()).await {
             Ok(Reply::Noted(Ok(()))) | Err(Unavailable::NotCoordinator { .. }) => return,
             Ok(_) | Err(Unavailable::Loading { .. } | Unavailable::NotAvailable { .. }) => {
                 tokio::time::sleep(RETRY).await;

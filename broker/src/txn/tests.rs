@@ -7,6 +7,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use protocol::time::{Now, Timestamp};
 
+mod markers;
 mod model;
 mod scenarios;
 

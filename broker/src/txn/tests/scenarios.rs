@@ -1,6 +1,7 @@
 //! What went wrong in other transaction coordinators, one scenario each. Pure.
 
 use super::*;
+use crate::limits::COMPLETION_WAITERS_MAX;
 use crate::txn::state::{Status, Txn};
 
 fn told(id: i64, epoch: i16) -> Producer {
@@ -271,4 +272,41 @@ fn transactions_that_run_for_longer_are_told_apart() {
     world.add(producer, 0).unwrap();
     world.pass(Duration::from_millis(50));
     assert_eq!((longer(&mut world, 49), longer(&mut world, 50)), (1, 0));
+}
+
+/// Who was sent away because markers are under way need not guess when to come again.
+#[test]
+fn who_waits_for_a_completion_is_told_when_the_markers_are_written_and_not_before() {
+    let mut world = World::new();
+    let done = Reply::Noted(Ok(()));
+    assert_eq!(world.ask(Request::Completion("t".into())), done, "of nothing, nothing is owed");
+    let producer = world.init(None).unwrap();
+    world.add(producer, 0).unwrap();
+    assert_eq!(world.ask(Request::Completion("t".into())), done, "an open one owes nothing yet");
+    let next = world.end(producer, true, Version::V2).unwrap();
+    let wait = |world: &mut World, token| {
+        let mut outcomes = Vec::new();
+        let request = Request::Completion("t".into());
+        world.shard.handle(world.now, Token(token), request, &mut outcomes);
+        let answer = world.settle(outcomes);
+        (token, answer)
+    };
+    for token in 100..100 + u64::try_from(COMPLETION_WAITERS_MAX).unwrap() {
+        assert_eq!(wait(&mut world, token).1, None);
+    }
+    let full = Reply::Noted(Err(ErrorCode::ConcurrentTransactions));
+    assert_eq!(wait(&mut world, 99).1, Some(full));
+    let decided = world.owed.remove(0);
+    let mut outcomes = Vec::new();
+    let request = Request::MarkersWritten(decided);
+    world.shard.handle(world.now, Token(98), request, &mut outcomes);
+    let told = outcomes[0].releases.iter().map(|release| match release {
+        Release::Reply(token, reply) if *reply == done => token.0,
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), COMPLETION_WAITERS_MAX + 1);
+    assert!(outcomes[0].records.is_some(), "they are told once that is committed");
+    world.settle(outcomes);
+    world.add(next, 0).unwrap();
 }
