@@ -36,11 +36,29 @@ pub enum Mutant {
     TakeStaleCommits,
     /// Only four batches of a producer are remembered.
     ForgetOneOfFive,
+    /// The sequence after the largest is one.
+    WrapSequenceToOne,
+    /// Whatever version 1 writes in a transaction is let through, open or not.
+    SkipVerification,
+    /// What was verified may open a transaction again behind its marker.
+    SkipVerificationGuard,
+    /// The mark of a clean shutdown stays when the directory is used again.
+    KeepCleanMark,
+    /// The names of new files are not made durable.
+    SkipDirSync,
+    /// A sync that failed is tried again, and believed.
+    RetryFailedSync,
+    /// Compaction goes beyond the last stable offset.
+    CompactUnstable,
+    /// The metadata log is not synced before it answers: neither votes nor entries.
+    SkipQuorumSync,
+    /// A sink commits the offsets of what it does not hold durably.
+    CommitUndurable,
 }
 
 impl Mutant {
     /// Those that a simulation of one broker's thinking alone must notice.
-    pub const FAST: [Self; 8] = [
+    pub const FAST: [Self; 11] = [
         Self::ReadAboveHighWatermark,
         Self::ReadPastLastStable,
         Self::KeepEpochAtEnd,
@@ -49,6 +67,9 @@ impl Mutant {
         Self::ReplyBeforeCommit,
         Self::TakeStaleCommits,
         Self::ForgetOneOfFive,
+        Self::WrapSequenceToOne,
+        Self::SkipVerification,
+        Self::SkipVerificationGuard,
     ];
 }
 

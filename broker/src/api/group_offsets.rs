@@ -26,6 +26,7 @@ use super::txn::{abortable_as, join_transaction};
 use crate::group::modern::Epoch;
 use crate::group::{self, Commit, Committed, Fetch, Groups, Membership, Reply, Request};
 use crate::metadata::Image;
+use crate::partition::VerificationGuard;
 use crate::txn::{Producer, Txns, Version};
 
 /// The first version that names topics by id. KIP-848.
@@ -38,6 +39,14 @@ const SEVERAL_GROUPS: i16 = 8;
 const TXN_COMMIT_KNOWS_ABORTABLE: i16 = 4;
 /// The first TxnOffsetCommit whose sender's transactions end by version 2. KIP-890.
 const TXN_COMMIT_V2: i16 = 5;
+
+/// A transaction that holds the group's partition.
+struct Joined {
+    producer: Producer,
+    /// In version 1 it was verified only: no marker may have come since. In version 2 a marker
+    /// raises the epoch.
+    guard: Option<VerificationGuard>,
+}
 
 /// One topic's answers while they are gathered.
 struct Gathered {
@@ -97,13 +106,17 @@ impl<'a> Gathering<'a> {
         &mut self,
         groups: &Groups,
         member: Membership,
-        producer: Option<(ProducerId, ProducerEpoch)>,
+        transaction: Option<Joined>,
         speaks_epochs: bool,
     ) {
         let offsets = std::mem::take(&mut self.offsets);
         let count = offsets.len();
         let group = Arc::clone(&member.group);
-        let commit = Commit { member, producer, speaks_epochs, offsets };
+        let (producer, guard) = match transaction {
+            Some(Joined { producer, guard }) => (Some((producer.id, producer.epoch)), guard),
+            None => (None, None),
+        };
+        let commit = Commit { member, producer, guard, speaks_epochs, offsets };
         let codes = match groups.call(&group, Request::Commit(commit)).await {
             Ok(Reply::Committed(codes)) => codes,
             Ok(other) => unreachable!("a commit is answered as one: {other:?}"),
@@ -195,13 +208,7 @@ pub(crate) async fn txn_commit(
         gathering.topic(Some(topic.name.into()), TopicId::ZERO, wanted);
     }
     let version = if TXN_COMMIT_V2 <= context.version { Version::V2 } else { Version::V1 };
-    let joined = match groups.partition_of(&group) {
-        Err(error) => Err(error.code()),
-        Ok(index) => {
-            let home = TopicPartition { topic: group::TOPIC.into(), partition: index };
-            join_transaction(txns, &request.transactional_id, producer, version, [home]).await
-        }
-    };
+    let joined = join(groups, txns, &group, &request.transactional_id, producer, version).await;
     match joined {
         // Clients of version 1 may not come again for it.
         Err(ErrorCode::ConcurrentTransactions) if version == Version::V1 => {
@@ -210,15 +217,14 @@ pub(crate) async fn txn_commit(
         Err(code) => {
             gathering.refuse(abortable_as(code, TXN_COMMIT_KNOWS_ABORTABLE <= context.version));
         }
-        Ok(()) => {
+        Ok(joined) => {
             let member = Membership {
                 group,
                 generation: GenerationId(request.generation_id),
                 member_id: request.member_id.into(),
                 instance_id: request.group_instance_id.map(Into::into),
             };
-            let producer = Some((producer.id, producer.epoch));
-            gathering.commit(groups, member, producer, true).await;
+            gathering.commit(groups, member, Some(joined), true).await;
         }
     }
     let partition = |(partition_index, code): (i32, ErrorCode)| TxnOffsetCommitResponsePartition {
@@ -231,6 +237,25 @@ pub(crate) async fn txn_commit(
     };
     let topics = gathering.topics.into_iter().map(answer).collect();
     TxnOffsetCommitResponse { throttle_time_ms: 0, topics }
+}
+
+/// Makes sure that the partition of the group's offsets is in the producer's transaction.
+async fn join(
+    groups: &Groups,
+    txns: &Txns,
+    group: &str,
+    transactional_id: &str,
+    producer: Producer,
+    version: Version,
+) -> Result<Joined, ErrorCode> {
+    let index = groups.partition_of(group).map_err(|error| error.code())?;
+    let guard = match version {
+        Version::V1 => Some(groups.guard(index, (producer.id, producer.epoch)).await?),
+        Version::V2 => None,
+    };
+    let home = TopicPartition { topic: group::TOPIC.into(), partition: index };
+    join_transaction(txns, transactional_id, producer, version, [home]).await?;
+    Ok(Joined { producer, guard })
 }
 
 /// OffsetFetch.

@@ -25,6 +25,9 @@ use crate::partition::{FoundOffset, Isolation, OffsetSpec};
 /// The first version of ListOffsets that tells the leader epoch. KIP-320.
 const TELLS_EPOCH: i16 = 4;
 
+/// The first version of ListOffsets that knows `OffsetNotAvailable`. KIP-207.
+const KNOWS_NOT_AVAILABLE: i16 = 5;
+
 /// What a timestamp of the wire asks for.
 enum Asked {
     Offset(OffsetSpec),
@@ -99,7 +102,8 @@ async fn list_offset(
     let leader_epoch = known_epoch(asked_of.current_leader_epoch);
     match asked(asked_of.timestamp, version) {
         Asked::Offset(spec) => {
-            handle.list_offset(spec, isolation, leader_epoch).await.map_err(|error| error.code())
+            let found = handle.list_offset(spec, isolation, leader_epoch).await;
+            found.map_err(|error| known_as(error.code(), version))
         }
         Asked::Nothing => Ok(FoundOffset {
             offset: Offset::NONE,
@@ -107,6 +111,16 @@ async fn list_offset(
             leader_epoch: LeaderEpoch::NONE,
         }),
         Asked::Unknown => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
+/// Before KIP-207, clients know no better reason to come again.
+fn known_as(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::OffsetNotAvailable if version < KNOWS_NOT_AVAILABLE => {
+            ErrorCode::LeaderNotAvailable
+        }
+        other => other,
     }
 }
 

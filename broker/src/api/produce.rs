@@ -26,7 +26,7 @@ use super::serving::{Answer, Context, Serving};
 use super::txn::{abortable_as, join_transaction};
 use crate::metadata::is_internal;
 use crate::partition::{
-    Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, Standing,
+    Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, ReadError, Standing,
 };
 use crate::txn::{Producer, Version};
 
@@ -60,6 +60,8 @@ enum ProduceError {
     Append(#[from] AppendError),
     #[error("a transactional batch without a transactional id")]
     NoTransactionalId,
+    #[error(transparent)]
+    Standing(ReadError),
     #[error("the transaction's coordinator refuses: {0}")]
     Transaction(ErrorCode),
     #[error("not committed within {0:?}; the records are in the log")]
@@ -77,6 +79,7 @@ impl ProduceError {
             Self::Refused(error) => error.code(),
             Self::Append(error) => error.code(),
             Self::NoTransactionalId => ErrorCode::InvalidRequest,
+            Self::Standing(error) => error.code(),
             // Coordinators that move are the partition's business, not the producer's: retry.
             Self::Transaction(
                 ErrorCode::NotCoordinator
@@ -262,13 +265,20 @@ async fn join_transactions(
         // One that is open here was joined before. It must be of the same epoch: otherwise its
         // marker is still on the way, and what the next transaction writes would be ended by it.
         let standing = handle.open_transaction(header.producer_id, header.producer_epoch).await;
+        let Standing { open_from, guard } = match standing {
+            Ok(standing) => standing,
+            Err(error) => {
+                *part = Part::Refused(ProduceError::Standing(error));
+                continue;
+            }
+        };
         // In version 2 a marker that comes meanwhile is that of the transaction before, as one of
-        // this transaction would raise the epoch above that of the batch.
-        if let (Version::V1, Ok(Standing { open_from: None, log_end })) = (version, &standing) {
-            let log_end = *log_end;
-            append.origin = Origin::Verified { since: log_end };
+        // this transaction would raise the epoch above that of the batch. In version 1 it may be of
+        // this one, also where it is open now.
+        if version == Version::V1 {
+            append.origin = Origin::Verified(guard);
         }
-        if !standing.is_ok_and(|it| it.open_from.is_some()) {
+        if open_from.is_none() {
             let producer = (header.producer_id, header.producer_epoch);
             owed.entry(producer).or_default().insert(handle.partition().clone());
         }

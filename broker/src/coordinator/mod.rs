@@ -29,7 +29,7 @@ use std::time::Duration;
 use crate::metadata::Image;
 use crate::partition::AppendError;
 
-pub use crate::partition::EndTxnMarker;
+pub use crate::partition::{EndTxnMarker, VerificationGuard};
 
 pub mod parked;
 pub mod route;
@@ -57,6 +57,16 @@ pub struct Records {
     pub entries: Vec<KeyValue>,
     /// Set when they belong to a client's open transaction: they take effect at its marker.
     pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// Set when that transaction was verified: no marker of it may have come since. KIP-890.
+    pub guard: Option<VerificationGuard>,
+}
+
+impl Records {
+    /// Records of the coordinator's own.
+    #[must_use]
+    pub fn own(entries: Vec<KeyValue>) -> Self {
+        Self { entries, producer: None, guard: None }
+    }
 }
 
 /// A record as it stands in the log, for replay.
@@ -106,7 +116,7 @@ impl<S: Shard> Outcome<S> {
     /// Records, and the answer once they are committed.
     #[must_use]
     pub fn write(entries: Vec<KeyValue>, token: Token, reply: S::Reply) -> Self {
-        let records = Some(Records { entries, producer: None });
+        let records = Some(Records::own(entries));
         Self { records, releases: vec![Release::Reply(token, reply)] }
     }
 }

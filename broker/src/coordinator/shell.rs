@@ -21,7 +21,8 @@ use super::{KeyValue, Logged, Outcome, Records, Release, Shard, Token, Unavailab
 use crate::limits::{LOAD_READ_BYTES, SHARD_MAILBOX_MAX, SHARD_PARKED_MAX};
 use crate::metadata::{Image, MetadataHandle};
 use crate::partition::{
-    Acks, Append, AppendError, EndTxnMarker, Origin, PartitionHandle, Partitions, Watermarks,
+    Acks, Append, AppendError, EndTxnMarker, Origin, PartitionHandle, Partitions,
+    VerificationGuard, Watermarks,
 };
 
 /// Makes an empty shard for a partition whose leadership has this epoch.
@@ -105,6 +106,22 @@ impl<S: Shard> Coordinator<S> {
         let (reply, answer) = oneshot::channel();
         self.send(index, Command::Marker(marker, reply))?;
         answer.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower))
+    }
+
+    /// A guard for what `producer` commits in the shard of partition `index`, to be taken before its
+    /// transaction is verified. KIP-890.
+    ///
+    /// # Errors
+    /// Retriable: the partition is not led here, or not well.
+    pub async fn guard(
+        &self,
+        index: PartitionIndex,
+        (id, epoch): (ProducerId, ProducerEpoch),
+    ) -> Result<VerificationGuard, ErrorCode> {
+        let handle = self.shared.partitions.get(self.shared.topic, index);
+        let handle = handle.map_err(|_| ErrorCode::NotCoordinator)?;
+        let standing = handle.open_transaction(id, epoch).await;
+        standing.map(|it| it.guard).map_err(|_| ErrorCode::CoordinatorNotAvailable)
     }
 
     /// The partition that holds `key`.
@@ -403,7 +420,7 @@ impl<'a, S: Shard> Serving<'a, S> {
         let now = self.shared.clock.now();
         let append = Append {
             batches: vec![batch_of(records, now.wall)],
-            origin: Origin::Coordinator,
+            origin: records.guard.map_or(Origin::Coordinator, Origin::CoordinatorVerified),
             acks: Acks::Accepted,
             leader_epoch: Some(self.at.leader_epoch),
         };

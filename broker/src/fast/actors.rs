@@ -163,6 +163,8 @@ struct Round {
     commit: bool,
     /// After the abort it needs a new epoch: it does not know what became of a batch.
     bump: bool,
+    /// It gives up at the first answer that does not come in time.
+    hurries: bool,
 }
 
 #[derive(Debug)]
@@ -230,7 +232,8 @@ impl TxnActor {
                 if code.is_none() && self.version == Version::V1 {
                     todo.push(Do::Reconnect);
                 }
-                if self.tries == TRIES_MAX {
+                let hurries = self.round.as_ref().is_some_and(|it| it.hurries && !it.bump);
+                if self.tries == TRIES_MAX || (hurries && code.is_none()) {
                     self.tries = 0;
                     self.despair();
                 }
@@ -280,7 +283,8 @@ impl TxnActor {
                 .map(|_| (DATA[usize::try_from(rng.below(2)).unwrap()], history.value_of(txn)))
                 .collect();
             let (has_offset, commit) = (rng.chance(2), !rng.chance(3));
-            let round = Round { txn, sends, sent: 0, has_offset, commit, bump: false };
+            let (bump, hurries) = (false, rng.chance(3));
+            let round = Round { txn, sends, sent: 0, has_offset, commit, bump, hurries };
             self.round = Some(round);
             self.step = if self.version == Version::V1 { Step::Add } else { Step::Send };
         }
@@ -442,7 +446,8 @@ pub(super) fn commit(
         metadata: "".into(),
         at: Timestamp(0),
     };
-    group::Commit { member, producer, speaks_epochs: true, offsets: vec![(at, committed)] }
+    let offsets = vec![(at, committed)];
+    group::Commit { member, producer, guard: None, speaks_epochs: true, offsets }
 }
 
 fn batch(value: u64, producer: Producer, sequence: i32, is_transactional: bool) -> RecordBatch {

@@ -11,6 +11,7 @@
 
 mod actors;
 mod history;
+mod lanes;
 mod links;
 mod member;
 mod node;
@@ -85,6 +86,13 @@ enum What {
     /// A transactional batch was let through and enters its partition.
     Enter {
         id: usize,
+        life: u32,
+    },
+    /// Offsets of a transaction that was joined reach the shard of their group.
+    Commit {
+        from: usize,
+        number: u64,
+        commit: crate::group::Commit,
         life: u32,
     },
     /// An answer arrives at a client.
@@ -226,10 +234,15 @@ impl World {
                 println!("{at} {what:?}");
             }
             self.happen(what);
+            let mut was_stepped = false;
             for part in &mut self.parts {
                 if part.was_stepped() {
                     part.check();
+                    was_stepped = true;
                 }
+            }
+            if was_stepped {
+                self.check_backed();
             }
             let ends = self.parts.iter().map(|it| it.watermarks().log_end.0.unsigned_abs());
             for number in ends.chain([at, self.next]) {
@@ -250,6 +263,9 @@ impl World {
             }
             What::Tell { job, life } if life == self.life => self.tell(job),
             What::Enter { id, life } if life == self.life => self.enter(id),
+            What::Commit { from, number, commit, life } if life == self.life => {
+                self.commit(from, number, commit);
+            }
             What::Request { from, number, connection, call } => {
                 self.request(from, number, connection, call);
             }
@@ -264,6 +280,7 @@ impl World {
             | What::Tick { .. }
             | What::Marker { .. }
             | What::Tell { .. }
+            | What::Commit { .. }
             | What::Enter { .. } => {}
         }
     }

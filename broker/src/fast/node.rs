@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId};
-use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
 
-use super::actors::{Answer, Call, Joining, TXN_TIMEOUT, place_of};
+use super::actors::{Answer, Call, TXN_TIMEOUT, place_of};
+use super::lanes::{Entering, joined};
 use super::part::Side;
 use super::seat::{Free, Seat, Turn, group_limits, txn_limits};
 use super::{OFFSETS, TXNS, What, World};
@@ -34,16 +34,6 @@ pub(super) enum Then {
     Test,
 }
 
-/// A transactional batch on its way in.
-#[derive(Debug)]
-struct Entering {
-    from: usize,
-    number: u64,
-    joining: Joining,
-    part: usize,
-    batch: RecordBatch,
-}
-
 /// Markers that are owed for a decision.
 #[derive(Debug)]
 struct Job {
@@ -56,14 +46,14 @@ pub(super) struct Node {
     txns: Seat<TxnShard, Then>,
     groups: Seat<GroupShard, Then>,
     /// Who waits for a partition's answer.
-    appends: BTreeMap<(usize, Token), (usize, u64)>,
+    pub(super) appends: BTreeMap<(usize, Token), (usize, u64)>,
     marks: BTreeMap<(usize, Token), (EndTxnMarker, Option<u64>)>,
-    lanes: BTreeMap<usize, VecDeque<Entering>>,
+    pub(super) lanes: BTreeMap<usize, VecDeque<Entering>>,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
 }
 
-const UP: &str = "only asked while the broker is up";
+pub(super) const UP: &str = "only asked while the broker is up";
 
 impl World {
     /// The transactional id `t2` has nearly used up its epochs.
@@ -82,7 +72,7 @@ impl World {
         let entries = vec![txn::record::write("t2", Some(&worn))];
         let now = self.now();
         let part = &mut self.parts[TXNS];
-        part.log(now, batch_of(&Records { entries, producer: None }, now.wall)).unwrap();
+        part.log(now, batch_of(&Records::own(entries), now.wall), None).unwrap();
         part.write(now, false);
         part.sync(now);
         part.sides.clear();
@@ -135,7 +125,7 @@ impl World {
     }
 
     /// Spreads what partitions did.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         for part in 0..self.parts.len() {
             for side in std::mem::take(&mut self.parts[part].sides) {
                 match side {
@@ -224,7 +214,7 @@ impl World {
     }
 
     /// Loads the shards anew that have replayed what was taken back since.
-    fn reload_lost(&mut self) {
+    pub(super) fn reload_lost(&mut self) {
         let now = self.now();
         let node = self.node.as_mut().expect(UP);
         let (mut lost, mut again) = (Vec::new(), Vec::new());
@@ -290,12 +280,12 @@ impl World {
             Call::Group(request) => self.ask_groups(request, then),
             Call::Produce { txn: None, part, batch } => {
                 let now = self.now();
-                let token = self.parts[part].produce(now, batch);
+                let token = self.parts[part].produce(now, batch, None);
                 self.node.as_mut().expect(UP).appends.insert((part, token), (from, number));
             }
             Call::Produce { txn: Some(joining), part, batch } => {
                 let actor = joining.actor;
-                let entering = Entering { from, number, joining, part, batch };
+                let entering = Entering { from, number, joining, part, batch, guard: None };
                 let lane = self.node.as_mut().expect(UP).lanes.entry(actor).or_default();
                 lane.push_back(entering);
                 if lane.len() == 1 {
@@ -303,8 +293,7 @@ impl World {
                 }
             }
             Call::TxnOffsets { joining, commit } => {
-                let then = Then::Offsets { from, number, commit };
-                self.ask_to_join(&joining, OFFSETS, then);
+                self.join_offsets(from, number, &joining, commit);
             }
             Call::Read { part, from: offset, isolation } => {
                 let (found, next) = self.parts[part].read(offset, isolation);
@@ -314,50 +303,22 @@ impl World {
         self.pump();
     }
 
-    /// The first batch of a lane enters at once if its transaction is open there.
-    fn join(&mut self, actor: usize) {
-        let lane = &self.node.as_ref().expect(UP).lanes[&actor];
-        let Some(first) = lane.front() else { return };
-        let (part, joining) = (first.part, first.joining.clone());
-        let now = self.now();
-        if self.parts[part].open_transaction(now, (joining.producer.id, joining.producer.epoch)) {
-            return self.enter(actor);
+    /// Whose transaction is open in a partition has it open at the coordinator, which will end it
+    /// there: otherwise it hangs.
+    pub(super) fn check_backed(&self) {
+        let Some(node) = &self.node else { return };
+        if node.txns.is_lost(&self.parts[TXNS]) {
+            return;
         }
-        self.ask_to_join(&joining, part, Then::Lane { actor });
+        for part in &self.parts[..TXNS] {
+            for id in part.open() {
+                let is_backed = node.txns.shard.will_end(id, &part.tp);
+                assert!(is_backed, "{}: nobody will end the transaction of {id}", part.tp);
+            }
+        }
     }
 
-    fn ask_to_join(&mut self, joining: &Joining, part: usize, then: Then) {
-        let at = self.parts[part].tp.clone();
-        let Joining { name: id, producer, version, .. } = joining.clone();
-        let add = txn::Add { id, producer, partitions: [at].into(), version };
-        let request = match version {
-            Version::V1 => txn::Request::Verify(add),
-            Version::V2 => txn::Request::Add(add),
-        };
-        self.ask_txns(request, then);
-    }
-
-    /// The first batch of a lane goes to its partition, and the next follows.
-    pub(super) fn enter(&mut self, actor: usize) {
-        let now = self.now();
-        let node = self.node.as_mut().expect(UP);
-        let lane = node.lanes.get_mut(&actor).expect("it has a lane");
-        let Entering { from, number, part, batch, .. } = lane.pop_front().expect("it waits");
-        let token = self.parts[part].produce(now, batch);
-        node.appends.insert((part, token), (from, number));
-        self.join(actor);
-        self.pump();
-    }
-
-    fn lane_refused(&mut self, actor: usize, code: ErrorCode) {
-        let node = self.node.as_mut().expect(UP);
-        let lane = node.lanes.get_mut(&actor).expect("it has a lane");
-        let Entering { from, number, .. } = lane.pop_front().expect("it waits");
-        self.answer(from, number, Answer::Produced(Err(code)));
-        self.join(actor);
-    }
-
-    fn ask_txns(&mut self, mut request: txn::Request, then: Then) {
+    pub(super) fn ask_txns(&mut self, mut request: txn::Request, then: Then) {
         self.ids += 1;
         match &mut request {
             txn::Request::Init(init) => init.fresh = ProducerId(self.ids),
@@ -395,18 +356,13 @@ impl World {
             match then {
                 Then::Reply { from, number } => self.answer(from, number, Answer::Txn(Ok(reply))),
                 Then::Lane { actor } => match joined(reply) {
-                    // A version 2 batch is protected by its epoch while it is on its way.
-                    Ok(Version::V2) => {
-                        let delay = self.rng.below(2_000);
-                        self.after(delay, What::Enter { id: actor, life: self.life });
-                    }
-                    Ok(Version::V1) => self.enter(actor),
+                    Ok(_) => self.let_in(actor),
                     Err(code) => self.lane_refused(actor, code),
                 },
                 Then::Offsets { from, number, commit } => match joined(reply) {
                     Ok(_) => {
-                        let request = group::Request::Commit(commit);
-                        self.ask_groups(request, Then::Reply { from, number });
+                        let (delay, life) = (self.way_in(), self.life);
+                        self.after(delay, What::Commit { from, number, commit, life });
                     }
                     Err(code) => self.answer(from, number, Answer::Txn(Err(code))),
                 },
@@ -558,16 +514,6 @@ impl World {
         let decided = found.decided.clone();
         self.ask_txns(txn::Request::MarkersWritten(decided), Then::Noted { job });
         self.pump();
-    }
-}
-
-/// Whether a transaction was joined, and how it ends.
-fn joined(reply: txn::Reply) -> Result<Version, ErrorCode> {
-    match reply {
-        txn::Reply::Added(result) => result.map(|()| Version::V2),
-        txn::Reply::Verified(codes) if codes[0].is_ok() => Ok(Version::V1),
-        txn::Reply::Verified(codes) => Err(codes[0]),
-        other => panic!("not the answer to an addition: {other:?}"),
     }
 }
 

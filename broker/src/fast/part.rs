@@ -14,7 +14,8 @@ use crate::partition::core::{
     Answer, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token,
 };
 use crate::partition::{
-    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, Watermarks,
+    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, Standing,
+    VerificationGuard, Watermarks,
 };
 
 const OWN: BrokerId = BrokerId(1);
@@ -192,11 +193,16 @@ impl Part {
     }
 
     /// A producer's batch; answered later.
-    pub(super) fn produce(&mut self, now: Now, batch: RecordBatch) -> Token {
+    pub(super) fn produce(
+        &mut self,
+        now: Now,
+        batch: RecordBatch,
+        guard: Option<VerificationGuard>,
+    ) -> Token {
         let token = self.token();
         let append = Append {
             batches: vec![batch],
-            origin: Origin::Client,
+            origin: guard.map_or(Origin::Client, Origin::Verified),
             acks: Acks::Committed,
             leader_epoch: None,
         };
@@ -205,11 +211,16 @@ impl Part {
     }
 
     /// A coordinator's batch; answered at once.
-    pub(super) fn log(&mut self, now: Now, batch: RecordBatch) -> Result<Appended, AppendError> {
+    pub(super) fn log(
+        &mut self,
+        now: Now,
+        batch: RecordBatch,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Appended, AppendError> {
         let token = self.token();
         let append = Append {
             batches: vec![batch],
-            origin: Origin::Coordinator,
+            origin: guard.map_or(Origin::Coordinator, Origin::CoordinatorVerified),
             acks: Acks::Accepted,
             leader_epoch: Some(LeaderEpoch(self.epoch)),
         };
@@ -226,18 +237,20 @@ impl Part {
         token
     }
 
-    pub(super) fn open_transaction(
-        &mut self,
-        now: Now,
-        producer: (ProducerId, ProducerEpoch),
-    ) -> bool {
+    /// Whose transactions are open here.
+    pub(super) fn open(&self) -> impl Iterator<Item = ProducerId> {
+        let known = self.core.log().into_iter().flat_map(|log| log.producers().iter());
+        known.filter(|(_, producer)| producer.open_from().is_some()).map(|(id, _)| id)
+    }
+
+    pub(super) fn standing(&mut self, now: Now, producer: (ProducerId, ProducerEpoch)) -> Standing {
         let token = self.token();
         self.step(
             now,
             Event::OpenTransaction { token, producer_id: producer.0, producer_epoch: producer.1 },
         );
         match self.take_answer(token) {
-            Answer::OpenTransaction(found) => found.open_from.is_some(),
+            Answer::OpenTransaction(standing) => standing,
             other => panic!("not the answer to the question: {other:?}"),
         }
     }

@@ -121,7 +121,7 @@ impl<S: Shard, C> Seat<S, C> {
         for Outcome { records, releases } in outcomes {
             let releases = match records.filter(|it| !it.entries.is_empty()) {
                 None => releases,
-                Some(records) => match part.log(now, batch_of(&records, now.wall)) {
+                Some(records) => match part.log(now, batch_of(&records, now.wall), records.guard) {
                     Ok(appended) => {
                         self.parked.accept(appended.end);
                         self.has_written = true;

@@ -44,7 +44,7 @@ pub mod subscription;
 #[cfg(test)]
 mod tests;
 
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, VerificationGuard};
 
 use beat::{Beat, BeatError, Beaten};
 use modern::Epoch;
@@ -245,6 +245,8 @@ pub struct Commit {
     pub member: Membership,
     /// Set for offsets that belong to a transaction: they count from its commit on.
     pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// Set where that transaction was verified rather than joined: no marker may have come since.
+    pub guard: Option<VerificationGuard>,
     /// The version of the request may carry a member's epoch. KIP-848.
     pub speaks_epochs: bool,
     /// The offsets.

@@ -195,7 +195,7 @@ impl GroupShard {
             // It was an empty consumer group: its records go before what the new one writes.
             let entries = outcome.records.take().map(|it| it.entries).unwrap_or_default();
             before.extend(entries);
-            outcome.records = Some(Records { entries: before, producer: None });
+            outcome.records = Some(Records::own(before));
         }
         outcome
     }
@@ -234,7 +234,7 @@ impl GroupShard {
             it.writes();
             group_record(group, Some(&it.metadata(now)))
         });
-        let records = entry.map(|it| Records { entries: vec![it], producer: None });
+        let records = entry.map(|it| Records::own(vec![it]));
         let reply = |(token, reply)| Release::Reply(token, reply);
         Outcome { records, releases: out.replies.into_iter().map(reply).collect() }
     }

@@ -193,6 +193,7 @@ impl World {
         let token = self.ask(Request::Commit(Commit {
             member: from,
             producer,
+            guard: None,
             speaks_epochs: true,
             offsets,
         }));
@@ -428,6 +429,25 @@ fn an_offset_in_a_transaction_is_unstable_until_its_marker() {
     assert_eq!(world.committed(true), Ok(Some(5)));
 }
 
+/// KIP-447: one producer may commit for whatever its consumer was given, so the group must fence it.
+#[test]
+fn a_transaction_of_a_member_that_was_left_behind_commits_no_offsets() {
+    let mut world = World::new(Duration::ZERO);
+    let stable = world.stable(1).remove(0);
+    let (id, generation) = (Arc::clone(&stable.member_id), stable.generation.0);
+    assert_eq!(world.commit(member(&id, generation), Some(9), 5), ErrorCode::None);
+    let stale = member(&id, generation - 1);
+    assert_eq!(world.commit(stale, Some(9), 6), ErrorCode::IllegalGeneration);
+    assert_eq!(world.commit(member("gone", generation), Some(9), 7), ErrorCode::UnknownMemberId);
+    // While the group is between two rounds, a transaction of the last one may still end.
+    world.enter();
+    assert_eq!(world.commit(member(&id, generation), Some(9), 8), ErrorCode::None);
+    let again = world.join(&id);
+    let joined = world.joined(again);
+    assert_ne!(joined.generation.0, generation);
+    assert_eq!(world.commit(member(&id, generation), Some(9), 9), ErrorCode::IllegalGeneration);
+}
+
 #[test]
 fn who_asks_for_all_offsets_is_told_of_those_that_are_pending_alone() {
     let mut world = World::new(Duration::ZERO);
@@ -513,7 +533,8 @@ fn metadata_that_is_too_long_is_refused_and_the_other_offsets_are_committed() {
         (TopicPartition::new("t", 1), committed(&"x".repeat(17))),
         (TopicPartition::new("t", 0), committed(&"x".repeat(16))),
     ];
-    let commit = Commit { member: anonymous(), producer: None, speaks_epochs: false, offsets };
+    let member = anonymous();
+    let commit = Commit { member, producer: None, guard: None, speaks_epochs: false, offsets };
     let token = world.ask(Request::Commit(commit));
     let codes = vec![ErrorCode::OffsetMetadataTooLarge, ErrorCode::None];
     assert_eq!(world.answers[&token], Reply::Committed(codes));
@@ -573,6 +594,26 @@ fn offsets_of_an_empty_group_expire_after_the_retention_and_not_before() {
     assert_eq!(world.committed(true), Ok(Some(5)));
     world.pass(Duration::from_secs(2000));
     assert_eq!(world.committed(true), Ok(None));
+}
+
+#[test]
+fn a_static_leader_that_restarts_is_told_to_leave_the_assignment_as_it_is() {
+    for can_skip in [true, false] {
+        let mut world = World::new(Duration::ZERO);
+        let entering = Join { can_skip_assignment: can_skip, ..join("", Some("i-1")) };
+        let token = world.ask(Request::Join(entering.clone()));
+        let first = world.joined(token);
+        let held = world.sync(&first);
+        let assignment = world.synced(held).unwrap();
+        let token = world.ask(Request::Join(entering));
+        let again = world.joined(token);
+        assert_eq!((again.error, again.skip_assignment), (ErrorCode::None, can_skip));
+        assert_eq!(again.generation == first.generation, can_skip, "or a round begins");
+        if can_skip {
+            let held = world.sync(&Joined { members: vec![], ..again });
+            assert_eq!(world.synced(held).unwrap(), assignment);
+        }
+    }
 }
 
 #[test]

@@ -285,8 +285,12 @@ impl Producers {
             return Err(SequenceError::Fenced { producer_id, current: known.epoch, got });
         }
         if origin == Origin::Client {
-            let expected =
-                if got == known.epoch { known.last_sequence().plus(1) } else { Sequence(0) };
+            let last = known.last_sequence();
+            let expected = match got == known.epoch {
+                true if last.0 == i32::MAX && is_active(Mutant::WrapSequenceToOne) => Sequence(1),
+                true => last.plus(1),
+                false => Sequence(0),
+            };
             let got = header.base_sequence;
             if got != expected {
                 return Err(SequenceError::OutOfOrder { producer_id, expected, got });
@@ -303,25 +307,6 @@ impl Producers {
                 Err(SequenceError::Undecided { producer_id, current, first_offset })
             }
             _ => Ok(Checked::New),
-        }
-    }
-
-    /// Whether a batch may begin a transaction here that its coordinator said was open at a time
-    /// when the log ended at `since`: not after a marker that came meanwhile, for that ended it.
-    ///
-    /// # Errors
-    /// `Unverified`.
-    pub fn check_verified(
-        &self,
-        producer_id: ProducerId,
-        since: Offset,
-    ) -> Result<(), SequenceError> {
-        match self.entries.get(&producer_id) {
-            // Nothing else of a transactional producer stands in the log without opening one.
-            Some(known) if known.open_from.is_none() && since <= known.last_offset => {
-                Err(SequenceError::Unverified { producer_id, marker: known.last_offset })
-            }
-            _ => Ok(()),
         }
     }
 

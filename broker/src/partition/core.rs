@@ -13,7 +13,7 @@ use protocol::time::Now;
 use super::leader::Leader;
 use super::{
     Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Isolation, ReadError,
-    Standing, Watermarks,
+    Standing, VerificationGuard, Watermarks,
 };
 use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
@@ -261,6 +261,15 @@ impl PartitionCore {
         effects.append(&mut told);
     }
 
+    /// The log, as far as batches were accepted, while the partition is led.
+    #[cfg(test)]
+    pub(crate) fn log(&self) -> Option<&LogState> {
+        match &self.state {
+            State::Leading(leader) => Some(leader.log()),
+            State::Closed(_) => None,
+        }
+    }
+
     /// Asserts every invariant of this struct.
     #[cfg(any(test, feature = "check"))]
     pub(crate) fn check(&self) {
@@ -286,7 +295,8 @@ fn refuse(partition: &TopicPartition, closed: &Closed, event: Event, effects: &m
         Event::EndOfEpoch { token, .. } => (token, Answer::EndOfEpoch(None)),
         Event::EpochAt { token, .. } => (token, Answer::EpochAt(LeaderEpoch::NONE)),
         Event::OpenTransaction { token, .. } => {
-            let standing = Standing { open_from: None, log_end: Offset::ZERO };
+            let guard = VerificationGuard { log_end: Offset::ZERO, rollbacks: 0 };
+            let standing = Standing { open_from: None, guard };
             (token, Answer::OpenTransaction(standing))
         }
         Event::Producers { token } => (token, Answer::Producers(Vec::new())),

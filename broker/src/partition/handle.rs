@@ -181,7 +181,18 @@ impl PartitionHandle {
         let (reader, watermarks) = self.open_for(leader_epoch).await?;
         let upto = watermarks.readable_end(isolation);
         let found = |found: Option<Located>| found.map_or(FoundOffset::NONE, FoundOffset::from);
+        let tells_end = watermarks.tells_end(isolation);
+        let settled = |found: FoundOffset| {
+            // What is below the readable end stays where it is.
+            if tells_end || found.offset != Offset::NONE {
+                return Ok(found);
+            }
+            let Watermarks { high_watermark, epoch_start, .. } = watermarks;
+            let partition = self.partition().clone();
+            Err(ReadError::NotAvailable { partition, high_watermark, epoch_start })
+        };
         match spec {
+            OffsetSpec::Latest if !tells_end => settled(FoundOffset::NONE),
             OffsetSpec::Latest => Ok(FoundOffset {
                 offset: upto,
                 timestamp: Timestamp::NONE,
@@ -193,12 +204,13 @@ impl PartitionHandle {
                 Ok(FoundOffset { offset, timestamp: Timestamp::NONE, leader_epoch })
             }
             OffsetSpec::MaxTimestamp => {
-                reader.max_timestamp(upto).map(found).map_err(|error| self.read_error(error))
+                let newest = reader.max_timestamp(upto).map_err(|error| self.read_error(error))?;
+                settled(found(newest))
             }
-            OffsetSpec::At(timestamp) => reader
-                .offset_for_timestamp(timestamp, upto)
-                .map(found)
-                .map_err(|error| self.read_error(error)),
+            OffsetSpec::At(timestamp) => {
+                let first = reader.offset_for_timestamp(timestamp, upto);
+                settled(found(first.map_err(|error| self.read_error(error))?))
+            }
         }
     }
 

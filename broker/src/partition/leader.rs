@@ -12,12 +12,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
+use protocol::ids::{LeaderEpoch, Offset, ProducerId, TopicPartition};
 use protocol::mutant::{self, Mutant};
 use protocol::record::{BatchHeader, ControlRecord, RecordBatch};
 use protocol::time::{Now, Timestamp};
 
 use super::core::{Answer, Closed, Effect, Event, Leadership, Progress, Stalled, Token};
+use super::ends::{self, Ends};
 use super::expected::Expected;
 use super::isr::InSync;
 use super::owed::Owed;
@@ -26,7 +27,7 @@ use super::waiters::Waiters;
 use super::wishes::Wishes;
 use super::{
     Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, Origin, ReadError, Standing,
-    Watermarks,
+    VerificationGuard, Watermarks,
 };
 use crate::config::FlushMode;
 use crate::limits::{PARTITION_APPENDS_WAITING_MAX, PARTITION_BYTES_IN_FLIGHT_MAX};
@@ -53,9 +54,12 @@ pub(super) struct Leader {
     underway: Underway,
     /// Since when, and how many, records were written that no sync was asked for.
     unflushed: Option<(Duration, u64)>,
+    /// Where the log ended when this leadership began.
+    epoch_start: Offset,
     committed_bytes: u64,
     rollbacks: u64,
     expected: Expected,
+    ends: Ends,
     until_written: Waiters<Owed>,
     until_committed: Waiters<Owed>,
     wishes: Wishes,
@@ -73,6 +77,7 @@ impl Leader {
         let mut leader = Self {
             partition,
             written: log.log_end(),
+            epoch_start: log.log_end(),
             synced,
             high_watermark: log.log_start(),
             log,
@@ -84,6 +89,7 @@ impl Leader {
             committed_bytes: 0,
             rollbacks: 0,
             expected: Expected::default(),
+            ends: Ends::default(),
             until_written: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             until_committed: Waiters::new(PARTITION_APPENDS_WAITING_MAX),
             wishes: Wishes::new(),
@@ -104,6 +110,7 @@ impl Leader {
             last_stable: self.log.last_stable_offset(self.high_watermark),
             log_end: self.written,
             leader_epoch: self.leadership.leader_epoch,
+            epoch_start: self.epoch_start,
             committed_bytes: self.committed_bytes,
             rollbacks: self.rollbacks,
             online: true,
@@ -154,7 +161,8 @@ impl Leader {
             }
             Event::OpenTransaction { token, producer_id, producer_epoch } => {
                 let open_from = self.log.open_transaction(producer_id, producer_epoch);
-                let standing = Standing { open_from, log_end: self.log.log_end() };
+                let guard = self.ends.guard(self.log.log_end());
+                let standing = Standing { open_from, guard };
                 told.push(Effect::Reply { token, answer: Answer::OpenTransaction(standing) });
             }
             Event::Producers { token } => {
@@ -210,14 +218,15 @@ impl Leader {
         let Append { batches, origin, acks, leader_epoch } = append;
         self.fence(leader_epoch)?;
         self.check_room(acks)?;
-        let (origin, since) = match origin {
+        let (origin, guard) = match origin {
             Origin::Client => (LogOrigin::Client, None),
-            Origin::Verified { since } => (LogOrigin::Client, Some(since)),
+            Origin::Verified(guard) => (LogOrigin::Client, Some(guard)),
             Origin::Coordinator => (LogOrigin::Coordinator, None),
+            Origin::CoordinatorVerified(guard) => (LogOrigin::Coordinator, Some(guard)),
         };
         for batch in &batches {
-            match self.judge(batch.header(), origin, since) {
-                Ok(Checked::New) => {}
+            match self.judge(batch.header(), origin) {
+                Ok(Checked::New) => self.hold(batch.header().producer_id, guard)?,
                 Ok(Checked::Duplicate { base_offset, timestamp }) => {
                     return Ok(self.duplicate(batch, base_offset, timestamp));
                 }
@@ -388,6 +397,7 @@ impl Leader {
             ControlRecord::Abort { coordinator_epoch }
         };
         let batch = control.end_txn_marker(producer_id, producer_epoch, now.wall);
+        self.ends.ended(producer_id, self.log.log_end());
         self.admit(now, &[batch], effects);
         Ok(self.log.log_end())
     }
@@ -436,18 +446,28 @@ impl Leader {
         None
     }
 
-    fn judge(
-        &self,
-        header: &BatchHeader,
-        origin: LogOrigin,
-        since: Option<Offset>,
-    ) -> Result<Checked, SequenceError> {
+    fn judge(&self, header: &BatchHeader, origin: LogOrigin) -> Result<Checked, SequenceError> {
         self.expected.check(header)?;
-        let checked = self.log.check_append(header, origin)?;
-        if let (Checked::New, Some(since)) = (checked, since) {
-            self.log.producers().check_verified(header.producer_id, since)?;
+        self.log.check_append(header, origin)
+    }
+
+    /// What was verified under `guard` may enter only if its transaction did not end since.
+    fn hold(
+        &self,
+        producer_id: ProducerId,
+        guard: Option<VerificationGuard>,
+    ) -> Result<(), AppendError> {
+        let Some(guard) = guard else { return Ok(()) };
+        let partition = self.partition.clone();
+        match self.ends.since(producer_id, guard) {
+            ends::Standing::Holds => Ok(()),
+            ends::Standing::EndedAt(marker) => {
+                let reason = SequenceError::Unverified { producer_id, marker };
+                Err(AppendError::Producer { partition, reason })
+            }
+            // It is to be verified anew.
+            ends::Standing::TooOld => Err(AppendError::NotLeader { partition }),
         }
-        Ok(checked)
     }
 
     fn on_recalled(&mut self, on_disk: LogState, told: &mut Vec<Effect>) {
@@ -458,7 +478,10 @@ impl Leader {
         self.log = on_disk;
         self.log.delete_before(log_start);
         self.rollbacks += 1;
+        self.ends.rolled_back();
         self.written = self.log.log_end();
+        // What nobody has any more, nobody was shown.
+        self.epoch_start = self.epoch_start.min(self.written);
         self.underway.forget_beyond(self.written);
         self.advance(told);
     }
@@ -545,6 +568,7 @@ impl Leader {
         self.isr.set(&leadership.isr);
         self.leadership = leadership;
         if is_new_epoch {
+            self.epoch_start = self.log.log_end();
             // Fetches carry the old epoch: their readers must hear of the new one.
             self.wishes.ring_all(told);
         }

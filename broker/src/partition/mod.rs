@@ -18,6 +18,7 @@
 
 mod cleaner;
 pub(crate) mod core;
+mod ends;
 mod expected;
 mod handle;
 mod isr;
@@ -70,17 +71,27 @@ pub enum Origin {
     /// are checked.
     Client,
     /// A producer whose batch may begin its transaction here, which its coordinator said was open
-    /// when the log ended at `since`: refused, too, if the transaction was ended here meanwhile.
+    /// after the guard was taken: refused, too, if the transaction was ended here meanwhile.
     /// Otherwise:
     /// 1. A late batch is verified: its transaction is open.
     /// 2. The producer has given it up and aborts; the marker is written.
     /// 3. The batch is appended and opens a transaction that nobody will ever end. KIP-890.
-    Verified {
-        /// The log end offset before the coordinator was asked.
-        since: Offset,
-    },
+    Verified(VerificationGuard),
     /// A coordinator of this cluster, writing its own state. Only the producer epoch is checked.
     Coordinator,
+    /// A coordinator, writing what a producer commits in a transaction that was verified; as with
+    /// `Verified`, refused if the transaction was ended here meanwhile.
+    CoordinatorVerified(VerificationGuard),
+}
+
+/// How a partition stood before the coordinator of a transaction was asked whether it is open. What
+/// is appended under the guard cannot open the transaction anew behind its marker. KIP-890.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerificationGuard {
+    /// Where the log ended, of what was accepted.
+    pub(crate) log_end: Offset,
+    /// How often accepted records had been forgotten: offsets from before say nothing then.
+    pub(crate) rollbacks: u64,
 }
 
 /// When an append is answered.
@@ -145,8 +156,8 @@ impl ActiveProducer {
 pub struct Standing {
     /// Where its open transaction begins; `None`: it has none.
     pub open_from: Option<Offset>,
-    /// Where the next record goes, of those accepted so far.
-    pub log_end: Offset,
+    /// Taken now, for what is appended after the coordinator was asked.
+    pub guard: VerificationGuard,
 }
 
 /// The end of a transaction in this partition, as the transaction coordinator decided it.
@@ -179,6 +190,9 @@ pub struct Watermarks {
     pub log_end: Offset,
     /// Whose leadership this is.
     pub leader_epoch: LeaderEpoch,
+    /// Where the log ended when this leadership began. Until the high watermark is there, the
+    /// leader before may have shown more than this one does. KIP-207.
+    pub epoch_start: Offset,
     /// Batch bytes committed since the partition was opened: how much a fetch has to gain.
     pub committed_bytes: u64,
     /// How often records that had been accepted were forgotten again, because they could not be
@@ -196,6 +210,7 @@ impl Watermarks {
         last_stable: Offset::ZERO,
         log_end: Offset::ZERO,
         leader_epoch: LeaderEpoch::NONE,
+        epoch_start: Offset::ZERO,
         committed_bytes: 0,
         rollbacks: 0,
         online: false,
@@ -213,6 +228,13 @@ impl Watermarks {
             }
             Isolation::ReadCommitted => self.last_stable,
         }
+    }
+
+    /// Whether the readable end may be told to a reader of this isolation: not before all that the
+    /// leader before could have shown is committed, or the end would go back. KIP-207.
+    #[must_use]
+    pub fn tells_end(&self, isolation: Isolation) -> bool {
+        isolation == Isolation::LogEnd || self.epoch_start <= self.high_watermark
     }
 }
 
@@ -404,6 +426,17 @@ pub enum ReadError {
         /// Ours.
         current: LeaderEpoch,
     },
+    /// This leadership has not committed what the one before it may have shown: an end told now
+    /// could lie before one that was told. Retriable, and over soon. KIP-207.
+    #[error("partition {partition}: the high watermark {high_watermark} is below {epoch_start}")]
+    NotAvailable {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The high watermark.
+        high_watermark: Offset,
+        /// Where it must be.
+        epoch_start: Offset,
+    },
     /// The offset lies before the log start offset or after the log end offset.
     #[error("partition {partition}: offset {offset} is outside {log_start}..{log_end}")]
     OutOfRange {
@@ -440,6 +473,7 @@ impl ReadError {
             Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
             Self::FencedLeaderEpoch { .. } => ErrorCode::FencedLeaderEpoch,
             Self::UnknownLeaderEpoch { .. } => ErrorCode::UnknownLeaderEpoch,
+            Self::NotAvailable { .. } => ErrorCode::OffsetNotAvailable,
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
             Self::Overloaded { .. } => ErrorCode::RequestTimedOut,

@@ -1,5 +1,7 @@
 //! What a partition promises, event by event and under any lawful sequence of events. Pure.
 
+mod handle;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use super::core::{
     Answer, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
 use super::{
-    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, Origin, ReadError, Standing,
-    Watermarks,
+    Acks, Append, AppendError, Appended, EndTxnMarker, Isolation, LookupError, Origin, ReadError,
+    Standing, VerificationGuard, Watermarks,
 };
 use crate::config::FlushMode;
 use crate::log::{LogConfig, LogState, RetentionPlan, Write};
@@ -202,9 +204,9 @@ impl World {
         }
     }
 
-    fn append_verified(&mut self, batch: RecordBatch, since: Offset) -> Token {
+    fn append_verified(&mut self, batch: RecordBatch, guard: VerificationGuard) -> Token {
         let token = self.token();
-        let (origin, acks) = (Origin::Verified { since }, Acks::Committed);
+        let (origin, acks) = (Origin::Verified(guard), Acks::Committed);
         let append = Append { batches: vec![batch], origin, acks, leader_epoch: None };
         self.step(Event::Append { token, append });
         token
@@ -411,25 +413,132 @@ fn a_batch_that_was_verified_before_a_marker_came_does_not_begin_a_transaction_a
     world.mark(9, 0, true);
     world.complete_all();
     // Verified, but late: the transaction is aborted meanwhile.
-    let since = world.standing(9, 0).log_end;
+    let guard = world.standing(9, 0).guard;
     assert_eq!(world.standing(9, 0).open_from, None);
     world.mark(9, 0, false);
-    let late = world.append_verified(batch_of(9, 0, 1, 1, true), since);
+    let late = world.append_verified(batch_of(9, 0, 1, 1, true), guard);
     assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
     world.complete_all();
     assert_eq!(world.seen.last_stable, world.seen.high_watermark, "nothing hangs");
     // Verified anew, it begins the next one; others' records in between do not matter.
-    let since = world.standing(9, 0).log_end;
+    let guard = world.standing(9, 0).guard;
     world.append(plain(1), Acks::Committed);
-    let first = world.append_verified(batch_of(9, 0, 1, 1, true), since);
-    let second = world.append_verified(batch_of(9, 0, 2, 1, true), since);
-    let again = world.append_verified(batch_of(9, 0, 1, 1, true), since);
+    let first = world.append_verified(batch_of(9, 0, 1, 1, true), guard);
+    let second = world.append_verified(batch_of(9, 0, 2, 1, true), guard);
+    let again = world.append_verified(batch_of(9, 0, 1, 1, true), guard);
     world.complete_all();
     let offset = world.appended(first).unwrap().base_offset;
     assert_eq!(world.standing(9, 0).open_from, Some(offset));
     assert_eq!(world.standing(9, 1).open_from, None, "another epoch's is not open");
     assert_eq!(world.appended(second).unwrap().base_offset, offset.plus(1));
     assert!(world.appended(again).unwrap().was_duplicate);
+}
+
+#[test]
+fn a_batch_of_a_transaction_that_was_open_when_it_was_looked_at_does_not_open_it_again() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 0, 0, 1, true), Acks::Committed);
+    let Standing { open_from, guard } = world.standing(9, 0);
+    assert_eq!(open_from, Some(Offset(0)));
+    world.mark(9, 0, false);
+    let late = world.append_verified(batch_of(9, 0, 1, 1, true), guard);
+    assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
+}
+
+/// Offsets of a transaction, too, would be pending for ever behind its marker.
+#[test]
+fn what_a_coordinator_writes_for_a_verified_transaction_is_refused_behind_its_marker() {
+    let mut world = World::new(leadership(0));
+    let write = |world: &mut World, guard| {
+        let token = world.token();
+        let origin = Origin::CoordinatorVerified(guard);
+        let batches = vec![batch_of(9, 0, -1, 1, true)];
+        let append = Append { batches, origin, acks: Acks::Accepted, leader_epoch: None };
+        world.step(Event::Append { token, append });
+        token
+    };
+    let before = world.standing(9, 0).guard;
+    let first = write(&mut world, before);
+    assert!(world.appended(first).is_some());
+    world.mark(9, 0, true);
+    let late = write(&mut world, before);
+    assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
+    let guard = world.standing(9, 0).guard;
+    let next = write(&mut world, guard);
+    assert!(world.appended(next).is_some());
+}
+
+/// Offsets of the last transaction that come late would count from the end of the next one on.
+#[test]
+fn what_was_verified_for_one_transaction_does_not_become_part_of_the_next() {
+    let mut world = World::new(leadership(0));
+    let write = |world: &mut World, guard| {
+        let token = world.token();
+        let origin = Origin::CoordinatorVerified(guard);
+        let batches = vec![batch_of(9, 0, -1, 1, true)];
+        let append = Append { batches, origin, acks: Acks::Accepted, leader_epoch: None };
+        world.step(Event::Append { token, append });
+        token
+    };
+    let first = world.standing(9, 0).guard;
+    write(&mut world, first);
+    world.mark(9, 0, true);
+    let second = world.standing(9, 0).guard;
+    write(&mut world, second);
+    assert!(world.standing(9, 0).open_from.is_some());
+    let late = write(&mut world, first);
+    assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
+    let more = write(&mut world, second);
+    assert!(world.appended(more).is_some());
+}
+
+/// Offsets from before records were forgotten say nothing of what came after.
+#[test]
+fn what_was_verified_before_a_full_disk_is_to_be_verified_anew() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 0, 0, 1, true), Acks::Committed);
+    world.complete_all();
+    world.append(plain(5), Acks::Committed);
+    let guard = world.standing(9, 0).guard;
+    world.fail(false);
+    world.mark(9, 0, false);
+    world.complete_all();
+    assert!(world.seen.log_end < guard.log_end, "the marker stands before where the log ended");
+    let late = world.append_verified(batch_of(9, 0, 1, 1, true), guard);
+    assert_eq!(world.refusal(late), ErrorCode::NotLeaderOrFollower);
+}
+
+#[test]
+fn a_new_leader_tells_no_end_before_it_has_committed_what_the_last_one_may_have_shown() {
+    let with_follower =
+        |epoch| Leadership { isr: vec![OWN, BrokerId(2)], replica_count: 2, ..leadership(epoch) };
+    let mut world = World::new(with_follower(0));
+    let told = |world: &World| {
+        let [all, uncommitted, committed] =
+            [Isolation::LogEnd, Isolation::ReadUncommitted, Isolation::ReadCommitted]
+                .map(|isolation| world.seen.tells_end(isolation));
+        assert!(all);
+        assert_eq!(uncommitted, committed);
+        committed
+    };
+    world.append(plain(3), Acks::Written);
+    world.complete();
+    assert_eq!(world.seen.high_watermark, Offset(0));
+    assert!(told(&world), "whoever leads from the start has shown it all");
+    world.step(Event::NewLeadership(with_follower(1)));
+    assert!(!told(&world));
+    world.append(plain(3), Acks::Written);
+    world.complete();
+    assert!(!told(&world));
+    world.step(Event::NewLeadership(leadership(1)));
+    assert_eq!(world.seen.high_watermark, Offset(6));
+    assert!(told(&world));
+    // What was forgotten meanwhile will never be committed.
+    world.append(plain(3), Acks::Written);
+    world.step(Event::NewLeadership(leadership(2)));
+    assert!(!told(&world));
+    world.fail(false);
+    assert!(told(&world));
 }
 
 #[test]
@@ -573,6 +682,61 @@ fn every_refusal_has_the_code_that_clients_expect() {
     assert_eq!(storage.code(), ErrorCode::KafkaStorageError);
     assert_eq!(storage.to_string(), "partition orders-0: x");
     assert_eq!(ReadError::Storage { partition, reason }.code(), ErrorCode::KafkaStorageError);
+}
+
+/// A client may try again, or learns that what it asked for cannot be: never that something is
+/// wrong here, which most of them take for the end of their transaction.
+#[test]
+fn what_goes_wrong_inside_of_a_partition_is_told_as_something_to_try_again() {
+    let partition = || TopicPartition::new("orders", 0);
+    let reason: Arc<str> = "x".into();
+    let (asked, current) = (LeaderEpoch(1), LeaderEpoch(2));
+    let (high_watermark, epoch_start) = (Offset(1), Offset(2));
+    let of_append = [
+        AppendError::NotLeader { partition: partition() },
+        AppendError::FencedLeaderEpoch { partition: partition(), asked, current },
+        AppendError::NotEnoughReplicas { partition: partition(), in_sync: 1, min: 2 },
+        AppendError::NotEnoughReplicasAfterAppend { partition: partition() },
+        AppendError::Storage { partition: partition(), reason: reason.clone() },
+        AppendError::Overloaded { partition: partition() },
+    ];
+    let of_read = [
+        ReadError::NotLeader { partition: partition() },
+        ReadError::FencedLeaderEpoch { partition: partition(), asked, current },
+        ReadError::UnknownLeaderEpoch { partition: partition(), asked, current },
+        ReadError::NotAvailable { partition: partition(), high_watermark, epoch_start },
+        ReadError::Storage { partition: partition(), reason },
+        ReadError::Overloaded { partition: partition() },
+    ];
+    let of_lookup = [
+        LookupError::UnknownTopic("orders".into()),
+        LookupError::UnknownTopicId(protocol::ids::TopicId([1; 16])),
+        LookupError::UnknownPartition(partition()),
+        LookupError::NotLeader(partition()),
+    ];
+    let codes = of_append.iter().map(AppendError::code).chain(of_read.iter().map(ReadError::code));
+    for code in codes.chain(of_lookup.iter().map(LookupError::code)) {
+        assert!(code.is_retriable(), "{code}");
+    }
+    // And a coordinator's client is told to look for its coordinator, or to wait.
+    for code in of_append.iter().map(crate::coordinator::refusal) {
+        assert!(code.is_retriable(), "{code}");
+    }
+}
+
+#[test]
+fn deleting_records_beyond_the_start_of_an_open_transaction_moves_what_is_stable_with_them() {
+    let mut world = World::new(leadership(0));
+    world.append(batch_of(9, 0, 0, 2, true), Acks::Committed);
+    world.append(plain(3), Acks::Committed);
+    world.complete_all();
+    assert_eq!(world.seen.last_stable, Offset(0));
+    let token = world.token();
+    world.step(Event::DeleteBefore { token, offset: Offset(4) });
+    assert_eq!((world.seen.log_start, world.seen.last_stable), (Offset(4), Offset(4)));
+    world.mark(9, 0, false);
+    world.complete_all();
+    assert_eq!(world.seen.last_stable, Offset(6));
 }
 
 /// What may happen next, in any order.

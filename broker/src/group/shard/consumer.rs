@@ -179,7 +179,7 @@ impl GroupShard {
         let mut draft = Draft::new(group, &modern.group, &self.image, now.wall);
         draft.remove(overdue);
         let entries = after_removal(draft, group, &self.limits.consumer, &self.image);
-        let records = Some(Records { entries, producer: None });
+        let records = Some(Records::own(entries));
         Outcome { records, releases: Vec::new() }
     }
 

@@ -138,7 +138,7 @@ impl GroupShard {
         let reply = |(token, reply)| Release::Reply(token, reply);
         let mut releases: Vec<_> = out.replies.into_iter().map(reply).collect();
         releases.push(Release::Reply(token, Reply::ConsumerHeartbeat(Ok(beaten))));
-        Ok(Outcome { records: Some(Records { entries, producer: None }), releases })
+        Ok(Outcome { records: Some(Records::own(entries)), releases })
     }
 }
 

@@ -33,7 +33,7 @@ impl GroupShard {
         let codes: Vec<_> = commit.offsets.iter().map(|(_, it)| judge(it)).collect();
         let fit = commit.offsets.iter().zip(&codes).filter(|(_, code)| code.is_ok());
         let entries = fit.map(|((at, it), _)| offset_record(group, at, Some(it))).collect();
-        let records = Some(Records { entries, producer: commit.producer });
+        let records = Some(Records { entries, producer: commit.producer, guard: commit.guard });
         Outcome { records, releases: vec![Release::Reply(token, Reply::Committed(codes))] }
     }
 
@@ -147,7 +147,7 @@ impl GroupShard {
     pub(super) fn forget_topics(&self, deleted: impl Fn(&str) -> bool) -> Outcome<Self> {
         let gone = self.offsets.of_topics(deleted);
         let entries = gone.iter().map(|(group, at)| offset_record(group, at, None)).collect();
-        Outcome { records: Some(Records { entries, producer: None }), releases: Vec::new() }
+        Outcome { records: Some(Records::own(entries)), releases: Vec::new() }
     }
 
     /// Deletes what a group committed long ago and no longer needs, and groups that are empty.
@@ -177,7 +177,7 @@ impl GroupShard {
             }
         }
         if !entries.is_empty() {
-            let records = Some(Records { entries, producer: None });
+            let records = Some(Records::own(entries));
             outcomes.push(Outcome { records, releases: Vec::new() });
         }
     }

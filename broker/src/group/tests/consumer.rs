@@ -382,7 +382,8 @@ fn a_version_that_knows_no_epochs_cannot_commit_for_a_member_of_a_consumer_group
     let mut world = World::with_topics(&[("t", 1, 1)]);
     world.told(joins("a", &["t"]));
     let offsets = vec![(TopicPartition::new("t", 0), committed_at(1))];
-    let commit = Commit { member: member("a", 1), producer: None, speaks_epochs: false, offsets };
+    let member = member("a", 1);
+    let commit = Commit { member, producer: None, guard: None, speaks_epochs: false, offsets };
     let token = world.ask(Request::Commit(commit));
     assert_eq!(world.answers[&token], Reply::Committed(vec![ErrorCode::UnsupportedVersion]));
 }

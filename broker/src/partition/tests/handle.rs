@@ -1,0 +1,100 @@
+//! A partition over a directory, as other rooms speak to it. Shell.
+
+use std::path::PathBuf;
+
+use protocol::ids::TopicId;
+
+use super::super::handle::PartitionHandle;
+use super::super::shell::{Identity, Partition};
+use super::super::{FetchFrom, FoundOffset, OffsetSpec};
+use super::*;
+use crate::config::TopicConfig;
+use crate::disk::SimDisk;
+use crate::log::{DirConfig, DirHandle, Identity as DirIdentity, Mode};
+
+/// A follower that is in sync and is never heard of.
+const FOLLOWER: BrokerId = BrokerId(2);
+
+fn led_with_follower(epoch: i32) -> Leadership {
+    Leadership { isr: vec![OWN, FOLLOWER], replica_count: 2, ..leadership(epoch) }
+}
+
+fn config() -> Arc<TopicConfig> {
+    Arc::new(TopicConfig::default())
+}
+
+fn open(leadership: Leadership) -> PartitionHandle {
+    let cluster_id = "c".to_owned();
+    let identity = DirIdentity { cluster_id, node_id: OWN, directory_id: [9; 16] };
+    let path = PathBuf::from("/data");
+    let config_of_dir = DirConfig { path, identity, mode: Mode::Inline };
+    let dir = DirHandle::start(Arc::new(SimDisk::new(1)), config_of_dir).unwrap().handle;
+    let partition = TopicPartition::new("orders", 0);
+    let identity = Identity { partition, topic_id: TopicId([7; 16]) };
+    let clock = client::time::virtual_clock(Timestamp(1_000));
+    PartitionHandle(Partition::new(identity, leadership, config(), dir, clock))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_that_lags_behind_the_last_one_tells_offsets_but_not_the_end() {
+    let handle = open(led_with_follower(0));
+    let ask = async |spec, isolation| {
+        let found = handle.list_offset(spec, isolation, None).await;
+        found.map(|it: FoundOffset| it.offset.0).map_err(|error| error.code())
+    };
+    let append = Append {
+        batches: vec![plain(3)],
+        origin: Origin::Client,
+        acks: Acks::Written,
+        leader_epoch: None,
+    };
+    handle.append(append).await.unwrap();
+    assert_eq!(ask(OffsetSpec::Latest, Isolation::ReadUncommitted).await, Ok(0));
+    handle.0.lead(led_with_follower(1), config());
+    let not_yet = Err(ErrorCode::OffsetNotAvailable);
+    for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+        assert_eq!(ask(OffsetSpec::Latest, isolation).await, not_yet);
+        assert_eq!(ask(OffsetSpec::At(Timestamp(0)), isolation).await, not_yet);
+        assert_eq!(ask(OffsetSpec::MaxTimestamp, isolation).await, not_yet);
+        assert_eq!(ask(OffsetSpec::Earliest, isolation).await, Ok(0));
+    }
+    assert_eq!(ask(OffsetSpec::Latest, Isolation::LogEnd).await, Ok(3));
+    handle.0.lead(leadership(1), config());
+    assert_eq!(ask(OffsetSpec::Latest, Isolation::ReadCommitted).await, Ok(3));
+    assert_eq!(ask(OffsetSpec::At(Timestamp(0)), Isolation::ReadUncommitted).await, Ok(0));
+    assert_eq!(ask(OffsetSpec::At(Timestamp(99)), Isolation::ReadUncommitted).await, Ok(-1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_the_high_watermark_and_the_log_end_there_is_nothing_to_read_and_no_error() {
+    let handle = open(led_with_follower(3));
+    let append = |count| Append {
+        batches: vec![plain(count)],
+        origin: Origin::Client,
+        acks: Acks::Written,
+        leader_epoch: None,
+    };
+    handle.append(append(3)).await.unwrap();
+    let fetch = async |offset, last_fetched_epoch: Option<i32>| {
+        let from = FetchFrom {
+            offset: Offset(offset),
+            leader_epoch: None,
+            last_fetched_epoch: last_fetched_epoch.map(LeaderEpoch),
+            isolation: Isolation::ReadUncommitted,
+            max_bytes: 1 << 20,
+            at_least_one: true,
+        };
+        handle.fetch(from).await.map_err(|error| error.code())
+    };
+    for offset in 0..=3 {
+        let fetched = fetch(offset, None).await.unwrap();
+        assert!(fetched.records.is_empty());
+        assert_eq!((fetched.watermarks.high_watermark, fetched.diverging), (Offset(0), None));
+    }
+    assert_eq!(fetch(4, None).await.unwrap_err(), ErrorCode::OffsetOutOfRange);
+    // Whose last record is of an epoch that ended earlier here has read what is lost.
+    let diverging = fetch(2, Some(2)).await.unwrap();
+    assert_eq!(diverging.diverging, Some((LeaderEpoch(2), Offset(0))));
+    assert!(diverging.records.is_empty());
+    assert_eq!(fetch(3, Some(3)).await.unwrap().diverging, None);
+}
