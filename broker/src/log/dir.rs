@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::ids::{BrokerEpoch, BrokerId, TopicId, TopicPartition};
+use protocol::mutant::{Mutant, is_active};
 
 use super::checkpoint::{self, Checkpoints};
 use super::error::LogError;
@@ -201,7 +202,9 @@ fn take_clean_mark(disk: &dyn Disk, dir: &Path) -> Result<Shutdown, LogError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Shutdown::Unclean),
         other => other.map_err(fail)?,
     };
-    disk.remove_file(&path).map_err(fail)?;
+    if !is_active(Mutant::KeepCleanMark) {
+        disk.remove_file(&path).map_err(fail)?;
+    }
     disk.sync_dir(dir).map_err(fail)?;
     let text = String::from_utf8_lossy(&text);
     let epoch = text.lines().find_map(|line| line.strip_prefix("broker_epoch: ")?.parse().ok());

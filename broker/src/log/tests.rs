@@ -5,6 +5,7 @@
 //! scratch, and its indexes with a full scan.
 
 mod compaction;
+mod mistakes;
 mod shell;
 
 use std::path::Path;

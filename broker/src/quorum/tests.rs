@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::StorageError;
+use openraft::storage::RaftLogStorage;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{RaftLogReader, StorageError};
 use proptest::prelude::*;
 use protocol::ids::{BrokerId, Offset};
+use protocol::mutant::{Mutant, activate};
 use tokio::sync::mpsc;
 
 use super::log_file::{LogFile, LogFileError};
@@ -149,6 +151,37 @@ async fn a_crash_at_any_change_of_the_disk_loses_nothing_that_was_answered() {
         crashes += 1;
     }
     assert!(crashes > 10, "only {crashes} crashes happened");
+}
+
+/// A vote that a crash takes back would be cast twice in one term.
+#[tokio::test(start_paused = true)]
+async fn a_vote_that_was_cast_survives_a_crash() {
+    for seed in 0..8 {
+        let disk = new_disk(seed);
+        disk.create_dir_all(&dir()).unwrap();
+        disk.sync_dir(Path::new("/data")).unwrap();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let vote = openraft::Vote::new(7, 1);
+        let mut log = LogStore::open(shared.clone(), &path()).unwrap();
+        log.save_vote(&vote).await.unwrap();
+        disk.crash();
+        let mut log = LogStore::open(shared, &path()).unwrap();
+        assert_eq!(log.read_vote().await.unwrap(), Some(vote));
+    }
+}
+
+#[test]
+fn a_log_that_answers_before_it_is_durable_is_noticed() {
+    let tests: [fn(); 2] = [
+        a_crash_at_any_change_of_the_disk_loses_nothing_that_was_answered,
+        a_vote_that_was_cast_survives_a_crash,
+    ];
+    for test in tests {
+        activate(Some(Mutant::SkipQuorumSync));
+        let noticed = std::panic::catch_unwind(test).is_err();
+        activate(None);
+        assert!(noticed);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use protocol::mutant::{Mutant, activate};
 use protocol::time::Timestamp;
 
 use super::*;
@@ -556,4 +557,15 @@ proptest! {
         // With luck at last, all that was written is durable and committed.
         prop_assert_eq!((world.durable_end(), world.committed), (world.log_end, world.log_end));
     }
+}
+
+/// The law above is held against a mistake that it must notice.
+#[test]
+fn offsets_of_what_is_not_durable_are_noticed() {
+    activate(Some(Mutant::CommitUndurable));
+    let noticed = std::panic::catch_unwind(
+        a_sink_that_keeps_its_offsets_gets_each_record_once_whatever_happens,
+    );
+    activate(None);
+    assert!(noticed.is_err());
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use protocol::ids::Offset;
+use protocol::mutant::{Mutant, is_active};
 use protocol::time::Timestamp;
 
 use crate::log::reader::SegmentInfo;
@@ -54,7 +55,7 @@ impl Dirt {
         };
         let ripe = complete
             .iter()
-            .take_while(|segment| segment.next_offset <= bound)
+            .take_while(|it| it.next_offset <= bound || is_active(Mutant::CompactUnstable))
             .take_while(is_old_enough)
             .count();
         let clean = complete[..ripe].partition_point(|segment| segment.next_offset <= cleaned);

@@ -462,7 +462,7 @@ fn eventful() -> Vec<Act> {
 }
 
 #[test]
-fn cleaning_survives_a_crash_at_any_operation() {
+pub(super) fn cleaning_survives_a_crash_at_any_operation() {
     let acts = eventful();
     let (disk, _) = play(0, &acts, None);
     let ops = disk.ops();

@@ -58,7 +58,10 @@ async fn synced(opened: &mut Opened, end: i64) {
 
 async fn stalled(opened: &mut Opened) -> LogError {
     let stalled = |progress: &Progress| progress.stalled.is_some();
-    opened.progress.wait_for(stalled).await.unwrap().stalled.clone().unwrap()
+    let minute = Duration::from_secs(60);
+    let waited = tokio::time::timeout(minute, opened.progress.wait_for(stalled)).await;
+    let progress = waited.expect("it stalls").unwrap();
+    progress.stalled.clone().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +224,7 @@ async fn a_full_disk_stalls_a_log_until_its_state_was_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_failed_sync_nothing_is_ever_acknowledged_again() {
+pub(super) async fn after_a_failed_sync_nothing_is_ever_acknowledged_again() {
     let disk = SimDisk::new(1);
     let (handle, _) = start(&disk);
     let mut log = open(&handle, 0).await.unwrap();
@@ -246,7 +249,7 @@ async fn after_a_failed_sync_nothing_is_ever_acknowledged_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_orderly_stop_is_known_at_the_next_start_and_only_then() {
+pub(super) async fn an_orderly_stop_is_known_at_the_next_start_and_only_then() {
     let disk = SimDisk::new(1);
     let (handle, found) = start(&disk);
     assert_eq!((found.shutdown, found.directory_id), (Shutdown::Unclean, [9; 16]));
