@@ -262,7 +262,7 @@ async fn a_replica_moves_to_its_own_directory_alone() {
 }
 
 /// Opens a transaction of `id` with a batch in it. Its producer's id and epoch.
-async fn open_transaction(world: &mut World, id: &str) -> (i64, i16) {
+pub(super) async fn open_transaction(world: &mut World, id: &str) -> (i64, i16) {
     let ensured = vec![crate::metadata::TRANSACTIONS_TOPIC.to_owned()];
     world.broker.controller().ensure_topics(ensured, Duration::from_secs(5)).await.unwrap();
     let request = InitProducerIdRequest {

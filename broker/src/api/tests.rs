@@ -2,7 +2,9 @@
 //! Shell.
 
 mod compaction;
+mod coordinators;
 mod log;
+mod transactions;
 
 use std::time::Duration;
 

@@ -232,3 +232,41 @@ async fn segments_end_by_the_settings_as_they_are_and_the_oldest_go_beyond_the_s
     assert_eq!(world.list_offset(-1).await.1, 16);
     assert_eq!(world.fetch(0, 0).await.error_code, ErrorCode::OffsetOutOfRange.to_wire());
 }
+
+#[tokio::test]
+async fn the_end_that_is_listed_is_the_one_that_the_reader_may_see() {
+    let mut world = World::new().await;
+    world.produce(plain(&["before"])).await;
+    world.transact(batch_of(5, 0, &["open"], true)).await;
+    let mut list = async |isolation_level, timestamp| {
+        let partition = ListOffsetsPartition { timestamp, ..Default::default() };
+        let topic = ListOffsetsTopic { name: TOPIC.to_owned(), partitions: vec![partition] };
+        let request =
+            ListOffsetsRequest { isolation_level, topics: vec![topic], ..Default::default() };
+        world.ask(7, request).await.topics.remove(0).partitions.remove(0).offset
+    };
+    assert_eq!((list(0, -1).await, list(1, -1).await), (2, 1));
+    // The records of an open transaction answer no question of who may not see them.
+    let at = 1_700_000_000_000;
+    assert_eq!((list(0, at).await, list(1, at).await), (0, 0));
+    assert_eq!((list(0, -3).await, list(1, -3).await), (0, 0));
+}
+
+/// A reader that waits for records of a topic which is deleted would wait for nothing.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_waits_is_told_at_once_when_its_topic_is_deleted() {
+    let mut world = World::new().await;
+    let mut waiting = fetch(TOPIC, 0);
+    (waiting.min_bytes, waiting.max_wait_ms) = (1, 600_000);
+    world.send(12, waiting).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let clock = client::time::virtual_clock(Timestamp(0));
+    let gone = vec![crate::controller::TopicRef::Name(TOPIC.to_owned())];
+    world.broker.controller().delete_topics(gone, Duration::from_secs(5)).await.unwrap();
+    let mut told: FetchResponse = world.receive::<FetchRequest>(12).await;
+    let told = told.responses.remove(0).partitions.remove(0);
+    let code = ErrorCode::from_wire(told.error_code);
+    let refresh = [ErrorCode::NotLeaderOrFollower, ErrorCode::UnknownTopicOrPartition];
+    assert!(refresh.contains(&code), "{code}");
+    assert!(clock.now().monotonic < Duration::from_secs(60));
+}
