@@ -66,6 +66,7 @@ impl Log {
         for at in self.place.snapshots()?.into_iter().filter(|&at| at > end) {
             self.place.remove(&file_name(at, SNAPSHOT))?;
         }
+        self.sync_home()?;
         self.place.sync_dir()?;
         self.end = end;
         self.synced = end;
@@ -196,6 +197,7 @@ impl Log {
             return Ok(());
         }
         self.has_dir = false;
+        self.has_dirty_home = false;
         super::dir::discard(&*self.place.disk, &self.place.dir)
     }
 }

@@ -146,7 +146,13 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
         }
         return Ok(nothing(checkpoint.log_start, false));
     };
-    check_topic_id(place)?;
+    if check_topic_id(place)? == Home::NeverSynced {
+        if promises_more(checkpoint, None) {
+            return Err(place.corrupt(place.dir.join(METADATA), 0, "the topic id is gone"));
+        }
+        super::dir::discard(&*place.disk, &place.dir)?;
+        return Ok(nothing(checkpoint.log_start, false));
+    }
     let mut tidied = swap::recover(place, &names)?;
     if tidied {
         names = place.names()?;
@@ -374,18 +380,33 @@ fn promises_more(checkpoint: Checkpoint, last: Option<Offset>) -> bool {
     })
 }
 
+/// What the topic id in a log's directory tells.
+#[derive(Debug, PartialEq, Eq)]
+enum Home {
+    /// The log is that of the topic.
+    Ours,
+    /// The power failed before the first sync, which is what makes the topic id durable: nothing in the directory was ever
+    /// promised, and what there is may be another topic's.
+    NeverSynced,
+}
+
 /// Compares the topic id on disk with the one asked for.
-fn check_topic_id(place: &Place) -> Result<(), LogError> {
+fn check_topic_id(place: &Place) -> Result<Home, LogError> {
     let path = place.dir.join(METADATA);
     let text = match read_file(&*place.disk, &path, METADATA_BYTES_MAX) {
-        // It is written before the first segment; there is no record yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Home::NeverSynced),
         other => other.map_err(|error| LogError::of(&path, "read the topic id", error))?,
     };
-    let stored = parse_metadata(&text)
-        .ok_or_else(|| place.corrupt(path, 0, "the topic id cannot be read"))?;
+    let Some(stored) = parse_metadata(&text) else {
+        let zeros = text.iter().rev().take_while(|&&byte| byte == 0).count();
+        let written = &text[..text.len() - zeros];
+        if metadata(place.topic_id).as_bytes().starts_with(written) {
+            return Ok(Home::NeverSynced);
+        }
+        return Err(place.corrupt(path, 0, "the topic id cannot be read"));
+    };
     if stored == place.topic_id {
-        return Ok(());
+        return Ok(Home::Ours);
     }
     let Place { partition, topic_id: asked, .. } = place.clone();
     Err(LogError::InconsistentTopicId { partition, stored, asked })

@@ -18,7 +18,7 @@ use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, r
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
 use super::state::{ActiveSegment, LogState, Mark, Write};
 use super::txn_index;
-use crate::disk::{File, Open, replace_file};
+use crate::disk::{File, Open};
 
 /// 256: entries of an index in memory, 4 KiB for about a mebibyte of log; then they move to the file.
 /// Consumers that keep up find theirs in memory.
@@ -35,6 +35,8 @@ pub(super) struct Log {
     /// Everything below is durable.
     pub(super) synced: Offset,
     pub(super) has_dir: bool,
+    /// The directory itself, and whose it is, were not synced.
+    pub(super) has_dirty_home: bool,
     /// The active segment has bytes that were not synced.
     pub(super) has_dirty_bytes: bool,
     /// The directory has names that were not synced.
@@ -60,6 +62,7 @@ impl Log {
             end,
             synced: end,
             has_dir: found.has_dir,
+            has_dirty_home: false,
             has_dirty_bytes: false,
             has_dirty_names: false,
         };
@@ -110,6 +113,7 @@ impl Log {
 
     /// Makes all that was appended durable.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
+        self.sync_home()?;
         if let Some(active) = self.active.as_ref().filter(|_| self.has_dirty_bytes) {
             sync_file(&*active.file, &active.segment, LOG)?;
         }
@@ -122,6 +126,7 @@ impl Log {
 
     /// The whole filesystem was synced since the last append.
     pub(super) fn was_synced(&mut self) {
+        self.has_dirty_home = false;
         self.has_dirty_bytes = false;
         self.has_dirty_names = false;
         self.synced = self.end;
@@ -265,7 +270,8 @@ impl Log {
         Ok(Active { segment, file, has_dirty_index: false, stored_aborted: 0 })
     }
 
-    /// A log's directory comes to be with its first batch.
+    /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
+    /// new logs would take half a minute.
     fn ensure_dir(&mut self) -> Result<(), LogError> {
         if self.has_dir {
             return Ok(());
@@ -273,12 +279,29 @@ impl Log {
         let Place { disk, dir, topic_id, .. } = &self.place;
         let fail = |error| LogError::of(dir, "create", error);
         disk.create_dir_all(dir).map_err(fail)?;
+        let file = disk.open(&dir.join(METADATA), Open::Create).map_err(fail)?;
         let metadata = recovery::metadata(*topic_id);
-        replace_file(&**disk, &dir.join(METADATA), metadata.as_bytes()).map_err(fail)?;
+        file.truncate(0).and_then(|()| file.write_at(&[metadata.as_bytes()], 0)).map_err(fail)?;
+        self.has_dir = true;
+        self.has_dirty_home = true;
+        Ok(())
+    }
+
+    /// Makes the directory durable, and whose it is; before anything in it is promised.
+    pub(super) fn sync_home(&mut self) -> Result<(), LogError> {
+        if !self.has_dirty_home {
+            return Ok(());
+        }
+        let Place { disk, dir, .. } = &self.place;
+        let fail = |error| LogError::of(dir, "sync the topic id", error);
+        disk.open(&dir.join(METADATA), Open::Existing)
+            .and_then(|file| file.sync_data())
+            .map_err(fail)?;
+        self.place.sync_dir()?;
         if let Some(parent) = dir.parent() {
             disk.sync_dir(parent).map_err(fail)?;
         }
-        self.has_dir = true;
+        self.has_dirty_home = false;
         Ok(())
     }
 

@@ -99,24 +99,51 @@ async fn many_logs_are_synced_at_one_go() {
     for partition in 0..20 {
         logs.push(open(&handle, partition).await.unwrap());
     }
-    for log in &mut logs {
-        submit(&handle, log, 1, true).await;
+    // The first writes make directories and files, too.
+    for end in 1..=2 {
+        let syncs = disk.syncs();
+        for log in &mut logs {
+            submit(&handle, log, 1, true).await;
+        }
+        for log in &mut logs {
+            synced(log, end).await;
+        }
+        assert_eq!(disk.syncs() - syncs, 1);
     }
-    for log in &mut logs {
-        synced(log, 1).await;
-    }
-    let syncs = disk.syncs();
-    for log in &mut logs {
-        submit(&handle, log, 1, true).await;
-    }
-    for log in &mut logs {
-        synced(log, 2).await;
-    }
-    assert_eq!(disk.syncs() - syncs, 1);
     disk.crash();
     let (handle, _) = start(&disk);
     for partition in 0..20 {
         assert_eq!(open(&handle, partition).await.unwrap().state.log_end(), Offset(2));
+    }
+}
+
+/// What a log opens as whose topic id was replaced by `text`, once it was in a checkpoint or before.
+async fn opened_with_topic_id(text: &[u8], is_promised: bool) -> Result<Opened, LogError> {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 1, !is_promised).await;
+    synced(&mut log, 1).await;
+    drop((handle, log));
+    tokio::task::yield_now().await;
+    let path = PathBuf::from("/data/t-0/partition.metadata");
+    crate::disk::replace_file(&disk, &path, text).unwrap();
+    disk.crash();
+    let (handle, _) = start(&disk);
+    open(&handle, 0).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_whose_topic_id_was_never_synced_holds_nothing() {
+    for torn in [&b""[..], b"version: 1\ntopic_id", &[0; 52]] {
+        let opened = opened_with_topic_id(torn, false).await.unwrap();
+        assert_eq!(opened.state.log_end(), Offset(0));
+        let promised = opened_with_topic_id(torn, true).await;
+        assert!(matches!(promised, Err(LogError::Corrupt { .. })), "{promised:?}");
+    }
+    for other in [&b"version: 7\n"[..], b"no topic id"] {
+        let damaged = opened_with_topic_id(other, false).await;
+        assert!(matches!(damaged, Err(LogError::Corrupt { .. })), "{damaged:?}");
     }
 }
 
