@@ -82,6 +82,76 @@ fn report(rule: &str, instead: &str, offences: &[String]) {
     assert!(offences.is_empty(), "{rule}\ninstead: {instead}\n  {}", offences.join("\n  "));
 }
 
+/// True when `text` declares a test of this name.
+fn declares_test(text: &str, name: &str) -> bool {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let named = |line: &str| {
+        let rest = line.trim_start_matches("pub(super) ").trim_start_matches("async ");
+        rest.strip_prefix("fn ")
+            .and_then(|it| it.strip_prefix(name))
+            .is_some_and(|it| it.starts_with('('))
+    };
+    lines.iter().enumerate().filter(|(_, line)| named(line)).any(|(at, _)| {
+        let above = lines[..at].iter().rev();
+        let mut attributes =
+            above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        attributes.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    })
+}
+
+#[test]
+fn each_pitfall_has_a_test_where_it_says() {
+    let text = read("tests/PITFALLS.md");
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| what can go wrong");
+    let mut offences = Vec::new();
+    let mut count = 0;
+    for row in text.lines().filter(is_row) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [wrong, gets, tests] = cells[..] else {
+            offences.push(format!("{row}: not three cells"));
+            continue;
+        };
+        let tests: Vec<_> = tests.split('`').filter(|it| !it.trim().is_empty()).collect();
+        if wrong.is_empty() || gets.is_empty() || tests.is_empty() {
+            offences.push(format!("{row}: a cell is empty"));
+        }
+        for test in tests {
+            count += 1;
+            let found = test.split_once(": ").is_some_and(|(path, name)| {
+                let text = fs::read_to_string(root().join(path));
+                text.is_ok_and(|text| declares_test(&text, name))
+            });
+            if !found {
+                offences.push(test.to_owned());
+            }
+        }
+    }
+    assert!(count > 100, "the tables were read");
+    report(
+        "tests/PITFALLS.md names a test that is not there",
+        "name the file and the test that shows it, as `path: name`",
+        &offences,
+    );
+}
+
+#[test]
+fn each_mistake_says_by_what_it_is_caught() {
+    let code = read("protocol/src/mutant.rs");
+    let start = code.find("pub enum Mutant {").expect("the mistakes");
+    let end = start + code[start..].find("\n}").expect("its end");
+    let is_variant = |line: &&str| line.ends_with(',') && !line.starts_with("//");
+    let named: BTreeSet<_> = code[start..end]
+        .lines()
+        .map(str::trim)
+        .filter(is_variant)
+        .map(|line| line.trim_end_matches(',').to_owned())
+        .collect();
+    let rows = table("## Mutants that the tests must catch");
+    let told: BTreeSet<_> = rows.into_iter().map(|row| row[0].clone()).collect();
+    let differ: Vec<_> = named.symmetric_difference(&told).cloned().collect();
+    report("the table of mutants and `Mutant` differ", "give each mistake one row", &differ);
+}
+
 /// The rows of the first table below `heading` in ARCHITECTURE.md, cells trimmed of backticks.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let text = read("ARCHITECTURE.md");

@@ -596,6 +596,26 @@ fn offsets_of_an_empty_group_expire_after_the_retention_and_not_before() {
     assert_eq!(world.committed(true), Ok(None));
 }
 
+/// KIP-211: from when the group became empty, however old the commit is.
+#[test]
+fn offsets_of_a_group_outlive_its_last_member_by_the_retention() {
+    let mut world = World::new(Duration::ZERO);
+    let stable = world.stable(1).remove(0);
+    let (id, generation) = (Arc::clone(&stable.member_id), stable.generation);
+    assert_eq!(world.commit(member(&id, generation.0), None, 5), ErrorCode::None);
+    for _ in 0..1000 {
+        assert_eq!(world.heartbeat(&id, generation), ErrorCode::None);
+        world.pass(SESSION - Duration::from_secs(1));
+    }
+    assert_eq!(world.committed(true), Ok(Some(5)), "9000 s after the commit");
+    let members = vec![(id, None)];
+    world.ask(Request::Leave(Leave { group: "g".into(), members }));
+    world.pass(Duration::from_secs(3000));
+    assert_eq!(world.committed(true), Ok(Some(5)));
+    world.pass(Duration::from_secs(1300));
+    assert_eq!(world.committed(true), Ok(None));
+}
+
 #[test]
 fn a_static_leader_that_restarts_is_told_to_leave_the_assignment_as_it_is() {
     for can_skip in [true, false] {
