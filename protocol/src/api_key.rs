@@ -126,6 +126,8 @@ api_keys! {
     47 OffsetDelete 0..=0;
     48 DescribeClientQuotas 0..=1, flexible 1;
     49 AlterClientQuotas 0..=1, flexible 1;
+    50 DescribeUserScramCredentials 0..=0, flexible 0;
+    51 AlterUserScramCredentials 0..=0, flexible 0;
     55 DescribeQuorum 0..=2, flexible 0;
     57 UpdateFeatures 0..=2, flexible 0;
     60 DescribeCluster 0..=2, flexible 0;

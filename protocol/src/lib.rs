@@ -7,6 +7,7 @@
 //! - [`primitive`], [`message`], [`limits`]: how a message is declared, written and read
 //! - [`api_key`], [`api`], [`header`], [`frame`]: requests and responses
 //! - [`consumer_protocol`]: what group members tell one another
+//! - [`security`], [`sasl`], [`secret`]: how connections are secured, and who is at their other end
 //! - [`record`]: batches of records; [`murmur`]: which partition a key goes to
 //!
 //! Pure.
@@ -28,4 +29,7 @@ pub mod record;
 pub mod rng;
 #[cfg(any(test, feature = "check"))]
 pub mod sample;
+pub mod sasl;
+pub mod secret;
+pub mod security;
 pub mod time;

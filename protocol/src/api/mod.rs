@@ -35,6 +35,7 @@ pub mod quorum;
 pub mod quotas;
 pub mod reassignments;
 pub mod sasl;
+pub mod scram;
 pub mod topic_partitions;
 pub mod topics;
 pub mod transactions;
@@ -88,6 +89,10 @@ use reassignments::{
 };
 use sasl::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use scram::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
 };
 use topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use topics::{
@@ -268,6 +273,8 @@ macro_rules! each_message {
             ListPartitionReassignments: ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
             DescribeClientQuotas: DescribeClientQuotasRequest => DescribeClientQuotasResponse;
             AlterClientQuotas: AlterClientQuotasRequest => AlterClientQuotasResponse;
+            DescribeUserScramCredentials: DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse;
+            AlterUserScramCredentials: AlterUserScramCredentialsRequest => AlterUserScramCredentialsResponse;
             DescribeQuorum: DescribeQuorumRequest => DescribeQuorumResponse;
             UpdateFeatures: UpdateFeaturesRequest => UpdateFeaturesResponse;
             DescribeCluster: DescribeClusterRequest => DescribeClusterResponse;
