@@ -6,12 +6,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use protocol::config::ConfigErrors;
 use protocol::rng::Rng;
+use protocol::sasl::Mechanism;
 use protocol::time::Clock;
 
+use crate::config::{Identity, SecurityConfig};
 use crate::net::connection::ConnectionOptions;
+use crate::net::sasl::{TokenEndpoint, TokenFile};
 use crate::net::tcp::TcpConnector;
-use crate::net::{Connector, Endpoint, EndpointError, SaslPlain};
+use crate::net::tls::{TlsConnector, TlsError};
+use crate::net::{Connector, Credentials, Endpoint, EndpointError};
 use crate::time::real_clock;
 
 /// Everything a client needs from outside.
@@ -30,9 +35,20 @@ pub struct Bootstrap {
     /// How the client calls itself to brokers.
     pub client_id: Arc<str>,
     /// Who we are, if brokers ask.
-    pub sasl: Option<SaslPlain>,
+    pub sasl: Option<Credentials>,
     /// How many clients were made from this one and its clones.
     clients: Arc<AtomicU64>,
+}
+
+/// Why connections cannot be secured as the settings say.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityError {
+    /// They do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// Certificates or keys cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// How often [`Bootstrap::tcp`] was called: twice in a millisecond must not give the same seed.
@@ -70,6 +86,31 @@ impl Bootstrap {
         let process = u64::from(std::process::id()).rotate_left(40);
         let seed = Rng::new(started ^ process ^ calls.wrapping_mul(SPREAD)).next_u64();
         Ok(Self::new(endpoints, Arc::new(TcpConnector), clock, seed))
+    }
+
+    /// The same, secured as `config` says.
+    ///
+    /// # Errors
+    /// When its settings do not fit together, or certificates cannot be used.
+    pub fn secured(mut self, config: &SecurityConfig) -> Result<Self, SecurityError> {
+        if let Some(options) = config.tls()? {
+            self.connector = Arc::new(TlsConnector::new(self.connector, &options)?);
+        }
+        self.sasl = match config.identity()? {
+            Identity::None => None,
+            Identity::Password { mechanism: Mechanism::Scram(hash), username, password } => {
+                Some(Credentials::Scram { hash, username, password })
+            }
+            Identity::Password { username, password, .. } => {
+                Some(Credentials::Plain { username, password })
+            }
+            Identity::TokenFile(path) => Some(Credentials::Bearer(Arc::new(TokenFile(path)))),
+            Identity::TokenEndpoint { url, client_id, client_secret, scope } => {
+                let endpoint = TokenEndpoint { url, client_id, client_secret, scope };
+                Some(Credentials::Bearer(Arc::new(endpoint)))
+            }
+        };
+        Ok(self)
     }
 
     /// The same under another name.

@@ -5,6 +5,7 @@
 //! by `validate`, which connecting a client calls. Pure.
 
 mod offset_reset;
+mod security;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use protocol::record::Codec;
 use protocol::{config_words, configs};
 
 pub use offset_reset::OffsetReset;
+pub use security::{Identity, SecurityConfig};
 
 /// How many replicas must have a record before it counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,10 +28,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 pub use super::error::{CallError, OpenError};
 use super::frames::Frames;
-use super::handshake::{self, SaslPlain};
+use super::handshake;
 use super::negotiation::Negotiated;
 use super::parts::Parts;
-use super::{BoxStream, Connector, Endpoint};
+use super::{BoxStream, Connector, Credentials, Endpoint};
 use crate::backoff::Backoff;
 use crate::time::deadline_after;
 
@@ -40,6 +40,9 @@ const CALLS_MAX: usize = 64;
 
 /// Calls that wait to be answered.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// The part of a session's lifetime after which the next call authenticates anew. KIP-368.
+const RENEWED_AFTER: f64 = 0.85;
 
 /// How connections are made.
 #[derive(Clone)]
@@ -52,8 +55,8 @@ pub struct ConnectionOptions {
     pub reconnect_backoff: Duration,
     /// The longest such wait.
     pub reconnect_backoff_max: Duration,
-    /// Who we are, if the broker asks. Sent in clear: only over a network that is trusted.
-    pub sasl: Option<SaslPlain>,
+    /// Who we are, if the broker asks.
+    pub sasl: Option<Credentials>,
 }
 
 impl Default for ConnectionOptions {
@@ -145,6 +148,7 @@ impl Connection {
             backoff,
             commands,
             correlation_id: 0,
+            held_back: None,
         };
         tokio::spawn(driver.run());
         Self { endpoint, calls: sender }
@@ -259,15 +263,25 @@ struct Driver {
     backoff: Backoff,
     commands: mpsc::Receiver<Command>,
     correlation_id: i32,
+    /// What the next connection is to begin with.
+    held_back: Option<Command>,
+}
+
+/// What an open connection is.
+struct Opened {
+    frames: Frames<BoxStream>,
+    negotiated: Arc<Negotiated>,
+    /// When to authenticate anew. `None`: never.
+    renew_at: Option<Instant>,
 }
 
 impl Driver {
     async fn run(mut self) {
-        while let Some(first) = self.commands.recv().await {
+        while let Some(first) = self.next().await {
             match self.open().await {
-                Ok((frames, negotiated)) => {
+                Ok(opened) => {
                     self.backoff.reset();
-                    let end = self.serve(first, frames, Arc::new(negotiated)).await;
+                    let end = self.serve(first, opened).await;
                     tracing::debug!(endpoint = %self.endpoint, ?end, "disconnected");
                 }
                 Err(error) => self.refuse(first, Arc::new(error)).await,
@@ -275,15 +289,23 @@ impl Driver {
         }
     }
 
-    async fn open(&mut self) -> Result<(Frames<BoxStream>, Negotiated), OpenError> {
+    async fn next(&mut self) -> Option<Command> {
+        match self.held_back.take() {
+            Some(command) => Some(command),
+            None => self.commands.recv().await,
+        }
+    }
+
+    async fn open(&mut self) -> Result<Opened, OpenError> {
         let timeout = self.options.setup_timeout;
         let open = async {
             let stream = self.connector.connect(&self.endpoint).await?;
             let mut frames = Frames::new(stream);
-            let negotiated =
-                handshake::shake(&mut frames, &self.options.client_id, self.options.sasl.as_ref())
-                    .await?;
-            Ok((frames, negotiated))
+            let sasl = self.options.sasl.as_ref();
+            let (negotiated, lifetime) =
+                handshake::shake(&mut frames, &self.options.client_id, sasl).await?;
+            let renew_at = lifetime.map(|it| deadline_after(it.mul_f64(RENEWED_AFTER)));
+            Ok(Opened { frames, negotiated: Arc::new(negotiated), renew_at })
         };
         match timeout_at(deadline_after(timeout), open).await {
             Ok(opened) => opened,
@@ -310,17 +332,13 @@ impl Driver {
     }
 
     /// Writes calls and reads answers until the connection breaks or all handles are gone.
-    async fn serve(
-        &mut self,
-        first: Command,
-        frames: Frames<BoxStream>,
-        negotiated: Arc<Negotiated>,
-    ) -> End {
+    async fn serve(&mut self, first: Command, opened: Opened) -> End {
+        let Opened { frames, negotiated, renew_at } = opened;
         let (frames, writer) = frames.split();
         let (in_flight, waiting) = mpsc::channel(IN_FLIGHT_MAX);
         let (mute, muted) = watch::channel(None);
         let endpoint = self.endpoint.clone();
-        let wires = Wires { writer, in_flight, muted };
+        let wires = Wires { writer, in_flight, muted, renew_at };
         tokio::select! {
             biased;
             end = read_answers(&endpoint, frames, waiting, mute) => end,
@@ -336,6 +354,11 @@ impl Driver {
     ) -> End {
         let mut next = Some(first);
         while let Some(command) = next {
+            if wires.renew_at.is_some_and(|at| !at.elapsed().is_zero()) {
+                // On a connection of its own, once this one's calls are answered.
+                self.held_back = Some(command);
+                break;
+            }
             match command {
                 Command::Negotiate(reply) => drop(reply.send(Ok(Arc::clone(negotiated)))),
                 Command::Call(call) => {
@@ -388,7 +411,11 @@ impl Driver {
             Some(reply)
         };
         let mut parts = Parts::from(chunks);
-        match timeout_at(deadline, wires.writer.write_all_buf(&mut parts)).await {
+        let write = async {
+            wires.writer.write_all_buf(&mut parts).await?;
+            wires.writer.flush().await
+        };
+        match timeout_at(deadline, write).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(End::Io(error)),
             Err(_) => return Err(End::Late),
@@ -425,6 +452,7 @@ struct Wires {
     in_flight: mpsc::Sender<Waiting>,
     /// Until when the broker wants to hear nothing.
     muted: watch::Receiver<Option<Instant>>,
+    renew_at: Option<Instant>,
 }
 
 /// A call that was written and not answered.
@@ -460,6 +488,9 @@ impl From<OpenError> for End {
             OpenError::Decode(_)
             | OpenError::Frame(_)
             | OpenError::Encode(_)
+            | OpenError::Token(_)
+            | OpenError::Sasl(_)
+            | OpenError::Denied { .. }
             | OpenError::Refused { .. } => Self::Malformed,
         }
     }

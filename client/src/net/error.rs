@@ -8,6 +8,7 @@ use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::frame::FrameError;
 use protocol::primitive::{DecodeError, EncodeError};
+use protocol::sasl::SaslError;
 
 use super::Endpoint;
 use super::negotiation::Unsupported;
@@ -122,6 +123,20 @@ pub enum OpenError {
     /// A request of the handshake could not be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// There is no token to authenticate with.
+    #[error("no token: {0}")]
+    Token(io::Error),
+    /// The broker's side of the authentication makes no sense, or it cannot prove itself.
+    #[error(transparent)]
+    Sasl(#[from] SaslError),
+    /// The broker does not believe who we say we are.
+    #[error("{mechanism}: authentication failed: {words}")]
+    Denied {
+        /// By which mechanism.
+        mechanism: &'static str,
+        /// What it said.
+        words: String,
+    },
     /// The broker refused the handshake.
     #[error("{api}: {code}")]
     Refused {
@@ -137,8 +152,10 @@ impl OpenError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Io(_) | Self::Timeout(_) | Self::Decode(_) | Self::Frame(_) => true,
-            Self::Encode(_) => false,
+            // A certificate that is not trusted stays so.
+            Self::Io(error) => error.kind() != io::ErrorKind::InvalidData,
+            Self::Timeout(_) | Self::Decode(_) | Self::Frame(_) | Self::Token(_) => true,
+            Self::Encode(_) | Self::Sasl(_) | Self::Denied { .. } => false,
             // The broker said no to our name, or does not speak with us at all.
             Self::Refused { code, .. } => code.is_retriable(),
         }

@@ -2,7 +2,10 @@
 //!
 //! ApiVersions comes first (KIP-511). A broker that is older than our version of it answers in
 //! version 0 with UNSUPPORTED_VERSION and, since KIP-511, with its own range: we ask again in a
-//! version it has. Then, if asked for, SASL PLAIN (KIP-43, KIP-152). Shell.
+//! version it has. Then, if asked for, SASL (KIP-43, KIP-152), whose broker may say for how long
+//! it holds (KIP-368). Shell.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::api::sasl::{SaslAuthenticateRequest, SaslHandshakeRequest};
@@ -17,37 +20,24 @@ use super::error::OpenError;
 use super::frames::Frames;
 use super::negotiation::Negotiated;
 use super::parts::Parts;
+use super::sasl::{Credentials, Exchange};
 
 /// 4: the newest version that brokers in use know; a newer one would cost most of them a second
 /// question.
 const API_VERSIONS_VERSION: i16 = 4;
 
-/// A name and its password.
-#[derive(Clone)]
-pub struct SaslPlain {
-    /// The name.
-    pub username: String,
-    /// Its password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for SaslPlain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SaslPlain").field("username", &self.username).finish_non_exhaustive()
-    }
-}
-
-/// Asks and answers until requests may be sent.
+/// Asks and answers until requests may be sent. For how long that holds; `None`: for ever.
 pub(super) async fn shake(
     frames: &mut Frames<BoxStream>,
     client_id: &str,
-    sasl: Option<&SaslPlain>,
-) -> Result<Negotiated, OpenError> {
+    sasl: Option<&Credentials>,
+) -> Result<(Negotiated, Option<Duration>), OpenError> {
     let negotiated = Negotiated::new(&versions(frames, client_id).await?);
-    if let Some(sasl) = sasl {
-        authenticate(frames, client_id, sasl, &negotiated).await?;
-    }
-    Ok(negotiated)
+    let lifetime = match sasl {
+        Some(sasl) => authenticate(frames, client_id, sasl, &negotiated).await?,
+        None => None,
+    };
+    Ok((negotiated, lifetime))
 }
 
 async fn versions(
@@ -84,23 +74,42 @@ fn refusal(frame: &Bytes) -> Option<ApiVersionsResponse> {
 async fn authenticate(
     frames: &mut Frames<BoxStream>,
     client_id: &str,
-    sasl: &SaslPlain,
+    sasl: &Credentials,
     negotiated: &Negotiated,
-) -> Result<(), OpenError> {
-    let handshake = SaslHandshakeRequest { mechanism: "PLAIN".to_owned() };
+) -> Result<Option<Duration>, OpenError> {
+    let mechanism = sasl.mechanism().name();
+    let handshake = SaslHandshakeRequest { mechanism: mechanism.to_owned() };
     let frame = exchange(frames, client_id, handshake, 1).await?;
     let answer = decode::<SaslHandshakeRequest>(1, frame)?;
+    if answer.error_code == ErrorCode::UnsupportedSaslMechanism.to_wire() {
+        let words = format!("the broker offers {}", answer.mechanisms.join(", "));
+        return Err(OpenError::Denied { mechanism, words });
+    }
     accept(ApiKey::SaslHandshake, answer.error_code)?;
-    let words = format!("\0{}\0{}", sasl.username, sasl.password);
-    let request = SaslAuthenticateRequest { auth_bytes: Bytes::from(words) };
     let refused = |_| OpenError::Refused {
         api: ApiKey::SaslAuthenticate,
         code: ErrorCode::UnsupportedVersion,
     };
     let version = negotiated.version(ApiKey::SaslAuthenticate, i16::MAX).map_err(refused)?;
-    let frame = exchange(frames, client_id, request, version).await?;
-    let answer = decode::<SaslAuthenticateRequest>(version, frame)?;
-    accept(ApiKey::SaslAuthenticate, answer.error_code)
+    let mut ours = Exchange::new(sasl).await.map_err(OpenError::Token)?;
+    let mut message = ours.first();
+    loop {
+        let request = SaslAuthenticateRequest { auth_bytes: Bytes::from(message) };
+        let frame = exchange(frames, client_id, request, version).await?;
+        let answer = decode::<SaslAuthenticateRequest>(version, frame)?;
+        if answer.error_code == ErrorCode::SaslAuthenticationFailed.to_wire() {
+            let words = answer.error_message.unwrap_or_default();
+            return Err(OpenError::Denied { mechanism, words });
+        }
+        accept(ApiKey::SaslAuthenticate, answer.error_code)?;
+        match ours.step(&answer.auth_bytes)? {
+            Some(next) => message = next,
+            None => {
+                let lifetime = u64::try_from(answer.session_lifetime_ms).unwrap_or(0);
+                return Ok((lifetime > 0).then(|| Duration::from_millis(lifetime)));
+            }
+        }
+    }
 }
 
 async fn exchange<R: Request>(
@@ -111,6 +120,7 @@ async fn exchange<R: Request>(
 ) -> Result<Bytes, OpenError> {
     let chunks = encode_request(&request.into(), version, 0, Some(client_id))?;
     frames.stream.write_all_buf(&mut Parts::from(chunks)).await?;
+    frames.stream.flush().await?;
     frames.next().await
 }
 

@@ -9,13 +9,16 @@ pub mod connection;
 mod error;
 mod frames;
 mod handshake;
+pub mod https;
 pub mod memory;
 pub mod negotiation;
 mod parts;
 pub mod pool;
+pub mod sasl;
 pub mod tcp;
+pub mod tls;
 
-pub use handshake::SaslPlain;
+pub use sasl::Credentials;
 
 use std::fmt;
 use std::io;

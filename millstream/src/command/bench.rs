@@ -56,6 +56,10 @@ struct Load {
     /// run, and its data deleted afterwards.
     #[arg(long, value_name = "HOST:PORT,…")]
     bootstrap: Option<String>,
+    /// A file of settings for security, as Kafka's tools take it: security.protocol, ssl.…, sasl.….
+    /// Default: none, connections are in clear.
+    #[arg(long, env = "MILLSTREAM_COMMAND_CONFIG", value_name = "FILE", requires = "bootstrap")]
+    command_config: Option<PathBuf>,
     /// Where that broker keeps its data: choose the disk to measure. Default: the system's
     /// directory for temporary files.
     #[arg(long, value_name = "DIR", conflicts_with = "bootstrap")]

@@ -3,8 +3,6 @@
 //! Settings come from a file, then from --data-dir and --listen, then from --set: what is named
 //! later holds. The first line on stdout names where it listens, as soon as it does. Shell.
 
-mod settings_file;
-
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,7 +10,7 @@ use broker::config::BrokerConfig;
 use broker::{Broker, BrokerHandle, Outside};
 
 use super::advice::Problem;
-use super::{output, values};
+use super::{output, settings_file, values};
 
 /// Run a broker. Without options it keeps its data in ./data and listens on localhost:9092.
 #[derive(clap::Args)]

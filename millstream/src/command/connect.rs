@@ -22,13 +22,20 @@ pub(crate) struct Arguments {
         value_name = "HOST:PORT,…"
     )]
     bootstrap: String,
+    /// A file of settings for security, as Kafka's tools take it: security.protocol, ssl.…, sasl.….
+    /// Default: none, connections are in clear.
+    #[arg(long, env = "MILLSTREAM_COMMAND_CONFIG", value_name = "FILE")]
+    command_config: Option<PathBuf>,
     /// One file per connector.
     #[arg(required = true, value_name = "FILE")]
     configs: Vec<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let bootstrap = Bootstrap::tcp(&arguments.bootstrap).context("--bootstrap-server")?;
+    let mut bootstrap = Bootstrap::tcp(&arguments.bootstrap).context("--bootstrap-server")?;
+    if let Some(path) = &arguments.command_config {
+        bootstrap = super::reach::secured(bootstrap, path).await?;
+    }
     let mut configs = Vec::new();
     for path in &arguments.configs {
         let name = path.display().to_string();

@@ -19,6 +19,7 @@ mod quorum;
 mod quota;
 mod reach;
 mod record_text;
+mod settings_file;
 mod topic;
 mod txn;
 mod values;

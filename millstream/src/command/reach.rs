@@ -5,18 +5,23 @@
 //! told with the one that was meant, perhaps. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use client::admin::TopicDescription;
-use client::net::SaslPlain;
+use client::bootstrap::SecurityError;
+use client::config::SecurityConfig;
+use client::net::Credentials;
 use client::{Admin, Bootstrap, RequestError};
 use protocol::error_code::ErrorCode;
 use protocol::ids::TopicPartition;
+use protocol::secret::Secret;
 use tokio::time::timeout;
 
 use super::advice::Problem;
 use super::output::Format;
+use super::settings_file;
 use super::values::{self, TopicSelection};
 
 /// How to reach the cluster.
@@ -43,8 +48,13 @@ pub(crate) struct Servers {
         value_name = "DURATION"
     )]
     pub(crate) request_timeout: Duration,
+    /// A file of settings for security, as Kafka's tools take it: security.protocol, ssl.…, sasl.…;
+    /// others in it are passed over. Default: none, connections are in clear.
+    #[arg(long, global = true, env = "MILLSTREAM_COMMAND_CONFIG", value_name = "FILE")]
+    pub(crate) command_config: Option<PathBuf>,
     /// Who we are, for brokers that ask by SASL PLAIN; the password is read from
-    /// MILLSTREAM_SASL_PASSWORD. It is sent in clear. Default: brokers do not ask.
+    /// MILLSTREAM_SASL_PASSWORD. It is sent in clear unless --command-config says otherwise.
+    /// Default: as --command-config says.
     #[arg(long, global = true, env = "MILLSTREAM_SASL_USERNAME", value_name = "NAME")]
     pub(crate) sasl_username: Option<String>,
 }
@@ -70,7 +80,10 @@ impl Servers {
         let bootstrap =
             parsed.map_err(|error| Problem::usage(format!("--bootstrap-server: {error}")))?;
         let mut bootstrap = bootstrap.client_id("millstream");
-        bootstrap.sasl = self.sasl()?;
+        if let Some(path) = &self.command_config {
+            bootstrap = secured(bootstrap, path).await?;
+        }
+        bootstrap.sasl = self.sasl()?.or(bootstrap.sasl);
         let mut reasons = Vec::new();
         for endpoint in &bootstrap.endpoints {
             match timeout(self.request_timeout, bootstrap.connector.connect(endpoint)).await {
@@ -87,13 +100,13 @@ impl Servers {
         Err(Problem::Unreachable { servers, reason: reasons.join(", ") }.into())
     }
 
-    fn sasl(&self) -> Result<Option<SaslPlain>, Problem> {
+    fn sasl(&self) -> Result<Option<Credentials>, Problem> {
         let Some(username) = self.sasl_username.clone() else { return Ok(None) };
         // Not an option: options of a process are seen by everybody on its machine.
         let password = std::env::var("MILLSTREAM_SASL_PASSWORD").map_err(|_| {
             Problem::usage("--sasl-username: its password is expected in MILLSTREAM_SASL_PASSWORD")
         })?;
-        Ok(Some(SaslPlain { username, password }))
+        Ok(Some(Credentials::Plain { username, password: Secret::new(password) }))
     }
 
     /// A client for administration.
@@ -114,6 +127,24 @@ impl Cluster {
     pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
         self.servers.admin().await
     }
+}
+
+/// The same, secured as the file at `path` says.
+///
+/// # Errors
+/// When the file cannot be read, or its settings do not fit together.
+pub(crate) async fn secured(bootstrap: Bootstrap, path: &Path) -> anyhow::Result<Bootstrap> {
+    let name = || path.display().to_string();
+    let text = tokio::fs::read_to_string(path).await.with_context(name)?;
+    let pairs = settings_file::read(path, &text);
+    let pairs = pairs.map_err(|error| Problem::usage(format!("{}: {error}", name())))?;
+    let config = SecurityConfig::of(pairs);
+    let config = config.map_err(|error| Problem::usage(format!("{}: {error}", name())))?;
+    let secured = bootstrap.secured(&config);
+    secured.map_err(|error| match error {
+        SecurityError::Config(errors) => Problem::usage(format!("{}: {errors}", name())).into(),
+        SecurityError::Tls(error) => anyhow::Error::new(error).context(name()),
+    })
 }
 
 /// The topics of these names.

@@ -3,6 +3,7 @@ use protocol::api::produce::ProduceRequest;
 use protocol::api::sasl::{SaslAuthenticateResponse, SaslHandshakeResponse};
 use protocol::api::versions::ApiVersionsResponse;
 use protocol::error_code::ErrorCode;
+use protocol::secret::Secret;
 
 use super::*;
 use crate::net::memory::MemoryNetwork;
@@ -206,7 +207,8 @@ async fn name_and_password_are_given_before_anything_is_asked() {
                 }
                 _ => controller(3).into(),
             });
-        let sasl = SaslPlain { username: "alice".to_owned(), password: password.to_owned() };
+        let (username, password) = ("alice".to_owned(), Secret::new(password));
+        let sasl = Credentials::Plain { username, password };
         let options = ConnectionOptions { sasl: Some(sasl), ..ConnectionOptions::default() };
         let connector = Arc::new(network.clone());
         let connection = Connection::new(connector, broker.endpoint.clone(), options, Rng::new(1));
@@ -215,8 +217,8 @@ async fn name_and_password_are_given_before_anything_is_asked() {
             Err(error) => {
                 assert!(!error.is_retriable(), "a wrong password stays wrong");
                 let CallError::Connect { reason, .. } = error else { panic!("{error}") };
-                let OpenError::Refused { code: got, .. } = *reason else { panic!("{reason}") };
-                assert_eq!(got, code);
+                assert!(matches!(*reason, OpenError::Denied { .. }), "{reason}");
+                assert_eq!(code, ErrorCode::SaslAuthenticationFailed);
             }
         }
     }

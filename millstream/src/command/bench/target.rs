@@ -61,7 +61,10 @@ impl Target {
                 (endpoint.to_string(), Some(own))
             }
         };
-        let bootstrap = Bootstrap::tcp(&servers).context("--bootstrap")?;
+        let mut bootstrap = Bootstrap::tcp(&servers).context("--bootstrap")?;
+        if let Some(path) = &load.command_config {
+            bootstrap = crate::command::reach::secured(bootstrap, path).await?;
+        }
         let bootstrap = bootstrap.client_id("millstream-bench");
         let admin = Admin::connect(bootstrap.clone(), TIMEOUT).await;
         let admin = admin.with_context(|| format!("no broker at {servers}"))?;

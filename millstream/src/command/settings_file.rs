@@ -1,4 +1,4 @@
-//! Reads a broker's settings from a file, TOML or Java's properties, as pairs of texts.
+//! Reads the settings of a broker or client from a file, TOML or Java's properties, as pairs of texts.
 //!
 //! Names are Kafka's. In TOML they may be written in tables, as `[log.retention]` with `hours = 24`,
 //! and lists as arrays. What the names and values mean is not judged here: the settings know. Pure.
