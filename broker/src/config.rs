@@ -9,18 +9,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::config::{ConfigDef, ConfigError, ConfigErrors, Kind, find};
+use protocol::config::{ConfigDef, ConfigError, ConfigErrors, ConfigValue, Kind, find};
+use protocol::sasl::Mechanism;
+use protocol::secret::Secret;
 use protocol::{config_words, configs};
 
 mod dynamic;
 mod endpoint;
 mod group;
+mod initial;
+mod listener;
+mod mapping;
+mod scoped;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 pub use endpoint::Endpoint;
-use endpoint::{endpoint, is_wildcard};
+use endpoint::endpoint;
 pub use group::GroupConfig;
+pub use initial::{InitialUser, InitialUserError};
+pub use listener::{
+    ClientAuth, ListenerConfig, ListenerError, ListenerSettings, MechanismSettings, TlsSettings,
+};
+pub use mapping::{MappingError, PrincipalRules};
+pub use scoped::Scoped;
+pub use topic::TopicConfig;
 
 /// When an acknowledged record is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +110,8 @@ const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 const FLUSH_MODES: &[&str] = &["ack", "async"];
 const GROUP_ASSIGNORS: &[&str] = &["uniform", "range"];
 const GROUP_MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
+const CLIENT_AUTHS: &[&str] = &["none", "requested", "required"];
+const TLS_VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
 const CLEANUP_POLICIES: &[&str] = &["compact", "delete"];
 
 configs! {
@@ -113,6 +129,66 @@ configs! {
         listeners: Vec<String> = ConfigDef::list("listeners", "PLAINTEXT://localhost:9092").non_empty(),
         /// What clients are told to connect to, per listener. By default what is listened on.
         advertised_listeners: Vec<String> = ConfigDef::list("advertised.listeners", ""),
+        /// What is spoken at each listener: NAME:PROTOCOL, separated by commas; the protocols are PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL.
+        listener_security_protocol_map: Vec<String> = ConfigDef::list("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
+        /// Settings of one listener alone, as listener.name.NAME.SETTING; those of one mechanism as listener.name.NAME.MECHANISM.SETTING; names in small letters.
+        listener_settings: Scoped = ConfigDef::password("listener.name."),
+        /// Listeners that are for controllers alone. None is needed here: they are not opened.
+        controller_listener_names: Vec<String> = ConfigDef::list("controller.listener.names", ""),
+        /// The format of certificates and keys: PEM alone.
+        ssl_keystore_type: String = ConfigDef::string("ssl.keystore.type", "PEM"),
+        /// A file with the private key and the certificate, and those that lead from it to its root. It is read again when it changes.
+        ssl_keystore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.keystore.location").non_empty(),
+        /// The certificate and those that lead from it to its root, in place of a file.
+        ssl_keystore_certificate_chain: Option<Secret> = ConfigDef::password("ssl.keystore.certificate.chain"),
+        /// The private key, in place of a file.
+        ssl_keystore_key: Option<Secret> = ConfigDef::password("ssl.keystore.key"),
+        /// Not for PEM.
+        ssl_keystore_password: Option<Secret> = ConfigDef::password("ssl.keystore.password"),
+        /// Encrypted keys are not read: decrypt them and protect their files.
+        ssl_key_password: Option<Secret> = ConfigDef::password("ssl.key.password"),
+        /// The format of the roots of clients' certificates: PEM alone.
+        ssl_truststore_type: String = ConfigDef::string("ssl.truststore.type", "PEM"),
+        /// A file with the roots of clients' certificates. It is read again when it changes.
+        ssl_truststore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.truststore.location").non_empty(),
+        /// The roots of clients' certificates, in place of a file.
+        ssl_truststore_certificates: Option<Secret> = ConfigDef::password("ssl.truststore.certificates"),
+        /// Not for PEM.
+        ssl_truststore_password: Option<Secret> = ConfigDef::password("ssl.truststore.password"),
+        /// Whether clients must show certificates: none, requested, required.
+        ssl_client_auth: ClientAuth = ConfigDef::string("ssl.client.auth", "none").one_of(CLIENT_AUTHS),
+        /// Which versions of TLS are spoken.
+        ssl_enabled_protocols: Vec<String> = ConfigDef::list("ssl.enabled.protocols", "TLSv1.2,TLSv1.3").non_empty().one_of(TLS_VERSIONS),
+        /// Which cipher suites are used, by their IANA names. Empty: all that are safe.
+        ssl_cipher_suites: Vec<String> = ConfigDef::list("ssl.cipher.suites", ""),
+        /// How a client's name follows from the subject of its certificate: RULE:pattern/replacement/ with L or U after it, or DEFAULT, separated by commas; the first that fits decides.
+        ssl_principal_mapping_rules: String = ConfigDef::string("ssl.principal.mapping.rules", "DEFAULT"),
+        /// By which mechanisms clients may authenticate.
+        sasl_enabled_mechanisms: Vec<String> = ConfigDef::list("sasl.enabled.mechanisms", "").one_of(Mechanism::NAMES),
+        /// The users of PLAIN: a line of JAAS with user_NAME="password". Better set for one listener and mechanism.
+        sasl_jaas_config: Option<Secret> = ConfigDef::password("sasl.jaas.config"),
+        /// How large requests may be, in bytes, before their client has authenticated.
+        sasl_server_max_receive_size: u32 = ConfigDef::int("sasl.server.max.receive.size", "524288").at_least(1),
+        /// How long a client that could not authenticate waits for its refusal.
+        connection_failed_authentication_delay: Duration = ConfigDef::int("connection.failed.authentication.delay.ms", "100").at_least(0),
+        /// After which time a client must authenticate anew, 0 for never. KIP-368.
+        connections_max_reauth: Duration = ConfigDef::long("connections.max.reauth.ms", "0").at_least(0),
+        /// Users of SCRAM that are made at a start where they do not exist: SCRAM-SHA-256=[name=NAME,password=PASSWORD], separated by semicolons.
+        initial_scram_credentials: Option<Secret> = ConfigDef::password("initial.scram.credentials"),
+        /// Where the keys are by which tokens are verified: a file:// or https:// URL of a JWKS.
+        sasl_oauthbearer_jwks_endpoint_url: Option<String> = ConfigDef::null(Kind::String, "sasl.oauthbearer.jwks.endpoint.url").non_empty(),
+        /// How often these keys are looked at again.
+        sasl_oauthbearer_jwks_endpoint_refresh: Duration = ConfigDef::long("sasl.oauthbearer.jwks.endpoint.refresh.ms", "3600000").at_least(1000),
+        /// From which URLs keys may be had; nothing is asked for elsewhere.
+        sasl_oauthbearer_allowed_urls: Vec<String> = ConfigDef::list("sasl.oauthbearer.allowed.urls", ""),
+        /// For whom a token must be, one of these at least.
+        sasl_oauthbearer_expected_audience: Vec<String> = ConfigDef::list("sasl.oauthbearer.expected.audience", ""),
+        /// Who must have issued a token.
+        sasl_oauthbearer_expected_issuer: Option<String> = ConfigDef::null(Kind::String, "sasl.oauthbearer.expected.issuer").non_empty(),
+        /// How far the clock of the issuer of tokens may be off.
+        sasl_oauthbearer_clock_skew: Duration = ConfigDef::int("sasl.oauthbearer.clock.skew.seconds", "30").at_least(0),
+        /// Which claim of a token names its user.
+        sasl_oauthbearer_sub_claim_name: String = ConfigDef::string("sasl.oauthbearer.sub.claim.name", "sub").non_empty(),
         /// How many partitions a topic gets when its creator does not say.
         num_partitions: i32 = ConfigDef::int("num.partitions", "1").at_least(1),
         /// How many replicas a topic gets when its creator does not say.
@@ -287,80 +363,6 @@ configs! {
     }
 }
 
-configs! {
-    /// What holds for one topic: its overrides over the broker's settings.
-    pub struct TopicConfig {
-        /// What happens to old segments: delete, compact, or both.
-        cleanup_policy: Vec<String> = ConfigDef::list("cleanup.policy", "delete").one_of(CLEANUP_POLICIES).dynamic().synonym("log.cleanup.policy"),
-        /// How batches are compressed on disk.
-        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type"),
-        /// The level of gzip when the broker compresses.
-        compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic().synonym("compression.gzip.level"),
-        /// Accepted for compatibility: there is one level of lz4 when the broker compresses.
-        compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic().synonym("compression.lz4.level"),
-        /// The level of zstd when the broker compresses.
-        compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic().synonym("compression.zstd.level"),
-        /// How long tombstones and transaction markers stay after compaction.
-        delete_retention: Duration = ConfigDef::long("delete.retention.ms", "86400000").at_least(0).dynamic().synonym("log.cleaner.delete.retention.ms"),
-        /// Accepted for compatibility: the files of a deleted segment go at once; who is reading one reads on.
-        file_delete_delay: Duration = ConfigDef::long("file.delete.delay.ms", "60000").at_least(0).dynamic().synonym("log.segment.delete.delay.ms"),
-        /// How many records may be written before they are made durable, where flush.mode is async.
-        flush_messages: i64 = ConfigDef::long("flush.messages", "9223372036854775807").at_least(1).dynamic(),
-        /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
-        flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic().synonym("flush.mode"),
-        /// How long written records may wait to be made durable, where flush.mode is async; some seconds at most in any case.
-        flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic(),
-        /// Accepted for compatibility: a single node copies nothing from others.
-        follower_replication_throttled_replicas: Vec<String> = ConfigDef::list("follower.replication.throttled.replicas", "").dynamic(),
-        /// How many bytes of log lie between two entries of its index.
-        index_interval_bytes: u32 = ConfigDef::int("index.interval.bytes", "4096").at_least(0).dynamic().synonym("log.index.interval.bytes"),
-        /// Accepted for compatibility: a single node copies nothing to others.
-        leader_replication_throttled_replicas: Vec<String> = ConfigDef::list("leader.replication.throttled.replicas", "").dynamic(),
-        /// Tiered storage is not offered: all that is kept is local.
-        local_retention_bytes: i64 = ConfigDef::long("local.retention.bytes", "-2").at_least(-2).dynamic(),
-        /// Tiered storage is not offered: all that is kept is local.
-        local_retention_ms: i64 = ConfigDef::long("local.retention.ms", "-2").at_least(-2).dynamic(),
-        /// How long a record stays uncompacted at most.
-        max_compaction_lag: Duration = ConfigDef::long("max.compaction.lag.ms", "9223372036854775807").at_least(1).dynamic().synonym("log.cleaner.max.compaction.lag.ms"),
-        /// How large a batch may be, in bytes.
-        max_message_bytes: u32 = ConfigDef::int("max.message.bytes", "1048588").at_least(0).dynamic().synonym("message.max.bytes"),
-        /// How far after the broker's clock a record may be dated.
-        message_timestamp_after_max: Duration = ConfigDef::long("message.timestamp.after.max.ms", "3600000").at_least(0).dynamic().synonym("log.message.timestamp.after.max.ms"),
-        /// How far before the broker's clock a record may be dated.
-        message_timestamp_before_max: Duration = ConfigDef::long("message.timestamp.before.max.ms", "9223372036854775807").at_least(0).dynamic().synonym("log.message.timestamp.before.max.ms"),
-        /// Who dates records: the producer or the broker.
-        message_timestamp_type: TimestampType = ConfigDef::string("message.timestamp.type", "CreateTime").one_of(TIMESTAMP_TYPES).dynamic().synonym("log.message.timestamp.type"),
-        /// Which part of a log must be uncompacted before it is compacted.
-        min_cleanable_dirty_ratio: f64 = ConfigDef::double("min.cleanable.dirty.ratio", "0.5").within(0.0, 1.0).dynamic().synonym("log.cleaner.min.cleanable.ratio"),
-        /// How long a record stays uncompacted at least.
-        min_compaction_lag: Duration = ConfigDef::long("min.compaction.lag.ms", "0").at_least(0).dynamic().synonym("log.cleaner.min.compaction.lag.ms"),
-        /// How many replicas must be in sync for acks=all to be accepted.
-        min_insync_replicas: i32 = ConfigDef::int("min.insync.replicas", "1").at_least(1).dynamic().synonym("min.insync.replicas"),
-        /// Accepted for compatibility: files grow as they are written.
-        preallocate: bool = ConfigDef::boolean("preallocate", "false").dynamic(),
-        /// Tiered storage is not offered.
-        remote_log_copy_disable: bool = ConfigDef::boolean("remote.log.copy.disable", "false").dynamic(),
-        /// Tiered storage is not offered.
-        remote_log_delete_on_disable: bool = ConfigDef::boolean("remote.log.delete.on.disable", "false").dynamic(),
-        /// Tiered storage is not offered.
-        remote_storage_enable: bool = ConfigDef::boolean("remote.storage.enable", "false").one_of(&["false"]).dynamic(),
-        /// How many bytes of a partition are kept, -1 for all.
-        retention_bytes: Option<u64> = ConfigDef::long("retention.bytes", "-1").at_least(-1).dynamic().synonym("log.retention.bytes"),
-        /// How long records are kept, -1 for ever.
-        retention: Option<Duration> = ConfigDef::long("retention.ms", "604800000").at_least(-1).dynamic().synonym("log.retention.ms"),
-        /// How many bytes a segment of the log holds at most.
-        segment_bytes: u32 = ConfigDef::int("segment.bytes", "1073741824").at_least(1024).dynamic().synonym("log.segment.bytes"),
-        /// How many bytes an index file may take.
-        segment_index_bytes: u32 = ConfigDef::int("segment.index.bytes", "10485760").at_least(4).dynamic().synonym("log.index.size.max.bytes"),
-        /// By how much at most a segment ends earlier than segment.ms says, by chance.
-        segment_jitter: Duration = ConfigDef::long("segment.jitter.ms", "0").at_least(0).dynamic(),
-        /// How old a segment may become before a new one is begun.
-        segment_roll: Duration = ConfigDef::long("segment.ms", "604800000").at_least(1).dynamic().synonym("log.roll.ms"),
-        /// Whether a replica that is not in sync may become leader, losing records, when no other can.
-        unclean_leader_election_enable: bool = ConfigDef::boolean("unclean.leader.election.enable", "false").dynamic().synonym("unclean.leader.election.enable"),
-    }
-}
-
 /// Settings of Kafka that mean nothing here and do no harm when given: a `server.properties`
 /// written for Kafka starts Millstream too. Names ending in a dot stand for all that begin so.
 const IGNORED: &[&str] = &[
@@ -378,9 +380,18 @@ const IGNORED: &[&str] = &[
     "num.replica.fetchers",
     "process.roles",
     "replica.",
+    "sasl.kerberos.",
+    "sasl.login.",
+    "sasl.mechanism.controller.protocol",
+    "sasl.mechanism.inter.broker.protocol",
+    "security.inter.broker.protocol",
     "share.",
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.keymanager.algorithm",
+    "ssl.protocol",
+    "ssl.trustmanager.algorithm",
     "transaction.state.log.min.isr",
 ];
 
@@ -394,10 +405,13 @@ impl BrokerConfig {
     pub fn from_pairs<K: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, ConfigErrors> {
-        let pairs = pairs
-            .into_iter()
-            .map(|(name, text)| (name.into(), text.into()))
-            .filter(|(name, _)| find(Self::DEFS, name).is_some() || !is_ignored(name));
+        let pairs = pairs.into_iter().map(|(name, text)| (name.into(), text.into()));
+        let (scoped, mut pairs) = Scoped::split(pairs);
+        pairs.retain(|(name, _)| find(Self::DEFS, name).is_some() || !is_ignored(name));
+        let def = find(Self::DEFS, scoped::PREFIX).expect("declared above");
+        if scoped != Scoped::default() {
+            pairs.extend(scoped.show(def).map(|text| (def.name.to_owned(), text)));
+        }
         let config = Self::parse::<String, String>(pairs)?;
         let conflicts = config.conflicts();
         if conflicts.is_empty() { Ok(config) } else { Err(ConfigErrors(conflicts)) }
@@ -409,36 +423,10 @@ impl BrokerConfig {
         Path::new(self.log_dirs.as_ref().unwrap_or(&self.log_dir).trim()).to_owned()
     }
 
-    /// Where to listen, in the order of the setting.
-    #[must_use]
-    pub fn listen_on(&self) -> Vec<Endpoint> {
-        self.listeners.iter().filter_map(|text| endpoint(text)).collect()
-    }
-
     /// Where to tell metrics and health. `None`: nowhere.
     #[must_use]
     pub fn metrics_endpoint(&self) -> Option<Endpoint> {
         endpoint(&format!("METRICS://{}", self.metrics_listener.as_ref()?.trim()))
-    }
-
-    /// What clients are told to connect to, given what is listened on (with ports by now known) and
-    /// this machine's name, which stands in for "every interface".
-    #[must_use]
-    pub fn advertised(&self, bound: &[Endpoint], hostname: &str) -> Vec<Endpoint> {
-        let told: Vec<_> =
-            self.advertised_listeners.iter().filter_map(|text| endpoint(text)).collect();
-        let advertise = |bound: &Endpoint| {
-            let told = told.iter().find(|told| told.listener == bound.listener);
-            let mut endpoint = told.unwrap_or(bound).clone();
-            if is_wildcard(&endpoint.host) {
-                hostname.clone_into(&mut endpoint.host);
-            }
-            if endpoint.port == 0 {
-                endpoint.port = bound.port;
-            }
-            endpoint
-        };
-        bound.iter().map(advertise).collect()
     }
 
     /// How long records are kept when their topic does not say. `None`: for ever.
@@ -483,6 +471,15 @@ impl BrokerConfig {
         self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * 3_600_000)
     }
 
+    /// Users of SCRAM that are to exist from the first start on.
+    ///
+    /// # Errors
+    /// When the setting names none.
+    pub fn initial_users(&self) -> Result<Vec<InitialUser>, InitialUserError> {
+        let text = self.initial_scram_credentials.as_ref().map_or("", Secret::expose);
+        initial::initial_users(text)
+    }
+
     /// What each setting's own range cannot see.
     fn conflicts(&self) -> Vec<ConfigError> {
         let mut conflicts = Vec::new();
@@ -491,28 +488,11 @@ impl BrokerConfig {
         if self.log_dirs.as_ref().is_some_and(|dirs| dirs.contains(',')) {
             refuse("log.dirs", "more than one directory is not supported".to_owned());
         }
-        for text in self.listeners.iter().filter(|text| endpoint(text).is_none()) {
-            refuse("listeners", format!("{text:?} is not of the form NAME://host:port"));
+        for (name, reason) in self.listener_conflicts() {
+            refuse(name, reason);
         }
-        let mut names: Vec<_> = self.listen_on().into_iter().map(|on| on.listener).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            refuse("listeners", "two listeners have the same name".to_owned());
-        }
-        for text in &self.advertised_listeners {
-            match endpoint(text) {
-                None => refuse(
-                    "advertised.listeners",
-                    format!("{text:?} is not of the form NAME://host:port"),
-                ),
-                Some(told) if matches!(told.host.as_str(), "0.0.0.0" | "::") => {
-                    refuse("advertised.listeners", format!("{text:?} is no address to connect to"));
-                }
-                Some(told) if !names.contains(&told.listener) => {
-                    refuse("advertised.listeners", format!("{text:?} has no listener of its name"));
-                }
-                Some(_) => {}
-            }
+        if let Err(error) = self.initial_users() {
+            refuse("initial.scram.credentials", error.to_string());
         }
         let metrics = self.metrics_listener.as_ref();
         if let Some(text) = metrics.filter(|_| self.metrics_endpoint().is_none()) {
@@ -523,35 +503,6 @@ impl BrokerConfig {
             refuse("group.min.session.timeout.ms", reason);
         }
         conflicts
-    }
-}
-
-impl TopicConfig {
-    /// What holds for a topic with `overrides` on a broker of `broker` settings.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the overrides, at once.
-    pub fn of<'a>(
-        broker: &BrokerConfig,
-        overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, ConfigErrors> {
-        let defaults = broker.topic_defaults().into_iter();
-        let defaults = defaults.filter_map(|(def, text)| Some((def.name.to_owned(), text?)));
-        let overrides =
-            overrides.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
-        Self::parse(defaults.chain(overrides))
-    }
-
-    /// True when old segments are deleted.
-    #[must_use]
-    pub fn is_deleted(&self) -> bool {
-        self.cleanup_policy.iter().any(|policy| policy == "delete")
-    }
-
-    /// True when only the newest record of each key is kept.
-    #[must_use]
-    pub fn is_compacted(&self) -> bool {
-        self.cleanup_policy.iter().any(|policy| policy == "compact")
     }
 }
 

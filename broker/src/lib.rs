@@ -8,6 +8,7 @@
 //! - [`metrics`]: what was done, counted
 //! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
+//! - [`auth`]: who asks
 //! - [`quota`]: how much clients may ask
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - [`coordinator`], [`group`], [`txn`]: state machines that live in a partition
@@ -20,6 +21,7 @@
 //! Shell.
 
 mod api;
+pub mod auth;
 pub mod buffers;
 pub mod config;
 pub mod controller;

@@ -109,5 +109,18 @@ pub const THROTTLE_MAX: Duration = Duration::from_secs(600);
 /// 100,000: users, clients and addresses that have quotas. More are refused.
 pub const QUOTA_ENTITIES_MAX: usize = 100_000;
 
+/// 10 s: how long a connection may take to agree on how to encrypt, and then to authenticate. Then it
+/// is closed.
+pub const AUTHENTICATION_MAX: Duration = Duration::from_secs(10);
+
+/// 5 s: how often files of certificates and keys are looked at again.
+pub const CERTIFICATES_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
+/// 1 MiB: the largest set of keys of an issuer of tokens. Larger ones are refused.
+pub const JWKS_BYTES_MAX: usize = 1 << 20;
+
+/// 100,000: credentials of SCRAM. More are refused.
+pub const SCRAM_CREDENTIALS_MAX: usize = 100_000;
+
 /// 64: connections to the port of metrics at once. More are closed.
 pub const METRICS_CONNECTIONS_MAX: usize = 64;

@@ -11,19 +11,24 @@ mod teller;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use client::net::Endpoint;
+use client::net::tls::TlsError;
 use protocol::ids::{BrokerEpoch, BrokerId, Offset, TopicId};
 use protocol::rng::Rng;
+use protocol::sasl::scram::Credential;
+use protocol::sasl::{Hash, Mechanism};
+use protocol::security::SecurityProtocol;
 use protocol::time::Clock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::{Api, Meters};
-use crate::config::{self, BrokerConfig};
+use crate::auth::{self, KeySourceError};
+use crate::config::{self, BrokerConfig, InitialUser, ListenerError};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::QUORUM_FEED_MAX;
@@ -31,6 +36,7 @@ use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Start
 use crate::metadata::{self, Image, MetadataHandle};
 use crate::metrics::Metrics;
 use crate::metrics::disk::TimedDisk;
+use crate::net::door::Door;
 use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
 use crate::net::{Listener, http};
@@ -139,6 +145,25 @@ pub enum StartError {
     /// The metadata cannot be had.
     #[error(transparent)]
     Quorum(#[from] quorum::StartError),
+    /// A listener cannot be as its settings say.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    /// A listener's certificates cannot be used.
+    #[error("listener {listener}")]
+    Tls {
+        /// Which listener.
+        listener: String,
+        /// What is wrong with them.
+        source: TlsError,
+    },
+    /// A listener's keys of tokens cannot be had.
+    #[error("listener {listener}")]
+    Keys {
+        /// Which listener.
+        listener: String,
+        /// What is wrong with them.
+        source: KeySourceError,
+    },
     /// The broker could not be registered.
     #[error("the broker could not be registered")]
     Register(#[from] ControllerError),
@@ -165,16 +190,23 @@ impl Broker {
         };
         let metrics_listener = bind_metrics(&config).await?;
         let bound: Vec<_> = listeners.iter().map(|listener| bound(&**listener)).collect();
+        let known_users = Arc::new(OnceLock::new());
+        let listeners = doors(&config, listeners, &known_users).await?;
         let counted = Arc::new(Metrics::default());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut rng)?;
         let cluster_id = identity.cluster_id.clone();
         let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
         let rooms = Rooms::start(&config, disk.clone(), &cluster_id, &mut rng).await?;
+        let _ = known_users.set(rooms.metadata.clone());
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let registration = registration(&config, config.advertised(&bound, &hostname), &mut rng);
         let epoch = rooms.controller.register_broker(registration).await?;
+        let users = initial_users(&config);
+        if !users.is_empty() {
+            rooms.controller.ensure_credentials(users).await?;
+        }
         let partitions = Partitions::start(
             config.clone(),
             rooms.metadata.clone(),
@@ -207,7 +239,7 @@ impl Broker {
             disk,
         };
         let metrics = metrics_listener.map(|listener| MetricsPort::start(listener, teller));
-        let endpoints = listeners.iter().map(|listener| listener.endpoint()).collect();
+        let endpoints = listeners.iter().map(|(listener, _)| listener.endpoint()).collect();
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
         let server = Server::start(listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
@@ -354,6 +386,45 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartErro
         listeners.push(Box::new(bound.map_err(|source| StartError::Listen { endpoint, source })?));
     }
     Ok(listeners)
+}
+
+/// The credentials that are to exist, made of their passwords.
+fn initial_users(config: &BrokerConfig) -> Vec<(Hash, String, Credential)> {
+    // Refused when the settings were read, should it name none.
+    let users = config.initial_users().unwrap_or_default().into_iter();
+    let made = users.map(|user| {
+        let InitialUser { hash, name, password, iterations } = user;
+        let credential = Credential::of(hash, &password, &auth::shell::salt(), iterations);
+        (hash, name, credential)
+    });
+    made.collect()
+}
+
+/// Gives each listener its door. `metadata` will be known before the first client is.
+async fn doors(
+    config: &BrokerConfig,
+    listeners: Vec<Box<dyn Listener>>,
+    metadata: &Arc<OnceLock<MetadataHandle>>,
+) -> Result<Vec<(Box<dyn Listener>, Door)>, StartError> {
+    let mut opened = Vec::new();
+    for listener in listeners {
+        let name = || listener.name().to_owned();
+        let settings = config.listener(listener.name())?;
+        if settings.protocol == SecurityProtocol::SaslPlaintext
+            && settings.mechanisms.contains_key(&Mechanism::Plain)
+        {
+            warn!(
+                listener = listener.name(),
+                "passwords of SASL PLAIN come in clear: use SASL_SSL"
+            );
+        }
+        let sasl = auth::shell::sasl(&settings, metadata).await;
+        let sasl = sasl.map_err(|source| StartError::Keys { listener: name(), source })?;
+        let door = Door::new(listener.name(), settings, sasl);
+        let door = door.map_err(|source| StartError::Tls { listener: name(), source })?;
+        opened.push((listener, door));
+    }
+    Ok(opened)
 }
 
 /// Where metrics are told, if the settings say so.

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use super::quotas::Mutations;
 use super::serving::Context;
+use super::tests::session;
 use super::{cluster, configs, describe, metadata, quotas, topics};
 use crate::config::{BrokerConfig, Endpoint};
 use crate::controller::{self, ControllerHandle, Registration};
@@ -70,8 +71,7 @@ async fn node(pairs: &[(&str, &str)]) -> Node {
     let context = Context {
         version: 7,
         client_id: Some("me".into()),
-        listener: "IN".into(),
-        peer: "test".into(),
+        session: Arc::new(session("IN")),
         now: protocol::time::Now::default(),
     };
     Node { config, metadata, controller, quotas, context, disk }

@@ -16,7 +16,6 @@ use protocol::api::consumer_group::{
 use protocol::error_code::ErrorCode;
 use protocol::ids::{PartitionIndex, TopicId};
 
-use super::group::host_of;
 use super::serving::Context;
 use crate::group::assignor::Assignment;
 use crate::group::beat::{Beat, Beaten, Intent};
@@ -131,7 +130,7 @@ fn parse(context: &Context, request: ConsumerGroupHeartbeatRequest) -> Result<Be
         assignor: request.server_assignor.map(Into::into),
         owned: request.topic_partitions.map(owned),
         client_id: context.client_id.clone().unwrap_or_default(),
-        client_host: format!("/{}", host_of(&context.peer)).into(),
+        client_host: format!("/{}", context.session.host()).into(),
     })
 }
 

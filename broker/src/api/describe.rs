@@ -144,7 +144,9 @@ impl Places {
             let places = self.of(def.name).into_iter().filter(|place| place.name == def.name);
             Setting { def, value, places: places.collect(), is_read_only: !def.is_dynamic }
         };
-        self.effective.pairs().into_iter().map(setting).collect()
+        let pairs = self.effective.pairs().into_iter();
+        // Settings of single listeners stand under a name that nobody could set.
+        pairs.filter(|(def, _)| !def.name.ends_with('.')).map(setting).collect()
     }
 
     /// What is set for all brokers at once.

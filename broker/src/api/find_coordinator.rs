@@ -86,7 +86,8 @@ async fn find_one(
         },
     };
     let leader = leader_of(&image, topic, &key);
-    let endpoint = leader.and_then(|id| image.broker(id)?.endpoint(&context.listener).cloned());
+    let endpoint =
+        leader.and_then(|id| image.broker(id)?.endpoint(&context.session.listener).cloned());
     let (Some(leader), Some(endpoint)) = (leader, endpoint) else {
         let message = format!("the coordinator of {key} has no leader yet");
         return refuse(&key, ErrorCode::CoordinatorNotAvailable, message);

@@ -55,7 +55,7 @@ pub(crate) async fn join(
         member_id: Arc::clone(&member_id),
         instance_id: named(request.group_instance_id),
         client_id: context.client_id.clone().unwrap_or_default(),
-        client_host: format!("/{}", host_of(&context.peer)).into(),
+        client_host: format!("/{}", context.session.host()).into(),
         session_timeout,
         rebalance_timeout: if rebalance < 0 { session_timeout } else { millis(rebalance) },
         protocol_type: request.protocol_type.into(),
@@ -89,10 +89,6 @@ pub(crate) async fn join(
         member_id: joined.member_id.to_string(),
         members: joined.members.into_iter().map(member).collect(),
     }
-}
-
-pub(super) fn host_of(peer: &str) -> &str {
-    peer.rsplit_once(':').map_or(peer, |(host, _)| host)
 }
 
 /// SyncGroup. Answered when the leader has assigned.

@@ -31,6 +31,8 @@ pub(crate) mod producer_id;
 mod quorum;
 mod quotas;
 mod reassignments;
+mod sasl;
+mod scram;
 pub(crate) mod serving;
 #[cfg(test)]
 mod tests;
@@ -161,7 +163,7 @@ routes! {
         DescribeCluster(body) => {
             let image = api.0.metadata.image();
             let controller = api.0.controller.active();
-            let listener = &context.listener;
+            let listener = &context.session.listener;
             Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
         },
         CreateTopics(body) => {
@@ -367,7 +369,7 @@ routes! {
         DescribeTopicPartitions(body) => {
             let limit = api.0.config.max_request_partition_size_limit;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let listener = &context.listener;
+            let listener = &context.session.listener;
             Serving::ready(topic_partitions::describe(&api.image(), listener, limit, body))
         },
         DescribeProducers(body) => {
@@ -379,16 +381,19 @@ routes! {
                 transactions::describe(&api.coordination().txns, body).await
             })
         },
+        DescribeUserScramCredentials(body) => Serving::ready(scram::describe(&api.image(), &body)),
+        AlterUserScramCredentials(body) => {
+            let controller = api.0.controller.clone();
+            Serving::later(async move { scram::alter(&controller, body).await })
+        },
+        SaslHandshake(_) => Serving::ready(sasl::handshake()),
+        SaslAuthenticate(_) => Serving::ready(sasl::authenticate()),
         ListTransactions(body) => {
             let api = api.clone();
             Serving::later(async move { transactions::list(&api.coordination().txns, body).await })
         },
     }
-    not served {
-        // No listener asks for authentication.
-        SaslHandshake,
-        SaslAuthenticate,
-    }
+    not served {}
 }
 
 impl Api {
@@ -468,7 +473,8 @@ impl Api {
 
     async fn metadata(&self, context: &Context, body: MetadataRequest) -> MetadataResponse {
         let Rooms { metadata, controller, config, .. } = &*self.0;
-        let Context { listener, version, .. } = context;
+        let Context { session, version, .. } = context;
+        let listener = &session.listener;
         metadata::metadata(metadata, controller, config, listener, *version, body).await
     }
 
@@ -530,6 +536,10 @@ impl Serve for Api {
 
     fn disconnected(&self) {
         self.0.metrics.disconnected();
+    }
+
+    fn authenticated(&self, is_proved: bool) {
+        self.0.metrics.authenticated(is_proved);
     }
 
     fn refused(&self) {

@@ -190,8 +190,8 @@ impl Begin<'_> {
         match self.append(handle, records) {
             Ok(appending) => appending,
             Err(error) => {
-                let Context { client_id, peer, .. } = self.context;
-                debug!(client_id = client_id.as_deref(), %peer, %error, "batch refused");
+                let Context { client_id, session, .. } = self.context;
+                debug!(client_id = client_id.as_deref(), peer = %session.peer, %error, "batch refused");
                 Part::Refused(error)
             }
         }

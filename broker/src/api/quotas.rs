@@ -22,7 +22,7 @@ use protocol::error_code::ErrorCode;
 use super::serving::{Context, Spent};
 use crate::controller::{AlterQuotas, AlterQuotasError, ControllerHandle};
 use crate::metadata::{Image, QuotaEntity, QuotaName, QuotaType};
-use crate::quota::{ANONYMOUS, Client, QuotaHandle, QuotaKind};
+use crate::quota::{Client, QuotaHandle, QuotaKind};
 
 /// A code and the words for it.
 type Refusal = (ErrorCode, String);
@@ -155,7 +155,7 @@ fn wire_entity(entity: &QuotaEntity) -> Vec<WireEntity> {
 
 /// Charges what a request cost; says how long its client must be silent for it.
 pub(super) fn charge(quotas: &QuotaHandle, spent: &Spent<'_>, fetched_bytes: usize) -> Duration {
-    let client = Client { user: ANONYMOUS, client_id: spent.client_id.unwrap_or_default() };
+    let client = Client { user: spent.user, client_id: spent.client_id.unwrap_or_default() };
     let mut silent = Duration::ZERO;
     let mut spend = |kind, amount: f64| {
         silent = silent.max(quotas.spend(spent.now, kind, client, amount));
@@ -187,6 +187,7 @@ fn bytes(count: usize) -> f64 {
 /// Charges a client for partitions that it creates and deletes. KIP-599.
 pub(super) struct Mutations<'a> {
     quotas: &'a QuotaHandle,
+    user: &'a str,
     client_id: &'a str,
     now: Duration,
     /// True: what is beyond the quota is refused. False: it is done, and the client silenced.
@@ -199,6 +200,7 @@ impl<'a> Mutations<'a> {
     pub(super) fn new(quotas: &'a QuotaHandle, context: &'a Context, strict_from: i16) -> Self {
         Self {
             quotas,
+            user: context.session.user(),
             client_id: context.client_id.as_deref().unwrap_or_default(),
             now: context.now.monotonic,
             is_strict: context.version >= strict_from,
@@ -211,7 +213,7 @@ impl<'a> Mutations<'a> {
     /// # Errors
     /// When the quota is used up.
     pub(super) fn charge(&mut self, topic: &str, partition_count: i32) -> Result<(), Refusal> {
-        let client = Client { user: ANONYMOUS, client_id: self.client_id };
+        let client = Client { user: self.user, client_id: self.client_id };
         let (kind, amount) = (QuotaKind::Mutation, f64::from(partition_count.max(0)));
         if !self.is_strict {
             let silent = self.quotas.spend(self.now, kind, client, amount);

@@ -8,9 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::api::{AnyRequest, AnyResponse};
 use protocol::api_key::ApiKey;
 use protocol::time::Now;
+
+use crate::auth::Session;
 
 /// A decoded request and where it came from.
 #[derive(Debug)]
@@ -25,10 +28,8 @@ pub(crate) struct Context {
     pub(crate) version: i16,
     /// What the client calls itself.
     pub(crate) client_id: Option<Arc<str>>,
-    /// The name of the listener that accepted the connection.
-    pub(crate) listener: Arc<str>,
-    /// The other end of the connection: `host:port`.
-    pub(crate) peer: Arc<str>,
+    /// Who asks, and by which listener.
+    pub(crate) session: Arc<Session>,
     /// When the request was read.
     pub(crate) now: Now,
 }
@@ -39,6 +40,8 @@ pub(crate) enum Answer {
     Response(AnyResponse),
     /// The client expects none (`acks=0`).
     Nothing,
+    /// A message of SASL without a header.
+    Bare(Bytes),
     /// The connection must end: no response can say what went wrong.
     Close(&'static str),
 }
@@ -108,6 +111,9 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
     /// Counts a connection that ended.
     fn disconnected(&self) {}
 
+    /// Counts a client that proved who it is, or could not.
+    fn authenticated(&self, _is_proved: bool) {}
+
     /// Counts a connection that was closed as soon as it was accepted.
     fn refused(&self) {}
 }
@@ -116,6 +122,8 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent<'a> {
     pub(crate) api: ApiKey,
+    /// Who asked.
+    pub(crate) user: &'a str,
     /// What the client calls itself.
     pub(crate) client_id: Option<&'a str>,
     /// Of its frame.

@@ -28,10 +28,12 @@ use protocol::api::{Request as WireRequest, decode_response, encode_request};
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use protocol::record::{BatchBuilder, BatchOptions, Codec, RecordBatch};
+use protocol::security::SecurityProtocol;
 use protocol::time::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::auth::Session;
 use crate::controller::{
     AlterConfig, AlterQuotas, ConfigChange, ConfigOperation, NewTopic, Spread,
 };
@@ -224,6 +226,12 @@ pub(super) fn records(data: &PartitionData) -> Vec<(i64, String)> {
     records
 }
 
+/// Someone unknown who came by `listener`.
+pub(super) fn session(listener: &str) -> Session {
+    let peer = Endpoint::new("test", 1);
+    Session::anonymous(listener, SecurityProtocol::Plaintext, peer)
+}
+
 pub(super) fn named(values: &[(i64, &str)]) -> Vec<(i64, String)> {
     values.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect()
 }
@@ -241,8 +249,7 @@ async fn an_api_is_advertised_exactly_when_it_is_served() {
         let context = Context {
             version: *key.versions().end(),
             client_id: None,
-            listener: "PLAINTEXT".into(),
-            peer: "test".into(),
+            session: Arc::new(session("PLAINTEXT")),
             now: protocol::time::Now::default(),
         };
         let served = match route(api, context, request) {

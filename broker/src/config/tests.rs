@@ -104,6 +104,7 @@ fn settings_that_contradict_are_refused_together() {
 fn each_listener_advertises_its_own_endpoint() {
     let config = BrokerConfig::from_pairs([
         ("listeners", "A://:0,B://[::1]:2,C://c:3"),
+        ("listener.security.protocol.map", "a:PLAINTEXT, B:plaintext,C:PLAINTEXT"),
         ("advertised.listeners", "B://outside:22"),
     ]);
     let config = config.unwrap();
@@ -111,4 +112,108 @@ fn each_listener_advertises_its_own_endpoint() {
     bound[0].port = 4711;
     let told: Vec<_> = config.advertised(&bound, "here").iter().map(ToString::to_string).collect();
     assert_eq!(told, ["A://here:4711", "B://outside:22", "C://c:3"]);
+}
+
+const PLAIN_USERS: &str =
+    "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"canary\";";
+
+#[test]
+fn a_listener_has_its_own_settings_over_the_brokers() {
+    let config = BrokerConfig::from_pairs([
+        ("listeners", "IN://:1,OUT://:2"),
+        ("listener.security.protocol.map", "IN:SASL_PLAINTEXT,OUT:SASL_SSL"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+        ("connections.max.reauth.ms", "1000"),
+        ("ssl.keystore.location", "/all.pem"),
+        ("listener.name.OUT.ssl.keystore.location", "/out.pem"),
+        ("listener.name.out.sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512"),
+        ("listener.name.out.plain.sasl.jaas.config", PLAIN_USERS),
+        ("listener.name.out.plain.connections.max.reauth.ms", "5"),
+    ]);
+    let config = config.unwrap();
+    let inside = config.listener("IN").unwrap();
+    assert!(inside.tls.is_none());
+    let names = |it: &ListenerSettings| {
+        it.mechanisms.iter().map(|(name, it)| (name.name(), it.max_reauth.as_millis())).collect()
+    };
+    let told: Vec<_> = names(&inside);
+    assert_eq!(told, [("SCRAM-SHA-256", 1000)]);
+    let outside = config.listener("out").unwrap();
+    let told: Vec<_> = names(&outside);
+    assert_eq!(told, [("PLAIN", 5), ("SCRAM-SHA-512", 1000)]);
+    let file = protocol::security::store::Pem::File("/out.pem".into());
+    assert_eq!(outside.tls.unwrap().identity.key, file);
+    let jaas = outside.mechanisms[&Mechanism::Plain].jaas.clone().unwrap();
+    assert_eq!(jaas.users().next().unwrap().1.expose(), "canary");
+    // What is altered while running leaves them as they are.
+    let altered = config.with([("message.max.bytes", "2000")]);
+    assert_eq!(altered.listener_settings, config.listener_settings);
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn listeners_that_cannot_work_are_refused() {
+    let ssl = ("listener.security.protocol.map", "L:SSL");
+    let sasl = ("listener.security.protocol.map", "L:SASL_PLAINTEXT");
+    let key = ("ssl.keystore.location", "/k.pem");
+    let plain = ("sasl.enabled.mechanisms", "PLAIN");
+    let bearer = ("sasl.enabled.mechanisms", "OAUTHBEARER");
+    let url = ("sasl.oauthbearer.jwks.endpoint.url", "https://id.example/keys");
+    let audience = ("sasl.oauthbearer.expected.audience", "kafka");
+    let issuer = ("sasl.oauthbearer.expected.issuer", "https://id.example");
+    let jndi =
+        "com.sun.security.auth.module.JndiLoginModule required user.provider.url=\"ldap://x\";";
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[], "does not say what is spoken there"),
+        (&[("listener.security.protocol.map", "L:TLS")], "expected NAME:PROTOCOL"),
+        (&[("listener.security.protocol.map", "L:SSL,l:PLAINTEXT")], "no name twice"),
+        (&[ssl], "ssl.keystore.location is needed"),
+        (&[ssl, ("ssl.keystore.key", "x")], "needed together"),
+        (&[ssl, key, ("ssl.keystore.type", "JKS")], "PEM"),
+        (&[ssl, key, ("ssl.key.password", "canary")], "without a password"),
+        (&[ssl, key, ("ssl.client.auth", "required")], "needs ssl.truststore.location"),
+        (&[ssl, key, ("ssl.principal.mapping.rules", "RULE:(?=x)/a/")], "mapping.rules"),
+        (&[ssl, key, ("ssl.enabled.protocols", "TLSv1.1")], "TLSv1.2, TLSv1.3"),
+        (&[ssl, key, ("listener.name.m.ssl.client.auth", "none")], "there is no listener M"),
+        (&[ssl, key, ("listener.name.l.ssl.client.oath", "none")], "did you mean ssl.client.auth"),
+        (&[ssl, key, ("listener.name.l.ssl.client.auth", "no")], "listener.name.l.ssl.client.auth"),
+        (&[sasl], "sasl.enabled.mechanisms is needed"),
+        (&[sasl, ("sasl.enabled.mechanisms", "GSSAPI")], "expected of PLAIN"),
+        (&[sasl, plain], "PLAIN has no users"),
+        (&[sasl, plain, ("listener.name.l.plain.sasl.jaas.config", jndi)], "not known"),
+        (&[sasl, bearer, audience, issuer], "sasl.oauthbearer.jwks.endpoint.url"),
+        (&[sasl, bearer, url, issuer], "sasl.oauthbearer.expected.audience"),
+        (&[sasl, bearer, url, audience], "sasl.oauthbearer.expected.issuer"),
+        (&[sasl, bearer, url, audience, issuer], "allowed.urls"),
+        (
+            &[
+                sasl,
+                bearer,
+                ("sasl.oauthbearer.jwks.endpoint.url", "http://id.example/keys"),
+                ("sasl.oauthbearer.allowed.urls", "http://id.example/keys"),
+                audience,
+                issuer,
+            ],
+            "neither https nor file",
+        ),
+    ];
+    for (pairs, want) in cases {
+        let pairs = [&[("listeners", "L://:1")], *pairs].concat();
+        let told = refused(&pairs);
+        assert!(told.contains(want), "{pairs:?}: {told}");
+        assert!(!told.contains("canary") && !told.contains("ldap"), "{told}");
+    }
+}
+
+#[test]
+fn listeners_of_controllers_are_not_opened() {
+    let config = BrokerConfig::from_pairs([
+        ("process.roles", "broker,controller"),
+        ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+        ("advertised.listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("inter.broker.listener.name", "PLAINTEXT"),
+    ]);
+    let on: Vec<_> = config.unwrap().listen_on().iter().map(ToString::to_string).collect();
+    assert_eq!(on, ["PLAINTEXT://:9092"]);
 }

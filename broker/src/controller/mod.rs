@@ -14,6 +14,7 @@ mod producer_ids;
 mod quotas;
 mod reassignments;
 mod rules;
+mod scram;
 mod settings;
 mod shell;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock, ProducerIdError};
 pub use quotas::{AlterQuotas, AlterQuotasError};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use rules::check_name;
+pub use scram::{AlterCredential, AlterCredentialError, SaltedPassword};
 pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
 pub use shell::{ControllerError, ControllerHandle, start};
 pub use topics::{

@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerEpoch, BrokerId};
+use protocol::sasl::Hash;
+use protocol::sasl::scram::Credential;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::Core;
+use super::scram::AlteredUsers;
 use super::{
-    AlterConfig, AlterQuotas, AlterQuotasError, CreatedTopic, DeletedTopic, ElectedTopic, Election,
-    ElectionTopic, FeatureError, FeatureUpdate, MorePartitions, NewTopic, Outcome, ProducerIdBlock,
-    ProducerIdError, Reassignment, ReassignmentError, Registration, SettingError, TopicError,
-    TopicRef, UnregisterError,
+    AlterConfig, AlterCredential, AlterQuotas, AlterQuotasError, CreatedTopic, DeletedTopic,
+    ElectedTopic, Election, ElectionTopic, FeatureError, FeatureUpdate, MorePartitions, NewTopic,
+    Outcome, ProducerIdBlock, ProducerIdError, Reassignment, ReassignmentError, Registration,
+    SettingError, TopicError, TopicRef, UnregisterError,
 };
 use crate::config::BrokerConfig;
 use crate::limits::CONTROLLER_REQUESTS_MAX;
@@ -175,6 +178,28 @@ impl ControllerHandle {
     ) -> Result<Vec<Result<(), AlterQuotasError>>, ControllerError> {
         self.ask(WAIT, move |core, image| core.alter_quotas(image, &alterations, validate_only))
             .await
+    }
+
+    /// Sets and removes credentials of SCRAM; answers for each user. KIP-554.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time.
+    pub(crate) async fn alter_credentials(
+        &self,
+        alterations: Vec<AlterCredential>,
+    ) -> Result<AlteredUsers, ControllerError> {
+        self.ask(WAIT, move |core, image| core.alter_credentials(image, &alterations)).await
+    }
+
+    /// Sets credentials of SCRAM where there are none yet.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub(crate) async fn ensure_credentials(
+        &self,
+        wanted: Vec<(Hash, String, Credential)>,
+    ) -> Result<(), ControllerError> {
+        self.ask(WAIT, move |core, image| core.ensure_credentials(image, &wanted)).await
     }
 
     /// Gives the next block of producer ids to this run of `broker`.

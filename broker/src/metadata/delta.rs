@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use protocol::ids::{BrokerId, PartitionIndex, TopicId};
 
-use super::image::{Image, Resource, Topic};
+use super::image::{Image, Topic};
+use super::resource::Resource;
 
 /// What changed between two Images.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -22,6 +22,8 @@ use super::record::{
     PartitionRecord, ProducerIdsRecord, Record, RegisterBrokerRecord, RemoveTopicRecord,
     TopicRecord, UNCHANGED_LEADER, UnregisterBrokerRecord,
 };
+use super::resource::Resource;
+use super::scram::ScramUsers;
 use crate::config::Endpoint;
 
 /// A broker of the cluster.
@@ -110,49 +112,6 @@ pub struct Partition {
     pub is_recovering: bool,
 }
 
-/// What settings belong to. The numbers of its kinds are the wire's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resource {
-    /// A topic, by name.
-    Topic(Arc<str>),
-    /// A broker; `None`: every broker.
-    Broker(Option<BrokerId>),
-    /// A group, by id.
-    Group(Arc<str>),
-}
-
-impl Resource {
-    /// The number of topics among the kinds of resources.
-    pub const TOPIC: i8 = 2;
-    /// The number of brokers among the kinds of resources.
-    pub const BROKER: i8 = 4;
-    /// The number of groups among the kinds of resources.
-    pub const GROUP: i8 = 32;
-
-    /// The resource of a kind and name of the wire. `None`: of no kind that has settings here.
-    #[must_use]
-    pub fn from_wire(kind: i8, name: &str) -> Option<Self> {
-        match (kind, name) {
-            (Self::TOPIC, name) => Some(Self::Topic(name.into())),
-            (Self::BROKER, "") => Some(Self::Broker(None)),
-            (Self::BROKER, name) => Some(Self::Broker(Some(BrokerId(name.parse().ok()?)))),
-            (Self::GROUP, name) if !name.is_empty() => Some(Self::Group(name.into())),
-            _ => None,
-        }
-    }
-
-    /// Kind and name on the wire.
-    #[must_use]
-    pub fn to_wire(&self) -> (i8, String) {
-        match self {
-            Self::Topic(name) => (Self::TOPIC, name.to_string()),
-            Self::Broker(None) => (Self::BROKER, String::new()),
-            Self::Broker(Some(id)) => (Self::BROKER, id.to_string()),
-            Self::Group(name) => (Self::GROUP, name.to_string()),
-        }
-    }
-}
-
 /// Why a record does not fit the Image. The log contradicts itself: never worth a retry.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ApplyError {
@@ -185,6 +144,14 @@ pub enum ApplyError {
         /// The name.
         name: String,
     },
+    /// A credential of a mechanism that a newer release knows.
+    #[error("metadata log: SCRAM mechanism {mechanism} of user {user} is not known")]
+    UnknownMechanism {
+        /// Its number.
+        mechanism: i8,
+        /// Whose.
+        user: String,
+    },
     /// A quota of an entity that is none.
     #[error(transparent)]
     Quota(#[from] QuotaError),
@@ -207,6 +174,7 @@ pub struct Image {
     configs: Arc<BTreeMap<Resource, Configs>>,
     features: Arc<BTreeMap<Arc<str>, i16>>,
     quotas: Arc<Quotas>,
+    scram: Arc<ScramUsers>,
 }
 
 impl Image {
@@ -223,6 +191,7 @@ impl Image {
             configs: Arc::default(),
             features: Arc::default(),
             quotas: Arc::default(),
+            scram: Arc::default(),
         }
     }
 
@@ -312,6 +281,11 @@ impl Image {
         &self.quotas
     }
 
+    /// Who may authenticate by SCRAM.
+    pub(super) fn scram_users(&self) -> &ScramUsers {
+        &self.scram
+    }
+
     /// Changes this Image by `record` and notes in `delta` what changed.
     ///
     /// # Errors
@@ -334,6 +308,12 @@ impl Image {
                 delta.quotas = true;
             }
             Record::FeatureLevel(record) => self.set_feature(record),
+            Record::UserScramCredential(record) => {
+                return Arc::make_mut(&mut self.scram).set(record);
+            }
+            Record::RemoveUserScramCredential(record) => {
+                return Arc::make_mut(&mut self.scram).remove(record);
+            }
             Record::NoOp(_) => {}
         }
         Ok(())
@@ -359,7 +339,9 @@ impl Image {
         let ids = ProducerIdsRecord { next_producer_id, broker_id: -1, broker_epoch: -1 };
         let ids = (next_producer_id != 0).then(|| ids.into());
         let quotas = self.quotas.to_records();
-        features.chain(brokers).chain(topics).chain(configs).chain(quotas).chain(ids).collect()
+        let users = self.scram.to_records();
+        let records = features.chain(brokers).chain(topics).chain(configs);
+        records.chain(quotas).chain(users).chain(ids).collect()
     }
 
     /// Asserts every invariant.

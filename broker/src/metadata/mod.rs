@@ -9,20 +9,24 @@ mod delta;
 mod image;
 mod quotas;
 mod record;
+mod resource;
+mod scram;
 mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
 
 pub use delta::Delta;
-pub use image::{ApplyError, Broker, Image, Partition, Resource, Topic};
+pub use image::{ApplyError, Broker, Image, Partition, Topic};
 pub use quotas::{QuotaEntity, QuotaError, QuotaName, QuotaType, Quotas, quota_record};
 pub use record::{
     BrokerEndpoint, BrokerFeature, ClientQuotaEntity, ClientQuotaRecord, ConfigRecord,
     FeatureLevelRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
-    Record, RecordError, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UNCHANGED_LEADER,
-    UnregisterBrokerRecord,
+    Record, RecordError, RegisterBrokerRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
+    TopicRecord, UNCHANGED_LEADER, UnregisterBrokerRecord, UserScramCredentialRecord,
 };
+pub use resource::Resource;
+pub use scram::credential_record;
 pub use shell::{Feed, MetadataHandle, Update, start};
 
 /// The topic of committed offsets.

@@ -158,6 +158,30 @@ wire! {
         entity_name: Option<String> = Some(String::new());
     }
 
+    /// A user may authenticate by SCRAM. KIP-554.
+    pub struct UserScramCredentialRecord (versions 0..=0, flexible 0..) {
+        /// The user.
+        name: String;
+        /// The mechanism: 1 for SCRAM-SHA-256, 2 for SCRAM-SHA-512.
+        mechanism: i8;
+        /// What the password was salted with.
+        salt: Bytes;
+        /// By which the user is verified.
+        stored_key: Bytes;
+        /// By which the broker proves itself.
+        server_key: Bytes;
+        /// How often the password was hashed.
+        iterations: i32;
+    }
+
+    /// A user may no longer authenticate by SCRAM. KIP-554.
+    pub struct RemoveUserScramCredentialRecord (versions 0..=0, flexible 0..) {
+        /// The user.
+        name: String;
+        /// The mechanism.
+        mechanism: i8;
+    }
+
     /// A block of producer ids is given away. KIP-730.
     pub struct ProducerIdsRecord (versions 0..=0, flexible 0..) {
         /// Who asked.
@@ -260,10 +284,12 @@ records! {
     4 0 Config(ConfigRecord) "A setting changes.",
     5 0 PartitionChange(PartitionChangeRecord) "A partition changes.",
     9 0 RemoveTopic(RemoveTopicRecord) "A topic is deleted.",
+    11 0 UserScramCredential(UserScramCredentialRecord) "A user may authenticate.",
     12 0 FeatureLevel(FeatureLevelRecord) "A feature's level becomes final.",
     14 0 ClientQuota(ClientQuotaRecord) "A quota changes.",
     15 0 ProducerIds(ProducerIdsRecord) "A block of producer ids is given away.",
     20 0 NoOp(NoOpRecord) "Nothing changes.",
+    22 0 RemoveUserScramCredential(RemoveUserScramCredentialRecord) "A user may no longer authenticate.",
 }
 
 fn framed(key: u32, version: u32, message: &impl Versioned) -> Bytes {

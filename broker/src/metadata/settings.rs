@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use protocol::ids::BrokerId;
 
-use super::image::{Image, Resource};
+use super::image::Image;
+use super::resource::Resource;
 use crate::config::{BrokerConfig, GroupConfig};
 
 impl Image {

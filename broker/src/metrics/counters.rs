@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     pub(super) accepted: AtomicU64,
     pub(super) ended: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) authenticated: AtomicU64,
+    pub(super) unauthenticated: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -54,6 +56,8 @@ impl Default for Metrics {
             accepted: zero(),
             ended: zero(),
             refused: zero(),
+            authenticated: zero(),
+            unauthenticated: zero(),
         }
     }
 }
@@ -105,6 +109,11 @@ impl Metrics {
     /// A connection was closed as soon as it was accepted.
     pub(crate) fn refused(&self) {
         add(&self.refused, 1);
+    }
+
+    /// A client proved who it is, or could not.
+    pub(crate) fn authenticated(&self, is_proved: bool) {
+        add(if is_proved { &self.authenticated } else { &self.unauthenticated }, 1);
     }
 
     /// Something was made durable.

@@ -63,6 +63,8 @@ metrics! {
     CONNECTIONS Gauge "kafka_network_socketserver_connections" "Connections that are open.";
     ACCEPTED Counter "kafka_network_socketserver_connections_accepted_total" "Connections that were served.";
     REFUSED Counter "kafka_network_socketserver_connections_refused_total" "Connections that were closed at once: too many, or too fast.";
+    AUTHENTICATED Counter "kafka_network_socketserver_successful_authentication_total" "Times that a client proved who it is, by SASL.";
+    UNAUTHENTICATED Counter "kafka_network_socketserver_failed_authentication_total" "Times that a client could not prove who it is, by SASL.";
     FLUSH Histogram "kafka_log_logflushstats_logflushtime_seconds" "How long it took to make writes durable, of logs and of metadata.";
     PARTITIONS Gauge "kafka_server_replicamanager_partitioncount" "Partitions that this broker holds.";
     LEADERS Gauge "kafka_server_replicamanager_leadercount" "Partitions that this broker leads.";

@@ -11,8 +11,8 @@ use protocol::error_code::ErrorCode;
 use super::counters::{Metrics, read};
 use super::histogram::{BOUNDS_MICROS, Reading};
 use super::{
-    ACCEPTED, BYTES_IN, BYTES_OUT, CONNECTIONS, ERRORS, FLUSH, LATENCY, MESSAGES_IN, Metric,
-    MetricKind, RECEIVED, REFUSED, REQUESTS, SENT, THROTTLED,
+    ACCEPTED, AUTHENTICATED, BYTES_IN, BYTES_OUT, CONNECTIONS, ERRORS, FLUSH, LATENCY, MESSAGES_IN,
+    Metric, MetricKind, RECEIVED, REFUSED, REQUESTS, SENT, THROTTLED, UNAUTHENTICATED,
 };
 
 /// Labels of a line: names and values.
@@ -114,6 +114,8 @@ pub(crate) fn write_counters(page: &mut Page, metrics: &Metrics) {
     page.one(CONNECTIONS, accepted.saturating_sub(ended));
     page.one(ACCEPTED, accepted);
     page.one(REFUSED, read(&metrics.refused));
+    page.one(AUTHENTICATED, read(&metrics.authenticated));
+    page.one(UNAUTHENTICATED, read(&metrics.unauthenticated));
     page.begin(FLUSH);
     if let Some(reading) = metrics.flushes() {
         page.histogram(FLUSH.name, None, &reading);

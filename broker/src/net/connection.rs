@@ -8,6 +8,8 @@
 //! of Kafka's ends the connection with a line in the log, never more than the connection. Dropping
 //! the task, or its peer's leaving, drops all that still waits. Shell.
 
+mod entrance;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -18,7 +20,7 @@ use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use client::net::BoxStream;
+use client::net::{BoxStream, Endpoint};
 use protocol::api::{AnyRequest, encode_response, split_request};
 use protocol::api_key::ApiKey;
 use protocol::frame::{FrameError, Framer, PREFIX_BYTES};
@@ -28,9 +30,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::door::Door;
+use super::tls::TlsRefusal;
 use crate::api::serving::{Answer, Context, Request, Serve, Serving, Spent};
+use crate::auth::Session;
+use crate::auth::gate::{Gate, Refusal};
 use crate::buffers::Buffer;
-use crate::limits::{BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
+use crate::limits::{AUTHENTICATION_MAX, BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
 
 /// Requests of one connection that may be in flight. More wait in the socket. Clients that know
 /// their own bound use 5; those that do not (librdkafka without idempotence) are held here.
@@ -68,6 +74,8 @@ pub(crate) struct Terms {
     pub(crate) idle_max: Duration,
     /// The name of the listener that accepted it.
     pub(crate) listener: Arc<str>,
+    /// How its connections are secured.
+    pub(crate) door: Door,
 }
 
 /// Why a connection ended, other than that its peer left.
@@ -85,6 +93,12 @@ pub(crate) enum ConnectionError {
     Response { api: &'static str, version: i16, source: EncodeError },
     #[error("{0}")]
     Refused(&'static str),
+    #[error(transparent)]
+    Tls(#[from] TlsRefusal),
+    #[error(transparent)]
+    Gate(#[from] Refusal),
+    #[error("not authenticated within {AUTHENTICATION_MAX:?}")]
+    Unproved,
     #[error("no byte was taken for {0:?}")]
     Stalled(Duration),
     #[error(transparent)]
@@ -95,27 +109,37 @@ pub(crate) enum ConnectionError {
 /// it, or `draining` becomes true and all its requests are answered.
 pub(crate) async fn serve(
     stream: BoxStream,
-    peer: Arc<str>,
+    peer: Endpoint,
     terms: Terms,
     service: impl Serve,
     clock: Clock,
     draining: watch::Receiver<bool>,
 ) {
-    let connection = Connection {
-        stream,
-        framer: Framer::new(terms.request_bytes_max),
-        terms,
-        service,
-        clock,
-        peer: peer.clone(),
-        inbox: BytesMut::new(),
-        frame: None,
-        in_flight: VecDeque::new(),
-        in_flight_bytes: 0,
-        silent_until: Duration::ZERO,
-        is_silenced: false,
+    let name = peer.clone();
+    let served = async {
+        let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms)).await?;
+        let gate = terms.door.sasl.clone().map(Gate::new);
+        let unproved_max = gate.as_ref().map_or(usize::MAX, Gate::request_bytes_max);
+        let connection = Connection {
+            stream,
+            framer: Framer::new(terms.request_bytes_max.min(unproved_max)),
+            terms,
+            service,
+            clock,
+            session: Arc::new(session),
+            gate,
+            ending: None,
+            inbox: BytesMut::new(),
+            frame: None,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            silent_until: Duration::ZERO,
+            is_silenced: false,
+        };
+        connection.run(draining).await
     };
-    match connection.run(draining).await {
+    let (ended, peer) = (served.await, name);
+    match ended {
         Ok(()) => debug!(%peer, "connection closed"),
         Err(ConnectionError::Io(error)) => debug!(%peer, %error, "connection lost"),
         Err(error) => warn!(%peer, %error, "connection closed"),
@@ -133,7 +157,11 @@ struct Connection<S> {
     terms: Terms,
     service: S,
     clock: Clock,
-    peer: Arc<str>,
+    session: Arc<Session>,
+    /// `None`: nobody is asked who they are.
+    gate: Option<Gate>,
+    /// Why the connection ends once what was begun is answered.
+    ending: Option<Refusal>,
     /// What was read and is not a whole frame yet.
     inbox: BytesMut,
     /// A larger frame, of which the beginning was read; the inbox is empty then.
@@ -169,12 +197,13 @@ struct Cost {
 
 impl InFlight {
     /// Charges the request, which is answered; says how long its client must be silent.
-    fn settle(&mut self, service: &impl Serve, now: Duration) -> Duration {
+    fn settle(&mut self, service: &impl Serve, user: &str, now: Duration) -> Duration {
         let (Some(api), Serving::Ready(answer)) = (self.cost.api, &mut self.serving) else {
             return Duration::ZERO;
         };
         let spent = Spent {
             api,
+            user,
             client_id: self.cost.client_id.as_deref(),
             request_bytes: self.bytes,
             taken: now.saturating_sub(self.cost.began),
@@ -190,6 +219,10 @@ impl InFlight {
             Serving::Ready(Answer::Response(response)) => response,
             Serving::Ready(Answer::Nothing) | Serving::Later(_) | Serving::Alone(_) => {
                 return Ok(Vec::new());
+            }
+            Serving::Ready(Answer::Bare(message)) => {
+                let length = u32::try_from(message.len()).expect("messages of SASL are short");
+                return Ok(vec![Bytes::copy_from_slice(&length.to_be_bytes()), message]);
             }
             Serving::Ready(Answer::Close(reason)) => return Err(ConnectionError::Refused(reason)),
         };
@@ -217,17 +250,25 @@ impl<S: Serve> Connection<S> {
         let mut last_read = self.clock.now().monotonic;
         let mut silence = pin!(tokio::time::sleep(Duration::ZERO));
         let mut is_draining = false;
+        let mut patience = pin!(tokio::time::sleep(AUTHENTICATION_MAX));
         loop {
             let is_silenced = self.is_silenced;
-            if is_draining && self.in_flight.is_empty() {
-                return Ok(());
+            if self.in_flight.is_empty() {
+                if let Some(refusal) = self.ending.take() {
+                    return Err(refusal.into());
+                }
+                if is_draining {
+                    return Ok(());
+                }
             }
+            let is_unproved = self.gate.as_ref().is_some_and(Gate::is_waiting);
             let happened = tokio::select! {
                 biased;
                 () = &mut drain, if !is_draining => {
                     is_draining = true;
                     continue;
                 }
+                () = &mut patience, if is_unproved => return Err(ConnectionError::Unproved),
                 () = &mut silence, if is_silenced => {
                     self.is_silenced = false;
                     last_read = self.clock.now().monotonic;
@@ -335,6 +376,7 @@ impl<S: Serve> Connection<S> {
     /// True when another request may begin.
     fn has_room(&self) -> bool {
         !self.is_silenced
+            && self.ending.is_none()
             && self.in_flight.len() < IN_FLIGHT_MAX
             && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
     }
@@ -372,6 +414,10 @@ impl<S: Serve> Connection<S> {
     }
 
     fn begin(&mut self, frame: Bytes) -> Result<InFlight, ConnectionError> {
+        if self.gate.as_ref().is_some_and(Gate::is_bare) {
+            return Ok(self.begin_bare(&frame));
+        }
+        let (now, frame_bytes) = (self.clock.now(), frame.len());
         let (header, body) = split_request(frame).map_err(ConnectionError::Header)?;
         let (version, correlation_id) = (header.api_version, header.correlation_id);
         let Some(api) = header.known() else {
@@ -389,18 +435,20 @@ impl<S: Serve> Connection<S> {
             }
             return Err(ConnectionError::Unsupported { key: header.api_key, version });
         };
+        if let Some(gate) = &self.gate {
+            gate.check(now, api, frame_bytes)?;
+        }
         let body = AnyRequest::decode(api, version, body)
             .map_err(|source| ConnectionError::Request { api: api.name(), version, source })?;
-        let now = self.clock.now();
         let client_id = header.client_id.map(Arc::from);
-        let context = Context {
-            version,
-            client_id: client_id.clone(),
-            listener: self.terms.listener.clone(),
-            peer: self.peer.clone(),
-            now,
+        let serving = match self.at_gate(now, version, &body) {
+            Some(serving) => serving,
+            None => {
+                let (client_id, session) = (client_id.clone(), self.session.clone());
+                let context = Context { version, client_id, session, now };
+                self.service.serve(Request { context, body })
+            }
         };
-        let serving = self.service.serve(Request { context, body });
         let began = now.monotonic;
         let is_timed = self.service.is_timed();
         let ended = if is_timed { self.clock.now().monotonic } else { began };
@@ -416,7 +464,7 @@ impl<S: Serve> Connection<S> {
         let now = self.clock.now().monotonic;
         while let Some(mut request) = self.in_flight.pop_front_if(is_ready) {
             self.in_flight_bytes -= request.bytes;
-            let silent = request.settle(&self.service, now);
+            let silent = request.settle(&self.service, self.session.user(), now);
             self.silent_until = self.silent_until.max(now.saturating_add(silent));
             match request.answer() {
                 Ok(answer) => {

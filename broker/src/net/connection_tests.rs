@@ -102,10 +102,12 @@ async fn fixture() -> Fixture {
         request_bytes_max: 1 << 16,
         idle_max: Duration::from_secs(600),
         listener: "PLAINTEXT".into(),
+        door: Door::default(),
     };
     let (draining, drain) = watch::channel(false);
     let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
-    let task = tokio::spawn(serve(stream, "test".into(), terms, fake.clone(), clock, drain));
+    let task =
+        tokio::spawn(serve(stream, Endpoint::new("test", 1), terms, fake.clone(), clock, drain));
     Fixture { client, fake, begun, draining, task }
 }
 

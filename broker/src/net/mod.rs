@@ -2,14 +2,19 @@
 //!
 //! A [`Listener`] yields byte streams: from TCP ([`tcp`]), or from a network inside the process, so
 //! that a broker can be embedded or simulated without a socket. [`server`] accepts and counts
-//! connections and drains them at the end; [`connection`] serves one; [`http`] tells metrics and health.
+//! connections and drains them at the end; [`door`] encrypts them and asks who it is where a listener says
+//! so; [`connection`] serves one; [`http`] tells metrics and health.
 //! Shell.
 
 mod admission;
 pub(crate) mod connection;
+pub(crate) mod door;
 pub(crate) mod http;
+#[cfg(test)]
+mod security_tests;
 pub(crate) mod server;
 pub mod tcp;
+mod tls;
 
 use std::io;
 

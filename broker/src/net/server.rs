@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::Listener;
 use super::admission::{Admission, Refused};
 use super::connection::{self, Terms, until_draining};
+use super::door::Door;
 use crate::api::serving::Serve;
 use crate::config::BrokerConfig;
 use crate::quota::QuotaHandle;
@@ -48,7 +49,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves what `listeners` accept.
     pub(crate) fn start(
-        listeners: Vec<Box<dyn Listener>>,
+        listeners: Vec<(Box<dyn Listener>, Door)>,
         limits: &Limits,
         service: &impl Serve,
         clock: &Clock,
@@ -57,12 +58,13 @@ impl Server {
         let admission = Arc::new(Mutex::new(Admission::default()));
         let config = limits.config.borrow().clone();
         let mut accepting = JoinSet::new();
-        for listener in listeners {
+        for (listener, door) in listeners {
             let terms = Terms {
                 request_bytes_max: usize::try_from(config.socket_request_max_bytes)
                     .unwrap_or(usize::MAX),
                 idle_max: config.connections_max_idle,
                 listener: listener.name().into(),
+                door,
             };
             let accept = Accept {
                 terms,
@@ -156,7 +158,7 @@ impl<S: Serve> Accept<S> {
         debug!(%peer, "connection accepted");
         let serving = connection::serve(
             stream,
-            peer.to_string().into(),
+            peer.clone(),
             self.terms.clone(),
             self.service.clone(),
             self.clock.clone(),

@@ -19,9 +19,6 @@ use std::time::Duration;
 
 use crate::metadata::QuotaType;
 
-/// The user of a connection that nobody authenticated.
-pub(crate) const ANONYMOUS: &str = "ANONYMOUS";
-
 /// What a quota bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuotaKind {
@@ -103,7 +100,7 @@ impl Windows {
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client<'a> {
-    /// Who was authenticated; [`ANONYMOUS`].
+    /// Who was authenticated; `ANONYMOUS`.
     pub(crate) user: &'a str,
     /// What the client calls itself; empty when it does not.
     pub(crate) client_id: &'a str,

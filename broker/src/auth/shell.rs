@@ -1,0 +1,77 @@
+//! From settings to what a listener knows of those who may authenticate there. Shell.
+
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::rand::fill;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use protocol::sasl::Mechanism;
+
+use super::jwt::Expected;
+use super::keys::{KeySource, KeySourceError};
+use super::sasl::{Sasl, Tokens};
+use crate::config::ListenerSettings;
+use crate::metadata::MetadataHandle;
+
+/// What a listener with these settings knows. `None`: it asks nobody. `metadata` are known before
+/// the first client is.
+///
+/// # Errors
+/// When keys for tokens cannot be had.
+pub(crate) async fn sasl(
+    settings: &ListenerSettings,
+    metadata: &Arc<OnceLock<MetadataHandle>>,
+) -> Result<Option<Sasl>, KeySourceError> {
+    if settings.mechanisms.is_empty() {
+        return Ok(None);
+    }
+    let config = &settings.config;
+    let tokens = if settings.mechanisms.contains_key(&Mechanism::OAuthBearer) {
+        let url = config.sasl_oauthbearer_jwks_endpoint_url.as_deref().unwrap_or_default();
+        let refresh = config.sasl_oauthbearer_jwks_endpoint_refresh;
+        let source = KeySource::start(url, refresh).await?;
+        let expected = Expected {
+            audience: config.sasl_oauthbearer_expected_audience.clone(),
+            issuer: config.sasl_oauthbearer_expected_issuer.clone().unwrap_or_default(),
+            subject_claim: config.sasl_oauthbearer_sub_claim_name.clone(),
+            skew: config.sasl_oauthbearer_clock_skew,
+        };
+        Some(Tokens { keys: Box::new(move || source.keys()), expected })
+    } else {
+        None
+    };
+    let plain = settings.mechanisms.get(&Mechanism::Plain).and_then(|it| it.jaas.as_ref());
+    let users = plain.iter().flat_map(|jaas| jaas.users());
+    let users = users.map(|(name, password)| (name.to_owned(), password.clone())).collect();
+    let metadata = metadata.clone();
+    Ok(Some(Sasl {
+        mechanisms: settings.mechanisms.iter().map(|(&it, own)| (it, own.max_reauth)).collect(),
+        users,
+        credentials: Box::new(move |hash, name| {
+            metadata.get()?.image().credential(hash, name).cloned()
+        }),
+        tokens,
+        decoy_key: chance(),
+        request_bytes_max: usize::try_from(config.sasl_server_max_receive_size)
+            .unwrap_or(usize::MAX),
+        refusal_delay: config.connection_failed_authentication_delay,
+        nonce,
+    }))
+}
+
+/// A salt for a new password.
+pub(crate) fn salt() -> [u8; 24] {
+    chance()
+}
+
+/// 144 bits that nobody foresees.
+fn nonce() -> String {
+    BASE64_STANDARD.encode(chance::<18>())
+}
+
+fn chance<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    // Not from the broker's seed: whoever knows that must still not know these.
+    fill(&mut bytes).expect("the operating system offers chance");
+    bytes
+}

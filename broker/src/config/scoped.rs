@@ -1,0 +1,80 @@
+//! Settings of single listeners: `listener.name.NAME.SETTING`.
+//!
+//! Their names are not known beforehand, so they are kept together as one value, which reads back
+//! as it shows itself. What they mean is for [`super::listener`] to say. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use protocol::config::{ConfigDef, ConfigValue};
+
+/// What their names begin with.
+pub(super) const PREFIX: &str = "listener.name.";
+
+/// Settings of single listeners, by listener, in small letters, and name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Scoped(BTreeMap<(String, String), String>);
+
+impl Scoped {
+    /// Takes the settings that are for one listener out of `pairs`. What is not so named is
+    /// given back.
+    pub(super) fn split(
+        pairs: impl Iterator<Item = (String, String)>,
+    ) -> (Self, Vec<(String, String)>) {
+        let (mut scoped, mut others) = (BTreeMap::new(), Vec::new());
+        for (name, text) in pairs {
+            let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
+            match parts {
+                Some((listener, setting)) => {
+                    let key = (listener.to_ascii_lowercase(), setting.to_owned());
+                    scoped.insert(key, text);
+                }
+                None => others.push((name, text)),
+            }
+        }
+        (Self(scoped), others)
+    }
+
+    /// The settings of `listener`, in letters of either case.
+    pub(super) fn of(&self, listener: &str) -> BTreeMap<&str, &str> {
+        let listener = listener.to_ascii_lowercase();
+        let own = self.0.iter().filter(|((of, _), _)| *of == listener);
+        own.map(|((_, name), text)| (name.as_str(), text.as_str())).collect()
+    }
+
+    /// The listeners that have settings of their own, in small letters; some more than once.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|(listener, _)| listener.as_str())
+    }
+}
+
+impl fmt::Debug for Scoped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// One line per setting; line ends within it are written as `%0A`, percent signs as `%25`.
+impl ConfigValue for Scoped {
+    fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+        let mut scoped = BTreeMap::new();
+        for line in text.split('\n').filter(|line| !line.is_empty()) {
+            let mut parts = line.splitn(3, '\t');
+            let (listener, name, text) = (parts.next()?, parts.next()?, parts.next()?);
+            let text = text.replace("%0A", "\n").replace("%25", "%");
+            scoped.insert((listener.to_owned(), name.to_owned()), text);
+        }
+        Some(Self(scoped))
+    }
+
+    fn show(&self, _: &ConfigDef) -> Option<String> {
+        let line = |((listener, name), text): (&(String, String), &String)| {
+            format!("{listener}\t{name}\t{}\n", text.replace('%', "%25").replace('\n', "%0A"))
+        };
+        Some(self.0.iter().map(line).collect())
+    }
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+}

@@ -1,0 +1,103 @@
+//! The entrance of a connection: its stream is encrypted, and its gate judges who is not known yet.
+//! Shell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::net::{BoxStream, Endpoint};
+use protocol::api::AnyRequest;
+use protocol::frame::Framer;
+use protocol::time::Now;
+use tracing::debug;
+
+use super::{Connection, ConnectionError, Cost, InFlight, Terms};
+use crate::api::serving::{Answer, Serve, Serving};
+use crate::auth::gate::{BareVerdict, Refusal, Verdict};
+use crate::auth::{Principal, Session};
+use crate::limits::AUTHENTICATION_MAX;
+
+/// Encrypts the stream where the listener says so; what is known of its peer then.
+pub(super) async fn secure(
+    stream: BoxStream,
+    peer: Endpoint,
+    terms: &Terms,
+) -> Result<(BoxStream, Session), ConnectionError> {
+    let door = &terms.door;
+    let mut session = Session::anonymous(terms.listener.clone(), door.protocol, peer);
+    let Some(tls) = &door.tls else { return Ok((stream, session)) };
+    let accepted = tokio::time::timeout(AUTHENTICATION_MAX, tls.accept(stream)).await;
+    let (stream, principal) = accepted.map_err(|_| ConnectionError::Unproved)??;
+    // Where SASL asks, its answer counts, whatever certificate comes along.
+    if let Some(principal) = principal.filter(|_| !door.protocol.has_sasl()) {
+        session.principal = principal;
+    }
+    Ok((stream, session))
+}
+
+impl<S: Serve> Connection<S> {
+    /// What becomes of a request of who is not known yet, or is to be known anew. `None`: it is
+    /// served.
+    pub(super) fn at_gate(&mut self, now: Now, version: i16, body: &AnyRequest) -> Option<Serving> {
+        let gate = self.gate.as_mut()?;
+        let answer = match gate.step(now, version, body) {
+            Verdict::Pass => return None,
+            Verdict::Answer(response) => Answer::Response(response),
+            Verdict::Admit(response, name) => {
+                self.admit(&name);
+                Answer::Response(response)
+            }
+            Verdict::Refuse(response, refusal) => {
+                let delay = gate.refusal_delay();
+                self.end(refusal);
+                return Some(Serving::later(late(delay, Answer::Response(response))));
+            }
+            Verdict::Close(refusal) => {
+                self.end(refusal);
+                Answer::Nothing
+            }
+        };
+        Some(Serving::Ready(answer))
+    }
+
+    /// A frame that is a mechanism's message without a header.
+    pub(super) fn begin_bare(&mut self, message: &[u8]) -> InFlight {
+        let now = self.clock.now();
+        let gate = self.gate.as_mut().expect("asked before whether it is bare");
+        let serving = match gate.step_bare(now, message) {
+            BareVerdict::Answer(message) => Serving::Ready(Answer::Bare(message)),
+            BareVerdict::Admit(message, name) => {
+                self.admit(&name);
+                Serving::Ready(Answer::Bare(message))
+            }
+            BareVerdict::Close(refusal) => {
+                let delay = gate.refusal_delay();
+                self.end(refusal);
+                Serving::later(late(delay, Answer::Nothing))
+            }
+        };
+        let (began, busy) = (now.monotonic, Duration::ZERO);
+        let cost = Cost { api: None, client_id: None, began, busy };
+        InFlight { version: 0, correlation_id: 0, bytes: 0, serving, cost }
+    }
+
+    /// The client is known from now on.
+    fn admit(&mut self, name: &str) {
+        let principal = Principal::user(name);
+        debug!(peer = %self.session.peer, %principal, "authenticated");
+        self.session = Arc::new(Session { principal, ..(*self.session).clone() });
+        self.framer = Framer::new(self.terms.request_bytes_max);
+        self.service.authenticated(true);
+    }
+
+    /// Nothing more is read; what was begun is answered.
+    fn end(&mut self, refusal: Refusal) {
+        self.service.authenticated(false);
+        self.ending = Some(refusal);
+    }
+}
+
+/// An answer that is given after `delay`.
+async fn late(delay: Duration, answer: Answer) -> Answer {
+    tokio::time::sleep(delay).await;
+    answer
+}

@@ -1,0 +1,427 @@
+//! A broker with listeners of every protocol, and clients of ours that may or may not come in.
+//! Certificates are made by openssl for each test. Shell.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use client::net::connection::{CallError, Connection, ConnectionOptions};
+use client::net::tcp::TcpConnector;
+use client::net::tls::{TlsConnector, TlsOptions};
+use client::net::{Connector, Credentials, Endpoint};
+use protocol::api::metadata::{DescribeClusterRequest, MetadataRequest};
+use protocol::api::scram::{
+    AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest, ScramCredentialDeletion,
+    ScramCredentialUpsertion,
+};
+use protocol::rng::Rng;
+use protocol::sasl::Hash;
+use protocol::secret::Secret;
+use protocol::security::store::{Identity, Pem};
+use serde_json::json;
+
+use crate::config::BrokerConfig;
+use crate::{Broker, BrokerHandle, Outside};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory of certificates: a root `ca`, and what it signs.
+struct Certificates(tempfile::TempDir);
+
+impl Certificates {
+    fn new() -> Self {
+        let made = Self(tempfile::tempdir().unwrap());
+        made.root("ca");
+        made.signed("broker", "ca", "/CN=broker", 365);
+        made
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let done = Command::new("openssl").args(arguments).current_dir(&self.0).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn root(&self, name: &str) {
+        let (key, cert, subject) =
+            (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
+        self.openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-noenc",
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+            "-subj",
+            &subject,
+            "-days",
+            "3650",
+        ]);
+    }
+
+    /// `NAME.both`: certificate and key, valid for so many days from yesterday on.
+    fn signed(&self, name: &str, root: &str, subject: &str, days: i32) {
+        let file = |ending: &str| format!("{name}.{ending}");
+        self.openssl(&[
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-noenc",
+            "-keyout",
+            &file("key"),
+            "-out",
+            &file("csr"),
+            "-subj",
+            subject,
+        ]);
+        let host = if name == "elsewhere" { "elsewhere.example" } else { "localhost" };
+        let names = format!("subjectAltName=DNS:{host},IP:127.0.0.1\n");
+        std::fs::write(self.path(&file("ext")), names).unwrap();
+        self.openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &file("csr"),
+            "-CA",
+            &format!("{root}.pem"),
+            "-CAkey",
+            &format!("{root}.key"),
+            "-CAcreateserial",
+            "-out",
+            &file("crt"),
+            "-extfile",
+            &file("ext"),
+            "-days",
+            &days.to_string(),
+        ]);
+        let read = |ending: &str| std::fs::read(self.path(&file(ending))).unwrap();
+        std::fs::write(self.path(&file("both")), [read("crt"), read("key")].concat()).unwrap();
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// A client that trusts `root` and shows `own`.
+    fn options(&self, root: &str, own: Option<&str>) -> TlsOptions {
+        let identity = own.map(|name| {
+            let file = Pem::File(self.path(&format!("{name}.both")));
+            Identity { chain: file.clone(), key: file }
+        });
+        let roots = Some(Pem::File(self.path(&format!("{root}.pem"))));
+        TlsOptions { roots, identity, ..TlsOptions::default() }
+    }
+}
+
+async fn start(dir: &Path, settings: &[(&str, &str)]) -> BrokerHandle {
+    let base = [("log.dir", dir.to_str().unwrap()), ("group.initial.rebalance.delay.ms", "0")];
+    let config = BrokerConfig::from_pairs(base.iter().chain(settings).copied()).unwrap();
+    Broker::start(config, Outside::real()).await.unwrap()
+}
+
+fn connect(at: &Endpoint, tls: Option<&TlsOptions>, sasl: Option<Credentials>) -> Connection {
+    let connector: Arc<dyn Connector> = match tls {
+        None => Arc::new(TcpConnector),
+        Some(options) => Arc::new(TlsConnector::new(Arc::new(TcpConnector), options).unwrap()),
+    };
+    let options = ConnectionOptions { sasl, ..ConnectionOptions::default() };
+    Connection::new(connector, at.clone(), options, Rng::new(1))
+}
+
+/// Which broker's address a client is told, or why none.
+async fn told(connection: &Connection) -> Result<u16, CallError> {
+    let told = connection.call(MetadataRequest::default(), PATIENCE).await?;
+    let cluster = connection.call(DescribeClusterRequest::default(), PATIENCE).await?;
+    assert_eq!(cluster.brokers[0].port, told.brokers[0].port);
+    Ok(u16::try_from(told.brokers[0].port).unwrap())
+}
+
+/// Why a client does not come in.
+async fn refused(connection: &Connection) -> String {
+    match told(connection).await {
+        Ok(port) => panic!("let in at {port}"),
+        Err(CallError::Connect { reason, .. }) => reason.to_string(),
+        Err(other) => other.to_string(),
+    }
+}
+
+fn plain(username: &str, password: &str) -> Option<Credentials> {
+    let (username, password) = (username.to_owned(), Secret::new(password));
+    Some(Credentials::Plain { username, password })
+}
+
+fn scram(hash: Hash, username: &str, password: &str) -> Option<Credentials> {
+    let (username, password) = (username.to_owned(), Secret::new(password));
+    Some(Credentials::Scram { hash, username, password })
+}
+
+#[tokio::test]
+async fn each_listener_speaks_its_own_protocol_and_tells_its_own_address() {
+    let certificates = Certificates::new();
+    let dir = tempfile::tempdir().unwrap();
+    let both = certificates.text("broker.both");
+    let users =
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
+    let broker = start(
+        dir.path(),
+        &[
+            (
+                "listeners",
+                "CLEAR://127.0.0.1:0,SSL://127.0.0.1:0,NAMED://127.0.0.1:0,BOTH://127.0.0.1:0",
+            ),
+            (
+                "listener.security.protocol.map",
+                "CLEAR:PLAINTEXT,SSL:SSL,NAMED:SASL_PLAINTEXT,BOTH:SASL_SSL",
+            ),
+            ("ssl.keystore.location", &both),
+            ("sasl.enabled.mechanisms", "PLAIN"),
+            ("listener.name.named.plain.sasl.jaas.config", users),
+            ("listener.name.both.plain.sasl.jaas.config", users),
+        ],
+    )
+    .await;
+    let at = broker.endpoints();
+    let tls = certificates.options("ca", None);
+    let alice = || plain("alice", "a");
+    for (endpoint, tls, sasl) in [
+        (&at[0], None, None),
+        (&at[1], Some(&tls), None),
+        (&at[2], None, alice()),
+        (&at[3], Some(&tls), alice()),
+    ] {
+        assert_eq!(told(&connect(endpoint, tls, sasl)).await.unwrap(), endpoint.port);
+    }
+    // Who is not asked is told so when it says who it is all the same.
+    let unasked = refused(&connect(&at[0], None, alice())).await;
+    assert!(unasked.contains("SaslHandshake"), "{unasked}");
+    // In clear where it must be encrypted; without saying who one is where one must.
+    assert!(told(&connect(&at[1], None, None)).await.is_err());
+    assert!(told(&connect(&at[2], None, None)).await.is_err());
+    assert!(told(&connect(&at[3], Some(&tls), None)).await.is_err());
+    let wrong = refused(&connect(&at[3], Some(&tls), plain("alice", "b"))).await;
+    assert!(wrong.contains("PLAIN: authentication failed"), "{wrong}");
+    let other = refused(&connect(&at[2], None, scram(Hash::Sha256, "alice", "a"))).await;
+    assert!(other.contains("the broker offers PLAIN"), "{other}");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn certificates_are_looked_at_on_both_sides() {
+    let certificates = Certificates::new();
+    certificates.root("other");
+    certificates.signed("client", "ca", "/CN=client/O=Example", 365);
+    certificates.signed("foreign", "other", "/CN=client/O=Example", 365);
+    certificates.signed("expired", "ca", "/CN=client/O=Example", -1);
+    certificates.signed("unnamed", "ca", "/O=Example", 365);
+    certificates.signed("elsewhere", "ca", "/CN=elsewhere", 365);
+    let dir = tempfile::tempdir().unwrap();
+    let (both, ca) = (certificates.text("broker.both"), certificates.text("ca.pem"));
+    let broker = start(
+        dir.path(),
+        &[
+            ("listeners", "SSL://localhost:0,ELSEWHERE://localhost:0"),
+            ("listener.security.protocol.map", "SSL:SSL,ELSEWHERE:SSL"),
+            ("listener.name.elsewhere.ssl.keystore.location", &certificates.text("elsewhere.both")),
+            ("ssl.keystore.location", &both),
+            ("ssl.truststore.location", &ca),
+            ("ssl.client.auth", "required"),
+            ("ssl.principal.mapping.rules", "RULE:^.*CN=([a-z]+).*$/$1/"),
+        ],
+    )
+    .await;
+    let at = Endpoint::new("localhost", broker.endpoints()[0].port);
+    let ask =
+        |root: &str, own: Option<&str>| connect(&at, Some(&certificates.options(root, own)), None);
+    assert_eq!(told(&ask("ca", Some("client"))).await.unwrap(), at.port);
+    for own in [None, Some("foreign"), Some("expired"), Some("unnamed")] {
+        assert!(told(&ask("ca", own)).await.is_err(), "{own:?}");
+    }
+    let foreign = refused(&ask("other", Some("client"))).await;
+    assert!(foreign.contains("UnknownIssuer"), "{foreign}");
+    // A broker whose certificate names another host is none, unless that is left unchecked.
+    let elsewhere = Endpoint::new("localhost", broker.endpoints()[1].port);
+    let options = certificates.options("ca", Some("client"));
+    let why = refused(&connect(&elsewhere, Some(&options), None)).await;
+    assert!(why.contains("certificate"), "{why}");
+    let lenient = TlsOptions { is_any_host: true, ..options };
+    assert_eq!(told(&connect(&elsewhere, Some(&lenient), None)).await.unwrap(), elsewhere.port);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn users_of_scram_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-256,SCRAM-SHA-512"),
+        ("initial.scram.credentials", "SCRAM-SHA-256=[name=admin,password=canary]"),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    let admin = connect(&at, None, scram(Hash::Sha256, "admin", "canary"));
+    assert_eq!(told(&admin).await.unwrap(), at.port);
+    for (hash, name, password) in [
+        (Hash::Sha256, "admin", "wrong"),
+        (Hash::Sha512, "admin", "canary"),
+        (Hash::Sha256, "nobody", "canary"),
+    ] {
+        let why = refused(&connect(&at, None, scram(hash, name, password))).await;
+        let want = format!("{}: authentication failed", hash.mechanism());
+        assert!(why.contains(&want), "{why}");
+    }
+    let salted = |bytes| bytes::Bytes::from(vec![7; bytes]);
+    let upsert = |name: &str, mechanism: i8, iterations: i32, length| ScramCredentialUpsertion {
+        name: name.to_owned(),
+        mechanism,
+        iterations,
+        salt: salted(8),
+        salted_password: salted(length),
+    };
+    let remove =
+        |name: &str, mechanism| ScramCredentialDeletion { name: name.to_owned(), mechanism };
+    let alter = AlterUserScramCredentialsRequest {
+        deletions: vec![remove("ghost", 1)],
+        upsertions: vec![
+            upsert("bob", 2, 4096, 64),
+            upsert("few", 1, 4095, 32),
+            upsert("many", 1, 16_385, 32),
+            upsert("short", 1, 4096, 31),
+            upsert("strange", 3, 4096, 32),
+            upsert("twice", 1, 4096, 32),
+            upsert("twice", 1, 8192, 32),
+            upsert("", 1, 4096, 32),
+        ],
+    };
+    let altered = admin.call(alter, PATIENCE).await.unwrap().results;
+    let codes: Vec<_> = altered.iter().map(|it| (it.user.as_str(), it.error_code)).collect();
+    let want = [
+        ("", 93),
+        ("bob", 0),
+        ("few", 93),
+        ("ghost", 91),
+        ("many", 93),
+        ("short", 93),
+        ("strange", 33),
+        ("twice", 92),
+    ];
+    assert_eq!(codes, want);
+    let all = DescribeUserScramCredentialsRequest { users: None };
+    let described = admin.call(all.clone(), PATIENCE).await.unwrap().results;
+    let infos = described.iter().map(|it| {
+        let info = &it.credential_infos[0];
+        (it.user.as_str(), info.mechanism, info.iterations)
+    });
+    assert_eq!(infos.collect::<Vec<_>>(), [("admin", 1, 4096), ("bob", 2, 4096)]);
+    broker.shutdown().await.unwrap();
+    // What was altered stays; what is in the log is no password.
+    let again = start(dir.path(), &settings).await;
+    let at = again.endpoints()[0].clone();
+    let admin = connect(&at, None, scram(Hash::Sha256, "admin", "canary"));
+    assert_eq!(admin.call(all, PATIENCE).await.unwrap().results.len(), 2);
+    let gone = AlterUserScramCredentialsRequest {
+        deletions: vec![remove("bob", 2)],
+        upsertions: Vec::new(),
+    };
+    assert_eq!(admin.call(gone, PATIENCE).await.unwrap().results[0].error_code, 0);
+    again.shutdown().await.unwrap();
+    assert!(!contains(dir.path(), b"canary"));
+}
+
+/// Whether a file below `dir` has these bytes.
+fn contains(dir: &Path, wanted: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return contains(&path, wanted);
+        }
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(wanted.len()).any(|window| window == wanted)
+    })
+}
+
+#[tokio::test]
+async fn tokens_of_the_issuer_alone_let_in() {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let coded = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let point = pair.public_key().as_ref();
+    let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": coded(&point[1..33]), "y": coded(&point[33..])});
+    let keys = tempfile::tempdir().unwrap();
+    let path = keys.path().join("jwks.json");
+    std::fs::write(&path, json!({"keys": [jwk]}).to_string()).unwrap();
+    let url = format!("file://{}", path.display());
+    let now = client::time::real_clock().now().wall.0 / 1000;
+    let token = |algorithm: &str, issuer: &str, expires: i64| {
+        let header = json!({"alg": algorithm, "kid": "1"}).to_string();
+        let claims = json!({"iss": issuer, "aud": "kafka", "sub": "alice", "exp": now + expires});
+        let signed =
+            format!("{}.{}", coded(header.as_bytes()), coded(claims.to_string().as_bytes()));
+        let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        let signature = if algorithm == "none" { String::new() } else { coded(signature.as_ref()) };
+        let token = Secret::new(format!("{signed}.{signature}"));
+        Some(Credentials::bearer(move || {
+            let token = token.clone();
+            async move { Ok(token) }
+        }))
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(
+        dir.path(),
+        &[
+            ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+            ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("sasl.oauthbearer.jwks.endpoint.url", &url),
+            ("sasl.oauthbearer.allowed.urls", &url),
+            ("sasl.oauthbearer.expected.audience", "kafka"),
+            ("sasl.oauthbearer.expected.issuer", "https://id.example"),
+        ],
+    )
+    .await;
+    let at = broker.endpoints()[0].clone();
+    let ours = "https://id.example";
+    assert_eq!(told(&connect(&at, None, token("ES256", ours, 600))).await.unwrap(), at.port);
+    for sasl in [
+        token("none", ours, 600),
+        token("HS256", ours, 600),
+        token("ES256", "https://evil.example", 600),
+        token("ES256", ours, -600),
+    ] {
+        let why = refused(&connect(&at, None, sasl)).await;
+        assert!(why.contains("OAUTHBEARER: authentication failed"), "{why}");
+    }
+    // A token that ends soon: the connection is renewed before, and calls go on.
+    let short = connect(&at, None, token("ES256", ours, 2));
+    assert!(told(&short).await.is_ok());
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_keys_for_its_tokens_a_broker_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = BrokerConfig::from_pairs([
+        ("log.dir", dir.path().to_str().unwrap()),
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+        ("sasl.oauthbearer.jwks.endpoint.url", "file:///nowhere/jwks.json"),
+        ("sasl.oauthbearer.allowed.urls", "file:///nowhere/jwks.json"),
+        ("sasl.oauthbearer.expected.audience", "kafka"),
+        ("sasl.oauthbearer.expected.issuer", "https://id.example"),
+    ]);
+    let refused = Broker::start(config.unwrap(), Outside::real()).await.unwrap_err();
+    assert!(matches!(refused, crate::StartError::Keys { .. }), "{refused}");
+}
