@@ -35,7 +35,8 @@ pub fn python() -> anyhow::Result<PathBuf> {
 /// A broker in a process of its own.
 pub struct BrokerProcess {
     child: Child,
-    endpoint: String,
+    /// One per listener, in their order.
+    endpoints: Vec<String>,
 }
 
 impl BrokerProcess {
@@ -59,17 +60,29 @@ impl BrokerProcess {
         }
         let mut child = command.stdout(Stdio::piped()).spawn().context("millstream broker")?;
         let stdout = child.stdout.take().context("its output is piped")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).context("the broker's first line")?;
-        let endpoint = line.trim().strip_prefix("broker started: ");
-        let endpoint = endpoint.with_context(|| format!("the broker said {line:?}"))?.to_owned();
-        Ok(Self { child, endpoint })
+        let mut endpoints = Vec::new();
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("the broker's first lines")?;
+            match line.trim().strip_prefix("broker started: ") {
+                Some(endpoint) => endpoints.push(endpoint.to_owned()),
+                None if endpoints.is_empty() => anyhow::bail!("the broker said {line:?}"),
+                None => break,
+            }
+        }
+        anyhow::ensure!(!endpoints.is_empty(), "the broker ended before it listened");
+        Ok(Self { child, endpoints })
     }
 
     /// Where it listens: `host:port`.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.endpoint
+        &self.endpoints[0]
+    }
+
+    /// Where its listeners are, in their order.
+    #[must_use]
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
     }
 
     /// Its process id.
