@@ -408,20 +408,17 @@ async fn doors(
 ) -> Result<Vec<(Box<dyn Listener>, Door)>, StartError> {
     let mut opened = Vec::new();
     for listener in listeners {
-        let name = || listener.name().to_owned();
-        let settings = config.listener(listener.name())?;
+        let name = listener.name().to_owned();
+        let settings = config.listener(&name)?;
         if settings.protocol == SecurityProtocol::SaslPlaintext
             && settings.mechanisms.contains_key(&Mechanism::Plain)
         {
-            warn!(
-                listener = listener.name(),
-                "passwords of SASL PLAIN come in clear: use SASL_SSL"
-            );
+            warn!(listener = name, "passwords of SASL PLAIN come in clear: use SASL_SSL");
         }
         let sasl = auth::shell::sasl(&settings, metadata).await;
-        let sasl = sasl.map_err(|source| StartError::Keys { listener: name(), source })?;
-        let door = Door::new(listener.name(), settings, sasl);
-        let door = door.map_err(|source| StartError::Tls { listener: name(), source })?;
+        let sasl = sasl.map_err(|source| StartError::Keys { listener: name.clone(), source })?;
+        let door = Door::new(&name, settings, sasl);
+        let door = door.map_err(|source| StartError::Tls { listener: name, source })?;
         opened.push((listener, door));
     }
     Ok(opened)
