@@ -48,6 +48,19 @@ def broker_cpu(pid):
     return int(fields[11]) / TICKS, int(fields[12]) / TICKS
 
 
+def thread_cpu(pid):
+    """Seconds of each kind of thread, by name; those of numbered ones together."""
+    used = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            name, rest = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        fields, name = rest.split(), re.sub(r"[-#\s]*\d+.*$", "", name)
+        used[name] = used.get(name, 0) + (int(fields[11]) + int(fields[12])) / TICKS
+    return used
+
+
 def memory_mb(pid):
     """What is resident now and was at most, in MB of 10^6 bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -120,18 +133,21 @@ class Host:
         except OSError:
             pass
         user, system = broker_cpu(pid)
+        threads = thread_cpu(pid)
         before, begin = machine(), time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
         took, after = time.monotonic() - begin, machine()
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}{done.stdout[-300:]}")
         user_after, system_after = broker_cpu(pid)
+        threads = {name: used - threads.get(name, 0) for name, used in thread_cpu(pid).items()}
         resident = memory_mb(pid)
         said = done.stdout.strip()
         return {
             **(json.loads(said.splitlines()[-1]) if said else {}),
             "broker_user_s": user_after - user,
             "broker_sys_s": system_after - system,
+            "broker_threads_s": {name: used for name, used in threads.items() if used > 0},
             "rss_mb": resident["VmRSS"],
             "rss_peak_mb": resident["VmHWM"],
             "reported_mib": after["reported_mib"] - before["reported_mib"],

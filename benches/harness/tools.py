@@ -57,13 +57,14 @@ def target_dir():
 
 
 def pin():
-    """Gives the workspace of the benchmarks the project's versions; anew only when these have changed."""
-    ours, theirs, seen = ROOT / "Cargo.lock", BENCHES / "Cargo.lock", WORK / "Cargo.lock"
-    if theirs.exists() and seen.exists() and seen.read_bytes() == ours.read_bytes():
+    """Gives the workspaces of the benchmarks the project's versions; anew only when these have changed."""
+    ours, seen = ROOT / "Cargo.lock", WORK / "Cargo.lock"
+    theirs = [BENCHES / "Cargo.lock", BENCHES / "micro" / "Cargo.lock"]
+    if all(lock.exists() for lock in theirs) and seen.exists() and seen.read_bytes() == ours.read_bytes():
         return
     WORK.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ours, theirs)
-    shutil.copyfile(ours, seen)
+    for lock in [*theirs, seen]:
+        shutil.copyfile(ours, lock)
 
 
 def null_broker():
