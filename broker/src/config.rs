@@ -108,6 +108,8 @@ config_words!(GroupMigration {
 const COMPRESSION_TYPES: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 const FLUSH_MODES: &[&str] = &["ack", "async"];
+/// None, and the one that Kafka has since its controllers are a quorum. KIP-801.
+const AUTHORIZERS: &[&str] = &["", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"];
 const GROUP_ASSIGNORS: &[&str] = &["uniform", "range"];
 const GROUP_MIGRATIONS: &[&str] = &["bidirectional", "upgrade", "downgrade", "disabled"];
 const CLIENT_AUTHS: &[&str] = &["none", "requested", "required"];
@@ -197,6 +199,12 @@ configs! {
         auto_create_topics_enable: bool = ConfigDef::boolean("auto.create.topics.enable", "true"),
         /// Whether topics may be deleted.
         delete_topic_enable: bool = ConfigDef::boolean("delete.topic.enable", "true"),
+        /// Who decides what clients may do: nobody (everybody may do everything), or the access control lists.
+        authorizer_class_name: String = ConfigDef::string("authorizer.class.name", "").one_of(AUTHORIZERS),
+        /// Whether everybody may do everything with what no access control list is about.
+        allow_everyone_if_no_acl_found: bool = ConfigDef::boolean("allow.everyone.if.no.acl.found", "false"),
+        /// Who may do everything: principals such as User:alice, separated by semicolons.
+        super_users: String = ConfigDef::string("super.users", ""),
         /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
         flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic(),
         /// How many replicas must be in sync for acks=all to be accepted.
@@ -296,6 +304,10 @@ configs! {
         controller_quota_window_size: Duration = ConfigDef::int("controller.quota.window.size.seconds", "1").at_least(1),
         /// Where to tell metrics and health over HTTP: host:port. Unencrypted and open to all who reach it. Null: nowhere.
         metrics_listener: Option<String> = ConfigDef::null(Kind::String, "metrics.listener").non_empty(),
+        /// Accepted for compatibility: how many threads there are follows from the machine.
+        background_threads: i32 = ConfigDef::int("background.threads", "10").at_least(1).dynamic(),
+        /// Accepted for compatibility: Kerberos is not offered.
+        sasl_kerberos_min_time_before_relogin: i64 = ConfigDef::long("sasl.kerberos.min.time.before.relogin", "60000").at_least(0).dynamic(),
         /// Where this broker stands.
         broker_rack: Option<String> = ConfigDef::null(Kind::String, "broker.rack").non_empty(),
         /// Accepted for compatibility: a single node copies nothing to others.
@@ -366,7 +378,6 @@ configs! {
 /// Settings of Kafka that mean nothing here and do no harm when given: a `server.properties`
 /// written for Kafka starts Millstream too. Names ending in a dot stand for all that begin so.
 const IGNORED: &[&str] = &[
-    "background.threads",
     "controller.",
     "group.consumer.regex.refresh.interval.ms",
     "group.coordinator.",

@@ -8,7 +8,7 @@
 //! - [`metrics`]: what was done, counted
 //! - [`log`]: one partition's bytes
 //! - [`metadata`]: what the cluster knows
-//! - [`auth`]: who asks
+//! - [`auth`]: who asks, and what they may do
 //! - [`quota`]: how much clients may ask
 //! - [`partition`]: what was accepted, in which order, and from when on it may be seen
 //! - [`coordinator`], [`group`], [`txn`]: state machines that live in a partition

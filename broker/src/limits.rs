@@ -124,3 +124,10 @@ pub const SCRAM_CREDENTIALS_MAX: usize = 100_000;
 
 /// 64: connections to the port of metrics at once. More are closed.
 pub const METRICS_CONNECTIONS_MAX: usize = 64;
+
+/// 100,000: entries of access control lists. More are refused.
+pub const ACLS_MAX: usize = 100_000;
+
+/// 10,000: entries that one request creates. More are refused: all that one request changes is one
+/// proposal to the quorum.
+pub const ACLS_PER_REQUEST_MAX: usize = 10_000;

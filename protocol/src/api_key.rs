@@ -112,6 +112,9 @@ api_keys! {
     26 EndTxn 0..=5, flexible 3;
     27 WriteTxnMarkers 1..=2, flexible 1;
     28 TxnOffsetCommit 0..=5, flexible 3;
+    29 DescribeAcls 1..=3, flexible 2;
+    30 CreateAcls 1..=3, flexible 2;
+    31 DeleteAcls 1..=3, flexible 2;
     32 DescribeConfigs 1..=4, flexible 4;
     33 AlterConfigs 0..=2, flexible 2;
     34 AlterReplicaLogDirs 1..=2, flexible 2;

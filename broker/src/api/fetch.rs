@@ -21,7 +21,9 @@ use tokio::sync::Notify;
 
 use super::Api;
 use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
+use super::permit::Gate;
 use super::serving::{Context, Serving};
+use crate::metadata::AclOperation;
 use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
 
 /// The first version that names topics by id. KIP-516.
@@ -71,8 +73,8 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
     };
     match plan {
         Ok(plan) => {
-            let api = api.clone();
-            Serving::alone(async move { serve(&api, terms, plan).await })
+            let (api, gate) = (api.clone(), api.gate(context));
+            Serving::alone(async move { serve(&api, gate.as_ref(), terms, plan).await })
         }
         Err(code) => {
             Serving::ready(FetchResponse { error_code: code.to_wire(), ..Default::default() })
@@ -123,8 +125,8 @@ pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-async fn serve(api: &Api, terms: Terms, mut plan: Plan) -> FetchResponse {
-    let find = |wanted: Wanted| Target { handle: find(api, &wanted.key), wanted };
+async fn serve(api: &Api, gate: Option<&Gate>, terms: Terms, mut plan: Plan) -> FetchResponse {
+    let find = |wanted: Wanted| Target { handle: find(api, gate, &wanted.key), wanted };
     let targets: Vec<_> = std::mem::take(&mut plan.wanted).into_iter().map(find).collect();
     let mut outcomes = read_all(&targets, terms).await;
     if !is_enough(&outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
@@ -133,7 +135,14 @@ async fn serve(api: &Api, terms: Terms, mut plan: Plan) -> FetchResponse {
     respond(api, terms, &plan, targets, outcomes)
 }
 
-fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
+fn find(api: &Api, gate: Option<&Gate>, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
+    let may_read = gate.is_none_or(|gate| match &key.topic {
+        TopicKey::Name(name) => gate.topic(AclOperation::Read, name),
+        TopicKey::Id(id) => gate.topic_id(AclOperation::Read, *id),
+    });
+    if !may_read {
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
     match &key.topic {
         TopicKey::Name(name) => api.partitions().get(name, key.partition),
         TopicKey::Id(id) => api.partitions().get_by_id(*id, key.partition),

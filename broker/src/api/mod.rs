@@ -3,6 +3,7 @@
 //! Each family of APIs has a file here, named as in `protocol::api`. One table routes; what it does
 //! not route is not advertised either, and a request for it ends the connection. Shell.
 
+mod acls;
 #[cfg(test)]
 mod admin_tests;
 mod admit;
@@ -26,6 +27,7 @@ mod metadata;
 mod offsets;
 #[cfg(test)]
 mod operator_tests;
+mod permit;
 mod produce;
 pub(crate) mod producer_id;
 mod quorum;
@@ -53,6 +55,7 @@ use protocol::api_key::ApiKey;
 use protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 use protocol::rng::Rng;
 
+use crate::auth::{Authorizer, Who};
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::group::Groups;
@@ -65,6 +68,7 @@ use crate::txn::shell::MarkerSink;
 use fetch_session::FetchSessions;
 use find_coordinator::Ensure;
 use lanes::Lanes;
+use permit::{Gate, Verdict};
 use producer_id::ProducerIds;
 use quotas::Mutations;
 use serving::{Answer, Context, Request, Serve, Serving, Spent};
@@ -83,6 +87,8 @@ struct Rooms {
     quotas: QuotaHandle,
     metrics: Arc<Metrics>,
     lanes: Lanes,
+    /// `None`: everybody may do everything.
+    authorizer: Option<Arc<Authorizer>>,
     /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
     fetch_sessions: Mutex<FetchSessions>,
 }
@@ -194,6 +200,18 @@ routes! {
         AlterClientQuotas(body) => {
             let controller = api.0.controller.clone();
             Serving::later(async move { quotas::alter_client_quotas(&controller, body).await })
+        },
+        DescribeAcls(body) => {
+            let is_enabled = api.0.authorizer.is_some();
+            Serving::ready(acls::describe(&api.image(), is_enabled, body))
+        },
+        CreateAcls(body) => {
+            let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
+            Serving::later(async move { acls::create(&controller, is_enabled, body).await })
+        },
+        DeleteAcls(body) => {
+            let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
+            Serving::later(async move { acls::delete(&controller, is_enabled, body).await })
         },
         DescribeConfigs(body) => {
             let image = api.0.metadata.image();
@@ -411,6 +429,7 @@ impl Api {
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
         let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
+        let authorizer = Authorizer::new(&config).map(Arc::new);
         Self(Arc::new(Rooms {
             config,
             metadata,
@@ -420,8 +439,17 @@ impl Api {
             quotas,
             metrics,
             lanes: Lanes::default(),
+            authorizer,
             fetch_sessions,
         }))
+    }
+
+    /// What to ask whether the sender of a request may. `None`: nobody needs to be asked.
+    fn gate(&self, context: &Context) -> Option<Gate> {
+        let authorizer = self.0.authorizer.clone()?;
+        let session = &context.session;
+        let who = Who { principal: session.principal.to_string(), host: session.host().to_owned() };
+        Some(Gate::new(authorizer, self.image(), who))
     }
 
     fn coordination(&self) -> &Coordination {
@@ -487,7 +515,14 @@ impl Api {
 
 impl Serve for Api {
     fn serve(&self, request: Request) -> Serving {
-        route(self, request.context, request.body)
+        let Request { context, body } = request;
+        let Some(gate) = self.gate(&context) else { return route(self, context, body) };
+        match permit::judge(&gate, context.version, body) {
+            Verdict::Serve(body, None) => route(self, context, body),
+            Verdict::Serve(body, Some(amend)) => route(self, context, body).amended(amend),
+            Verdict::Refuse(response) => Serving::ready(response),
+            Verdict::Close(reason) => Serving::Ready(Answer::Close(reason)),
+        }
     }
 
     fn unsupported_api_versions(&self) -> AnyResponse {

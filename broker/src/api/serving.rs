@@ -77,6 +77,21 @@ impl Serving {
 }
 
 impl Serving {
+    /// The same, its response changed by `change` before it is sent.
+    pub(crate) fn amended(self, change: impl FnOnce(&mut AnyResponse) + Send + 'static) -> Self {
+        let amend = |mut answer: Answer| {
+            if let Answer::Response(response) = &mut answer {
+                change(response);
+            }
+            answer
+        };
+        match self {
+            Self::Ready(answer) => Self::Ready(amend(answer)),
+            Self::Later(later) => Self::Later(Box::pin(async move { amend(later.await) })),
+            Self::Alone(later) => Self::Alone(Box::pin(async move { amend(later.await) })),
+        }
+    }
+
     /// An answer that must be waited for, and may be large.
     pub(crate) fn alone<A: Into<Answer>>(answer: impl Future<Output = A> + Send + 'static) -> Self {
         Self::Alone(Box::pin(async move { answer.await.into() }))

@@ -1,6 +1,7 @@
 //! A whole broker over a network in memory and a simulated disk, asked in the wire's own words.
 //! Shell.
 
+mod acls;
 mod compaction;
 mod coordinators;
 mod log;

@@ -1,12 +1,13 @@
-//! Who asks: the identity of a connection, on which all permission rests.
+//! Who asks: the identity of a connection, and what it may do.
 //!
 //! A connection has one [`Session`]: who its peer proved to be, where it comes from, and by which
 //! listener. It is made when the connection is accepted, replaced as a whole when the peer
 //! authenticates, and handed to every request with its context; nothing a request says can change
 //! it. Without authentication the principal is `User:ANONYMOUS`. How a peer is known: by the subject
 //! of its certificate ([`certificate`]), or by SASL, whose [`gate`] lets nothing else pass before.
-//! Pure.
+//! What they may do is for an [`Authorizer`] to say. Pure.
 
+mod acl;
 pub(crate) mod certificate;
 pub(crate) mod gate;
 pub(crate) mod jwt;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use client::net::Endpoint;
 use protocol::security::SecurityProtocol;
 
+pub use acl::{Authorizer, Who};
 pub use keys::KeySourceError;
 
 /// Who somebody is. Prints as `User:alice`.

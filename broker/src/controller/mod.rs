@@ -1,10 +1,11 @@
-//! Deciding for the cluster: topics, settings, quotas, blocks of producer ids, registrations of brokers.
+//! Deciding for the cluster: topics, settings, quotas, ACLs, blocks of producer ids, registrations of brokers.
 //!
 //! Every decider is pure: it looks at the Image and answers with an [`Outcome`], the records to
 //! commit and what to reply once they are. One task takes requests one after the other; the next is
 //! decided only when the records of the one before are committed and visible in the Image, so no
 //! decision is ever made on stale knowledge. Active on the quorum's leader. KIP-631. Shell.
 
+mod acls;
 mod brokers;
 mod core;
 mod elections;
@@ -24,6 +25,7 @@ mod topics;
 use crate::metadata::Record;
 pub use crate::quorum::{QuorumFacts, QuorumReplica};
 
+pub use acls::{AclError, CLUSTER_NAME};
 pub use brokers::{
     GROUP_VERSION, METADATA_VERSION, Registration, TRANSACTION_VERSION, UnregisterError,
     supported_features,

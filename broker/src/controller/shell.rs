@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::core::Core;
 use super::scram::AlteredUsers;
 use super::{
-    AlterConfig, AlterCredential, AlterQuotas, AlterQuotasError, CreatedTopic, DeletedTopic,
-    ElectedTopic, Election, ElectionTopic, FeatureError, FeatureUpdate, MorePartitions, NewTopic,
-    Outcome, ProducerIdBlock, ProducerIdError, Reassignment, ReassignmentError, Registration,
-    SettingError, TopicError, TopicRef, UnregisterError,
+    AclError, AlterConfig, AlterCredential, AlterQuotas, AlterQuotasError, CreatedTopic,
+    DeletedTopic, ElectedTopic, Election, ElectionTopic, FeatureError, FeatureUpdate,
+    MorePartitions, NewTopic, Outcome, ProducerIdBlock, ProducerIdError, Reassignment,
+    ReassignmentError, Registration, SettingError, TopicError, TopicRef, UnregisterError,
 };
 use crate::config::BrokerConfig;
 use crate::limits::CONTROLLER_REQUESTS_MAX;
-use crate::metadata::{Image, MetadataHandle, Record};
+use crate::metadata::{Acl, AclFilter, Image, MetadataHandle, Record};
 use crate::quorum::{ProposeError, QuorumFacts, QuorumHandle};
 
 /// How long requests wait that bring no time limit of their own: Kafka's clients' default.
@@ -200,6 +200,28 @@ impl ControllerHandle {
         wanted: Vec<(Hash, String, Credential)>,
     ) -> Result<(), ControllerError> {
         self.ask(WAIT, move |core, image| core.ensure_credentials(image, &wanted)).await
+    }
+
+    /// Creates entries of access control lists; each succeeds or fails alone. KIP-11.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub async fn create_acls(
+        &self,
+        acls: Vec<Acl>,
+    ) -> Result<Vec<Result<(), AclError>>, ControllerError> {
+        self.ask(WAIT, move |core, image| core.create_acls(image, &acls)).await
+    }
+
+    /// Deletes the entries that fit any of `filters`; answers with those that fitted each. KIP-11.
+    ///
+    /// # Errors
+    /// When the controller gave no answer in time. Asking again is safe.
+    pub async fn delete_acls(
+        &self,
+        filters: Vec<AclFilter>,
+    ) -> Result<Vec<Vec<Acl>>, ControllerError> {
+        self.ask(WAIT, move |core, image| core.delete_acls(image, &filters)).await
     }
 
     /// Gives the next block of producer ids to this run of `broker`.

@@ -13,10 +13,10 @@ use super::core::Core;
 use super::*;
 use crate::config::{BrokerConfig, Endpoint};
 use crate::disk::{Disk, SimDisk};
-use crate::limits::QUORUM_FEED_MAX;
+use crate::limits::{ACLS_PER_REQUEST_MAX, QUORUM_FEED_MAX};
 use crate::metadata::{
-    self, Delta, Image, MetadataHandle, OFFSETS_TOPIC, Partition, Record, Resource,
-    TRANSACTIONS_TOPIC,
+    self, Acl, AclFilter, AclOperation, Delta, Image, MetadataHandle, OFFSETS_TOPIC, Partition,
+    PatternFilter, PatternType, Permission, Record, Resource, ResourceType, TRANSACTIONS_TOPIC,
 };
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
 
@@ -769,4 +769,73 @@ async fn after_a_broken_disk_every_request_is_refused() {
         assert_eq!(asked.unwrap_err().code(), ErrorCode::RequestTimedOut);
     }
     assert_eq!(metadata.image().topics().count(), 0);
+}
+
+fn acl(name: &str, principal: &str) -> Acl {
+    Acl {
+        resource: ResourceType::Topic,
+        pattern: PatternType::Literal,
+        name: name.into(),
+        principal: principal.into(),
+        host: "*".into(),
+        operation: AclOperation::Read,
+        permission: Permission::Allow,
+    }
+}
+
+#[test]
+fn an_entry_is_created_once_and_each_filter_is_told_what_it_deleted() {
+    let mut cluster = Cluster::new(1, &[]);
+    let create = |cluster: &mut Cluster, acls: &[Acl]| {
+        let outcome = cluster.core.create_acls(&cluster.image, acls);
+        let count = outcome.records.len();
+        (cluster.commit(outcome), count)
+    };
+    let (one, other) = (acl("t", "User:a"), acl("u", "User:a"));
+    let wrong = [acl("", "User:a"), acl("t", "a")];
+    let cluster_acl = Acl { resource: ResourceType::Cluster, ..acl("my-cluster", "User:a") };
+    assert_eq!(
+        create(
+            &mut cluster,
+            &[one.clone(), one.clone(), wrong[0].clone(), wrong[1].clone(), cluster_acl]
+        ),
+        (
+            vec![
+                Ok(()),
+                Ok(()),
+                Err(AclError::EmptyName),
+                Err(AclError::Principal("a".to_owned())),
+                Err(AclError::Cluster("my-cluster".to_owned())),
+            ],
+            1
+        )
+    );
+    assert_eq!(create(&mut cluster, &[one.clone(), other.clone()]), (vec![Ok(()); 2], 1));
+    let all = AclFilter {
+        resource: None,
+        pattern: PatternFilter::Any,
+        name: None,
+        principal: None,
+        host: None,
+        operation: None,
+        permission: None,
+    };
+    let named = AclFilter { name: Some("t".into()), ..all.clone() };
+    let nobodys = AclFilter { principal: Some("User:b".into()), ..all.clone() };
+    let outcome = cluster.core.delete_acls(&cluster.image, &[named, nobodys, all]);
+    assert_eq!(outcome.records.len(), 2, "each goes once");
+    let deleted = cluster.commit(outcome);
+    assert_eq!(deleted, [vec![one.clone()], vec![], vec![one, other]]);
+    assert!(cluster.image.acls().is_empty());
+}
+
+#[test]
+fn no_request_creates_more_entries_than_one_proposal_should_carry() {
+    let mut cluster = Cluster::new(1, &[]);
+    let acls: Vec<_> = (0..=ACLS_PER_REQUEST_MAX).map(|n| acl(&n.to_string(), "User:a")).collect();
+    let outcome = cluster.core.create_acls(&cluster.image, &acls);
+    assert_eq!(outcome.records.len(), ACLS_PER_REQUEST_MAX);
+    let refused: Vec<_> = outcome.reply.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert_eq!(refused, [&AclError::TooMany]);
+    cluster.commit(outcome);
 }

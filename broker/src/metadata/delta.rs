@@ -26,6 +26,8 @@ pub struct Delta {
     pub brokers: BTreeSet<BrokerId>,
     /// True when a quota of clients changed.
     pub quotas: bool,
+    /// True when it changed who may do what.
+    pub acls: bool,
 }
 
 impl Delta {
@@ -41,6 +43,7 @@ impl Delta {
         delta.configs.extend(image.configured().cloned());
         delta.brokers.extend(image.brokers().map(|broker| broker.id));
         delta.quotas = !image.quotas().is_empty();
+        delta.acls = !image.acls().is_empty();
         delta
     }
 
@@ -69,6 +72,7 @@ impl Delta {
         let brokers = old.brokers().chain(new.brokers()).map(|broker| broker.id);
         delta.brokers.extend(brokers.filter(|&id| old.broker(id) != new.broker(id)));
         delta.quotas = old.quotas() != new.quotas();
+        delta.acls = old.acls() != new.acls();
         delta
     }
 

@@ -14,6 +14,7 @@ use protocol::ids::{
 };
 use thiserror::Error;
 
+use super::acls::{Acl, Acls};
 use super::delta::Delta;
 use super::is_internal;
 use super::quotas::{QuotaError, Quotas};
@@ -155,6 +156,9 @@ pub enum ApplyError {
     /// A quota of an entity that is none.
     #[error(transparent)]
     Quota(#[from] QuotaError),
+    /// An ACL of unknown words, one that is there already, or one to remove that is not.
+    #[error("metadata log: ACL {0:?} is unknown, or there already")]
+    Acl(TopicId),
 }
 
 type Configs = BTreeMap<Arc<str>, Arc<str>>;
@@ -175,6 +179,7 @@ pub struct Image {
     features: Arc<BTreeMap<Arc<str>, i16>>,
     quotas: Arc<Quotas>,
     scram: Arc<ScramUsers>,
+    acls: Arc<Acls>,
 }
 
 impl Image {
@@ -192,6 +197,7 @@ impl Image {
             features: Arc::default(),
             quotas: Arc::default(),
             scram: Arc::default(),
+            acls: Arc::default(),
         }
     }
 
@@ -286,6 +292,12 @@ impl Image {
         &self.scram
     }
 
+    /// Who may do what.
+    #[must_use]
+    pub fn acls(&self) -> &Acls {
+        &self.acls
+    }
+
     /// Changes this Image by `record` and notes in `delta` what changed.
     ///
     /// # Errors
@@ -306,6 +318,19 @@ impl Image {
                 let entity = Quotas::entity(record)?;
                 Arc::make_mut(&mut self.quotas).change(entity, record);
                 delta.quotas = true;
+            }
+            Record::AccessControlEntry(record) => {
+                let acl = Acl::from_record(record).ok_or(ApplyError::Acl(record.id))?;
+                if !record.id.is_some() || !Arc::make_mut(&mut self.acls).add(record.id, acl) {
+                    return Err(ApplyError::Acl(record.id));
+                }
+                delta.acls = true;
+            }
+            Record::RemoveAccessControlEntry(record) => {
+                if !Arc::make_mut(&mut self.acls).remove(record.id) {
+                    return Err(ApplyError::Acl(record.id));
+                }
+                delta.acls = true;
             }
             Record::FeatureLevel(record) => self.set_feature(record),
             Record::UserScramCredential(record) => {
@@ -340,8 +365,9 @@ impl Image {
         let ids = (next_producer_id != 0).then(|| ids.into());
         let quotas = self.quotas.to_records();
         let users = self.scram.to_records();
+        let acls = self.acls.to_records();
         let records = features.chain(brokers).chain(topics).chain(configs);
-        records.chain(quotas).chain(users).chain(ids).collect()
+        records.chain(quotas).chain(users).chain(acls).chain(ids).collect()
     }
 
     /// Asserts every invariant.

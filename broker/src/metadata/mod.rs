@@ -1,10 +1,11 @@
-//! What the cluster knows: brokers, topics, settings, quotas, blocks of producer ids.
+//! What the cluster knows: brokers, topics, settings, quotas, ACLs, blocks of producer ids.
 //!
 //! The truth is the metadata log, a sequence of [`Record`]s on which the quorum agrees. Its fold is
 //! the [`Image`], immutable and shared; what changed between two of them is the [`Delta`]. Whoever
 //! needs to know reads the newest Image ([`MetadataHandle::image`]) or subscribes to all changes in
 //! order ([`MetadataHandle::subscribe`]); nobody but the log changes it. Pure.
 
+mod acls;
 mod delta;
 mod image;
 mod quotas;
@@ -16,14 +17,19 @@ mod shell;
 #[cfg(test)]
 mod tests;
 
+pub use acls::{
+    Acl, AclFilter, AclOperation, Acls, PatternFilter, PatternType, Permission, ResourceType,
+    WILDCARD, acl_record,
+};
 pub use delta::Delta;
 pub use image::{ApplyError, Broker, Image, Partition, Topic};
 pub use quotas::{QuotaEntity, QuotaError, QuotaName, QuotaType, Quotas, quota_record};
 pub use record::{
-    BrokerEndpoint, BrokerFeature, ClientQuotaEntity, ClientQuotaRecord, ConfigRecord,
-    FeatureLevelRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord,
-    Record, RecordError, RegisterBrokerRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
-    TopicRecord, UNCHANGED_LEADER, UnregisterBrokerRecord, UserScramCredentialRecord,
+    AccessControlEntryRecord, BrokerEndpoint, BrokerFeature, ClientQuotaEntity, ClientQuotaRecord,
+    ConfigRecord, FeatureLevelRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord,
+    ProducerIdsRecord, Record, RecordError, RegisterBrokerRecord, RemoveAccessControlEntryRecord,
+    RemoveTopicRecord, RemoveUserScramCredentialRecord, TopicRecord, UNCHANGED_LEADER,
+    UnregisterBrokerRecord, UserScramCredentialRecord,
 };
 pub use resource::Resource;
 pub use scram::credential_record;

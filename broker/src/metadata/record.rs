@@ -182,6 +182,32 @@ wire! {
         mechanism: i8;
     }
 
+    /// Somebody may, or may not, do something. KIP-11.
+    pub struct AccessControlEntryRecord (versions 0..=0, flexible 0..) {
+        /// The entry's id, never used before.
+        id: TopicId;
+        /// The type of resource.
+        resource_type: i8;
+        /// Its name.
+        resource_name: String;
+        /// How the name is to be taken.
+        pattern_type: i8;
+        /// Whom it is for.
+        principal: String;
+        /// Which host they come from.
+        host: String;
+        /// What they do.
+        operation: i8;
+        /// Whether they may.
+        permission_type: i8;
+    }
+
+    /// An entry holds no more.
+    pub struct RemoveAccessControlEntryRecord (versions 0..=0, flexible 0..) {
+        /// The entry.
+        id: TopicId;
+    }
+
     /// A block of producer ids is given away. KIP-730.
     pub struct ProducerIdsRecord (versions 0..=0, flexible 0..) {
         /// Who asked.
@@ -288,6 +314,8 @@ records! {
     12 0 FeatureLevel(FeatureLevelRecord) "A feature's level becomes final.",
     14 0 ClientQuota(ClientQuotaRecord) "A quota changes.",
     15 0 ProducerIds(ProducerIdsRecord) "A block of producer ids is given away.",
+    18 0 AccessControlEntry(AccessControlEntryRecord) "Somebody may, or may not, do something.",
+    19 0 RemoveAccessControlEntry(RemoveAccessControlEntryRecord) "An entry holds no more.",
     20 0 NoOp(NoOpRecord) "Nothing changes.",
     22 0 RemoveUserScramCredential(RemoveUserScramCredentialRecord) "A user may no longer authenticate.",
 }

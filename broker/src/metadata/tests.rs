@@ -95,6 +95,19 @@ fn any_record() -> impl Strategy<Value = Record> {
             let key = "producer_byte_rate".to_owned();
             ClientQuotaRecord { entity: vec![part], key, value: f64::from(name), remove }.into()
         }),
+        (1..4u8, 1..4i8, 0..2u8).prop_map(|(id, operation, name)| {
+            AccessControlEntryRecord {
+                id: TopicId([id; 16]),
+                resource_type: 2,
+                resource_name: name.to_string(),
+                pattern_type: 3,
+                operation,
+                permission_type: 2,
+                ..AccessControlEntryRecord::default()
+            }
+            .into()
+        }),
+        (1..4u8).prop_map(|id| RemoveAccessControlEntryRecord { id: TopicId([id; 16]) }.into()),
         Just(NoOpRecord {}.into()),
     ]
 }
@@ -145,6 +158,7 @@ proptest! {
         prop_assert!(told.configs.is_superset(&differs.configs));
         prop_assert!(told.brokers.is_superset(&differs.brokers));
         prop_assert!(told.quotas || !differs.quotas);
+        prop_assert!(told.acls || !differs.acls);
         prop_assert_eq!(Delta::between(&Image::empty("c"), &old), Delta::all_of(&old));
     }
 

@@ -17,6 +17,7 @@ use crate::message::{Versioned, decode_leading_message, decode_message, encode_m
 use crate::primitive::Context;
 use crate::primitive::{Chunks, DecodeError, EncodeError, Reader, Wire, Writer};
 
+pub mod acls;
 pub mod brokers;
 pub mod configs;
 pub mod consumer_group;
@@ -42,6 +43,10 @@ pub mod transactions;
 pub mod txn;
 pub mod versions;
 
+use acls::{
+    CreateAclsRequest, CreateAclsResponse, DeleteAclsRequest, DeleteAclsResponse,
+    DescribeAclsRequest, DescribeAclsResponse,
+};
 use brokers::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use configs::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
@@ -260,6 +265,9 @@ macro_rules! each_message {
             EndTxn: EndTxnRequest => EndTxnResponse;
             WriteTxnMarkers: WriteTxnMarkersRequest => WriteTxnMarkersResponse;
             TxnOffsetCommit: TxnOffsetCommitRequest => TxnOffsetCommitResponse;
+            DescribeAcls: DescribeAclsRequest => DescribeAclsResponse;
+            CreateAcls: CreateAclsRequest => CreateAclsResponse;
+            DeleteAcls: DeleteAclsRequest => DeleteAclsResponse;
             DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse;
             AlterConfigs: AlterConfigsRequest => AlterConfigsResponse;
             AlterReplicaLogDirs: AlterReplicaLogDirsRequest => AlterReplicaLogDirsResponse;
