@@ -17,8 +17,13 @@ use anyhow::Context;
 use harness::kafka::java;
 use harness::process::{BrokerProcess, output, python};
 
-/// Rounds of groups that start with one member should not wait for more.
-const SETTINGS: [&str; 1] = ["group.initial.rebalance.delay.ms=0"];
+/// Rounds of groups that start with one member should not wait for more; an authorizer is there, as
+/// in most clusters, and denies nothing until it is told to.
+const SETTINGS: [&str; 3] = [
+    "group.initial.rebalance.delay.ms=0",
+    "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found=true",
+];
 
 /// Members whose coordinator assigns should hear of it soon.
 const CONSUMER_SETTINGS: [&str; 3] = [

@@ -70,6 +70,7 @@ fn kafkas_tools_administer_topics_settings_groups_and_transactions() -> anyhow::
         records(&tools)?;
         groups(&tools)?;
         transactions(&tools)?;
+        access(&tools)?;
         tools.topics(&["--delete", "--topic", "tools"], &[])?;
         let listed = tools.run("org.apache.kafka.tools.TopicCommand", &["--list"])?;
         ensure!(!listed.lines().any(|line| line == "tools"), "{listed}");
@@ -94,6 +95,22 @@ fn topics_and_settings(tools: &Tools<'_>) -> anyhow::Result<()> {
     tools.configs(&with(&["--describe"]), &dynamic)?;
     tools.configs(&with(&["--alter", "--delete-config", "max.message.bytes"]), &["Completed"])?;
     tools.configs(&with(&["--describe", "--all"]), &["max.message.bytes=1048588", "segment.bytes="])
+}
+
+fn access(tools: &Tools<'_>) -> anyhow::Result<()> {
+    let class = "org.apache.kafka.tools.AclCommand";
+    let bob = ["--topic", "tools", "--operation", "Read", "--allow-principal", "User:bob"];
+    let told = "principal=User:bob, host=*, operation=READ, permissionType=ALLOW";
+    tools.says(class, &[&["--add"], &bob[..]].concat(), &["Adding ACLs", told])?;
+    tools.says(
+        class,
+        &["--list", "--topic", "tools"],
+        &["resourceType=TOPIC, name=tools", told],
+    )?;
+    tools.says(class, &[&["--remove", "--force"], &bob[..]].concat(), &[])?;
+    let left = tools.run(class, &["--list"])?;
+    ensure!(!left.contains("User:bob"), "{left}");
+    Ok(())
 }
 
 fn records(tools: &Tools<'_>) -> anyhow::Result<()> {

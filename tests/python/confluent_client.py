@@ -20,6 +20,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -27,6 +31,7 @@ from confluent_kafka.admin import (
     NewPartitions,
     NewTopic,
     OffsetSpec,
+    ResourcePatternType,
     ResourceType,
 )
 
@@ -222,6 +227,12 @@ def administration():
     offsets = one(admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [first])]))
     assert offsets.topic_partitions[0].offset == 6, offsets
     one(admin.delete_consumer_groups([group]))
+
+    acl = ResourceType.TOPIC, name, ResourcePatternType.LITERAL, "User:bob", "*", AclOperation.READ, AclPermissionType.DENY
+    one(admin.create_acls([AclBinding(*acl)]))
+    assert admin.describe_acls(AclBindingFilter(*acl)).result(30) == [AclBinding(*acl)]
+    assert one(admin.delete_acls([AclBindingFilter(*acl)])) == [AclBinding(*acl)]
+    assert admin.describe_acls(AclBindingFilter(*acl)).result(30) == []
     one(admin.delete_topics([name]))
     assert name not in admin.list_topics(timeout=30).topics
 

@@ -6,7 +6,18 @@ import time
 import uuid
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic, OffsetSpec
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ConfigResource,
+    ConfigResourceType,
+    KafkaAdminClient,
+    NewTopic,
+    OffsetSpec,
+    ResourcePattern,
+    ResourceType,
+)
 from kafka.errors import TopicAlreadyExistsError
 from kafka.structs import OffsetAndMetadata
 
@@ -152,6 +163,12 @@ def administration():
     assert admin.describe_groups([group])[group]["group_state"] == "Empty"
     assert admin.list_group_offsets({group: None})[group][first].offset == 5
     admin.delete_groups([group])
+    pattern = ResourcePattern(ResourceType.TOPIC, name)
+    acl = ACL("User:bob", "*", ACLOperation.READ, ACLPermissionType.DENY, pattern)
+    assert admin.create_acls([acl])["succeeded"] == [acl]
+    assert admin.describe_acls(acl)[0] == [acl]
+    assert admin.delete_acls([acl])[0][1] == [acl]
+    assert admin.describe_acls(acl)[0] == []
     admin.delete_topics([name])
     assert name not in admin.list_topics()
     admin.close()
