@@ -133,6 +133,14 @@ struct Link {
     is_broken: bool,
 }
 
+impl Link {
+    /// What was sent on it and did not arrive never will.
+    fn cut(&mut self) {
+        self.connection += 1;
+        self.is_broken = true;
+    }
+}
+
 struct World {
     rng: Rng,
     faults: Faults,

@@ -10,7 +10,7 @@ use super::actors::{Answer, Call, TXN_TIMEOUT, place_of};
 use super::lanes::{Entering, joined};
 use super::part::Side;
 use super::seat::{Free, Seat, Turn, group_limits, txn_limits};
-use super::{OFFSETS, TXNS, What, World};
+use super::{Link, OFFSETS, TXNS, What, World};
 use crate::coordinator::shell::batch_of;
 use crate::coordinator::{Records, Shard};
 use crate::group::{self, GroupShard};
@@ -85,10 +85,7 @@ impl World {
         self.node = None;
         self.life += 1;
         // Connections end with it: what was sent on them in order does not arrive in part.
-        for link in &mut self.links {
-            link.connection += 1;
-            link.is_broken = true;
-        }
+        self.links.iter_mut().for_each(Link::cut);
         let rng = &mut self.rng;
         for part in &mut self.parts {
             part.crash(|count| {
@@ -268,9 +265,15 @@ impl World {
     }
 
     pub(super) fn request(&mut self, from: usize, number: u64, connection: u32, call: Call) {
-        let is_stale =
-            self.actors[from].is_ordered(&call) && connection != self.links[from].connection;
-        if self.node.is_none() || is_stale {
+        let is_ordered = self.actors[from].is_ordered(&call);
+        if is_ordered && connection != self.links[from].connection {
+            return;
+        }
+        if self.node.is_none() {
+            // Nobody takes the connection: what follows on it does not arrive either, however late.
+            if is_ordered {
+                self.links[from].cut();
+            }
             return;
         }
         self.reload_lost();
