@@ -74,23 +74,38 @@ pub(super) async fn join_transaction(
         Version::V1 => Request::Verify(add),
         Version::V2 => Request::Add(add),
     };
-    let mut deadline = pin!(tokio::time::sleep(COMPLETION_WAIT));
-    loop {
-        let joined = match txns.call(&id, request.clone()).await.map_err(|error| error.code())? {
+    let ask = || async {
+        match txns.call(&id, request.clone()).await.map_err(|error| error.code())? {
             Reply::Added(added) => added,
             Reply::Verified(codes) => codes.into_iter().try_for_each(ErrorCode::ok),
             other => unreachable!("an addition is answered as one: {other:?}"),
-        };
+        }
+    };
+    let completion = || async {
+        let completed = txns.call(&id, Request::Completion(Arc::clone(&id))).await;
+        completed == Ok(Reply::Noted(Ok(())))
+    };
+    patiently(ask, completion).await.map_err(|code| fenced_as(code, false))
+}
+
+/// Asks, and again whenever a transaction that stood in the way was completed, but not for long.
+/// `completion` says when it was; false: not to be waited for.
+async fn patiently<A, C>(ask: impl Fn() -> A, completion: impl Fn() -> C) -> Result<(), ErrorCode>
+where
+    A: Future<Output = Result<(), ErrorCode>>,
+    C: Future<Output = bool>,
+{
+    let mut deadline = pin!(tokio::time::sleep(COMPLETION_WAIT));
+    loop {
+        let joined = ask().await;
         let is_complete = joined == Err(ErrorCode::ConcurrentTransactions)
             && tokio::select! {
                 biased;
-                completed = txns.call(&id, Request::Completion(Arc::clone(&id))) => {
-                    completed == Ok(Reply::Noted(Ok(())))
-                }
+                is_complete = completion() => is_complete,
                 () = &mut deadline => false,
             };
         if !is_complete {
-            return joined.map_err(|code| fenced_as(code, false));
+            return joined;
         }
     }
 }
@@ -298,4 +313,45 @@ pub(crate) async fn write_markers(
         markers.push(WritableTxnMarkerResult { producer_id: asked.producer_id, topics });
     }
     WriteTxnMarkersResponse { markers }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What is told in the end, after how long, and how often was asked. `completes_in`: how long
+    /// each transaction in the way takes; `None`: it cannot be waited for.
+    async fn check(
+        in_the_way: u32,
+        completes_in: Option<Duration>,
+        want: (Result<(), ErrorCode>, Duration, u32),
+    ) {
+        let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+        let asked = Cell::new(0);
+        let ask = || async {
+            asked.set(asked.get() + 1);
+            if asked.get() <= in_the_way { Err(ErrorCode::ConcurrentTransactions) } else { Ok(()) }
+        };
+        let completion = || async {
+            if let Some(time) = completes_in {
+                tokio::time::sleep(time).await;
+            }
+            completes_in.is_some()
+        };
+        let told = patiently(ask, completion).await;
+        assert_eq!((told, clock.now().monotonic, asked.get()), want);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_the_last_transaction_is_complete_waits_for_that_and_no_longer() {
+        const MS: Duration = Duration::from_millis(1);
+        let concurrent = Err(ErrorCode::ConcurrentTransactions);
+        check(0, Some(MS), (Ok(()), Duration::ZERO, 1)).await;
+        check(1, Some(7 * MS), (Ok(()), 7 * MS, 2)).await;
+        check(2, Some(7 * MS), (Ok(()), 14 * MS, 3)).await;
+        check(1, Some(101 * MS), (concurrent, COMPLETION_WAIT, 1)).await;
+        check(1, None, (concurrent, Duration::ZERO, 1)).await;
+    }
 }

@@ -215,20 +215,6 @@ async fn markers_are_delivered_for_readers_to_step_over() {
     }
 }
 
-/// The time for which a client that was sent away would wait is larger than the markers take.
-#[tokio::test(start_paused = true)]
-async fn the_first_write_of_a_transaction_waits_for_the_last_one_to_complete_and_no_longer() {
-    let mut world = World::new().await;
-    let mut producer = open_transaction(&mut world, ID).await;
-    let clock = client::time::virtual_clock(Timestamp(0));
-    for round in 0..20 {
-        // Its client writes as soon as it hears of the decision; markers are still on their way.
-        producer = world.end(5, producer, round % 2 == 0).await;
-        assert_eq!(world.send_batch(12, value(producer, 0, "next")).await, ErrorCode::None);
-    }
-    assert_eq!(clock.now().monotonic, Duration::ZERO);
-}
-
 #[tokio::test]
 async fn who_goes_on_after_an_error_is_told_the_same_epoch_however_often_it_asks() {
     let mut world = World::new().await;
