@@ -220,6 +220,10 @@ configs! {
         log_roll_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.roll.ms").at_least(1).dynamic(),
         /// How old a segment may become before a new one is begun, in hours.
         log_roll_hours: i32 = ConfigDef::int("log.roll.hours", "168").at_least(1),
+        /// How many records may be written before they are made durable, where flush.mode is async.
+        log_flush_interval_messages: i64 = ConfigDef::long("log.flush.interval.messages", "9223372036854775807").at_least(1).dynamic(),
+        /// How long written records may wait to be made durable, where flush.mode is async; some seconds at most in any case.
+        log_flush_interval_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.flush.interval.ms").at_least(0).dynamic(),
         /// How long records are kept, -1 for ever. By default log.retention.minutes holds.
         log_retention_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.retention.ms").at_least(-1).dynamic(),
         /// How long records are kept, in minutes, -1 for ever. By default log.retention.hours holds.
@@ -461,6 +465,9 @@ impl BrokerConfig {
             let text = match def.synonym {
                 Some("log.retention.ms") => Some(self.log_retention_millis().to_string()),
                 Some("log.roll.ms") => Some(self.log_roll_millis().to_string()),
+                Some("log.flush.interval.ms") => {
+                    Some(self.log_flush_interval_ms.unwrap_or(i64::MAX).to_string())
+                }
                 Some(name) => own.get(name).cloned().flatten(),
                 None => def.default.map(str::to_owned),
             };

@@ -168,6 +168,8 @@ fn group_of_two(protocol: &str) -> Outcome {
     second.commit(&ends, CommitMode::Sync)?;
     let committed = second.committed(PATIENCE)?;
     assert!(committed.elements().iter().all(|it| it.offset() == Offset::Offset(100)));
+    // Lists hold on to partitions, and the end of a consumer waits for these.
+    drop((ends, committed));
     drop(second);
     for deleted in block_on(admin()?.delete_groups(&[&group], &AdminOptions::new()))? {
         deleted.map_err(|(group, code)| format!("{group}: {code}"))?;

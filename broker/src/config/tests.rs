@@ -42,6 +42,19 @@ fn a_topic_takes_its_own_setting_then_the_brokers_then_the_default() {
 }
 
 #[test]
+fn a_topic_is_flushed_as_its_broker_says_unless_it_says_so_itself() {
+    let broker = BrokerConfig::from_pairs([("log.flush.interval.messages", "9")]).unwrap();
+    let flush = |overrides: &[(&'static str, &'static str)]| {
+        let topic = TopicConfig::of(&broker, overrides.iter().copied()).unwrap();
+        (topic.flush_messages, topic.flush_ms)
+    };
+    assert_eq!(flush(&[]), (9, i64::MAX));
+    assert_eq!(flush(&[("flush.messages", "3"), ("flush.ms", "5")]), (3, 5));
+    let broker = BrokerConfig::from_pairs([("log.flush.interval.ms", "7")]).unwrap();
+    assert_eq!(TopicConfig::of(&broker, []).unwrap().flush_ms, 7);
+}
+
+#[test]
 fn what_is_altered_lies_over_what_was_given_and_what_cannot_be_is_passed_over() {
     let start = BrokerConfig::from_pairs([("message.max.bytes", "1000")]).unwrap();
     let altered = start.with([

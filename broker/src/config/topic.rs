@@ -28,11 +28,11 @@ configs! {
         /// Accepted for compatibility: the files of a deleted segment go at once; who is reading one reads on.
         file_delete_delay: Duration = ConfigDef::long("file.delete.delay.ms", "60000").at_least(0).dynamic().synonym("log.segment.delete.delay.ms"),
         /// How many records may be written before they are made durable, where flush.mode is async.
-        flush_messages: i64 = ConfigDef::long("flush.messages", "9223372036854775807").at_least(1).dynamic(),
+        flush_messages: i64 = ConfigDef::long("flush.messages", "9223372036854775807").at_least(1).dynamic().synonym("log.flush.interval.messages"),
         /// When an acknowledged record is durable: ack = on disk before the acknowledgement; async = handed to the operating system before it.
         flush_mode: FlushMode = ConfigDef::string("flush.mode", "ack").one_of(FLUSH_MODES).dynamic().synonym("flush.mode"),
         /// How long written records may wait to be made durable, where flush.mode is async; some seconds at most in any case.
-        flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic(),
+        flush_ms: i64 = ConfigDef::long("flush.ms", "9223372036854775807").at_least(0).dynamic().synonym("log.flush.interval.ms"),
         /// Accepted for compatibility: a single node copies nothing from others.
         follower_replication_throttled_replicas: Vec<String> = ConfigDef::list("follower.replication.throttled.replicas", "").dynamic(),
         /// How many bytes of log lie between two entries of its index.
