@@ -18,8 +18,8 @@ use client::net::Endpoint;
 use client::net::tls::TlsError;
 use protocol::ids::{BrokerEpoch, BrokerId, Offset, TopicId};
 use protocol::rng::Rng;
+use protocol::sasl::Mechanism;
 use protocol::sasl::scram::Credential;
-use protocol::sasl::{Hash, Mechanism};
 use protocol::security::SecurityProtocol;
 use protocol::time::Clock;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -203,10 +203,7 @@ impl Broker {
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let registration = registration(&config, config.advertised(&bound, &hostname), &mut rng);
         let epoch = rooms.controller.register_broker(registration).await?;
-        let users = initial_users(&config);
-        if !users.is_empty() {
-            rooms.controller.ensure_credentials(users).await?;
-        }
+        ensure_users(&config, &rooms.controller).await?;
         let partitions = Partitions::start(
             config.clone(),
             rooms.metadata.clone(),
@@ -388,8 +385,11 @@ async fn bind(config: &BrokerConfig) -> Result<Vec<Box<dyn Listener>>, StartErro
     Ok(listeners)
 }
 
-/// The credentials that are to exist, made of their passwords.
-fn initial_users(config: &BrokerConfig) -> Vec<(Hash, String, Credential)> {
+/// Makes the users of SCRAM that are to exist from the first start on.
+async fn ensure_users(
+    config: &BrokerConfig,
+    controller: &ControllerHandle,
+) -> Result<(), ControllerError> {
     // Refused when the settings were read, should it name none.
     let users = config.initial_users().unwrap_or_default().into_iter();
     let made = users.map(|user| {
@@ -397,7 +397,8 @@ fn initial_users(config: &BrokerConfig) -> Vec<(Hash, String, Credential)> {
         let credential = Credential::of(hash, &password, &auth::shell::salt(), iterations);
         (hash, name, credential)
     });
-    made.collect()
+    let made: Vec<_> = made.collect();
+    if made.is_empty() { Ok(()) } else { controller.ensure_credentials(made).await }
 }
 
 /// Gives each listener its door. `metadata` will be known before the first client is.

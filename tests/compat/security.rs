@@ -98,7 +98,7 @@ fn make_certificates(dir: &Path) -> anyhow::Result<()> {
     ] {
         let file = |ending: &str| format!("{name}.{ending}");
         let (key, csr, crt) = (file("key"), file("csr"), file("crt"));
-        let subject = format!("/CN={name}/O=Example");
+        let subject = format!("/O=Example/CN={name}");
         let request = ["-keyout", &key, "-out", &csr, "-subj", &subject];
         openssl(dir, &[&["req", "-new"][..], &curve, &request].concat())?;
         let (ca, ca_key) = (format!("{root}.pem"), format!("{root}.key"));
@@ -139,8 +139,10 @@ fn confluent_kafka_comes_in_by_every_mechanism_and_is_refused_where_it_must() ->
     secured.broker.stop()
 }
 
+/// Not by SCRAM: librdkafka before 2.6.1, which Debian's kcat is of, repeats the wrong nonce, and
+/// Kafka 4 refuses that, too.
 #[test]
-fn kcat_comes_in_by_certificate_by_plain_and_by_scram() -> anyhow::Result<()> {
+fn kcat_comes_in_by_certificate_and_by_plain() -> anyhow::Result<()> {
     let secured = Secured::start()?;
     let ca = format!("ssl.ca.location={}", secured.text("ca.pem"));
     let own = [
@@ -157,8 +159,6 @@ fn kcat_comes_in_by_certificate_by_plain_and_by_scram() -> anyhow::Result<()> {
         (&secured.ssl, with(&ssl, &[])),
         (&secured.ssl, with(&ssl, &[&own[0], &own[1]])),
         (&secured.sasl_ssl, with(&sasl, &["sasl.mechanisms=PLAIN"])),
-        (&secured.sasl_ssl, with(&sasl, &["sasl.mechanisms=SCRAM-SHA-256"])),
-        (&secured.sasl_ssl, with(&sasl, &["sasl.mechanisms=SCRAM-SHA-512"])),
     ] {
         let mut command = Command::new("kcat");
         command.args(["-b", at, "-L", "-J"]);

@@ -270,7 +270,11 @@ impl BrokerConfig {
         let protocol =
             self.protocol_of(listener).ok_or_else(|| ListenerError::NoProtocol(name()))?;
         let own = self.listener_settings.of(listener);
-        let config = self.listener_config(listener, &own)?;
+        let mut config = self.listener_config(listener, &own)?;
+        // Where SASL asks, certificates are asked for only by the listener's own word, as in Kafka.
+        if protocol.has_sasl() && !own.contains_key("ssl.client.auth") {
+            config.ssl_client_auth = ClientAuth::None;
+        }
         let tls = if protocol.is_encrypted() { Some(tls(listener, &config)?) } else { None };
         let mut mechanisms = BTreeMap::new();
         if protocol.has_sasl() {

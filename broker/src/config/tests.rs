@@ -219,6 +219,25 @@ fn listeners_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn where_sasl_asks_certificates_are_asked_for_only_by_the_listeners_own_word() {
+    let pairs = [
+        ("listeners", "SASL_SSL://:1,SSL://:2"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-256"),
+        ("ssl.keystore.location", "/k.pem"),
+        ("ssl.truststore.location", "/t.pem"),
+        ("ssl.client.auth", "required"),
+    ];
+    let auth = |own: &[(&'static str, &'static str)], listener: &str| {
+        let config = BrokerConfig::from_pairs(pairs.iter().chain(own).copied()).unwrap();
+        config.listener(listener).unwrap().tls.unwrap().client_auth
+    };
+    assert_eq!(auth(&[], "SSL"), ClientAuth::Required);
+    assert_eq!(auth(&[], "SASL_SSL"), ClientAuth::None);
+    let own = [("listener.name.sasl_ssl.ssl.client.auth", "requested")];
+    assert_eq!(auth(&own, "SASL_SSL"), ClientAuth::Requested);
+}
+
+#[test]
 fn listeners_of_controllers_are_not_opened() {
     let config = BrokerConfig::from_pairs([
         ("process.roles", "broker,controller"),

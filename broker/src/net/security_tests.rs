@@ -328,19 +328,56 @@ async fn users_of_scram_come_and_go() {
         (it.user.as_str(), info.mechanism, info.iterations)
     });
     assert_eq!(infos.collect::<Vec<_>>(), [("admin", 1, 4096), ("bob", 2, 4096)]);
-    broker.shutdown().await.unwrap();
-    // What was altered stays; what is in the log is no password.
-    let again = start(dir.path(), &settings).await;
-    let at = again.endpoints()[0].clone();
-    let admin = connect(&at, None, scram(Hash::Sha256, "admin", "canary"));
-    assert_eq!(admin.call(all, PATIENCE).await.unwrap().results.len(), 2);
     let gone = AlterUserScramCredentialsRequest {
         deletions: vec![remove("bob", 2)],
         upsertions: Vec::new(),
     };
     assert_eq!(admin.call(gone, PATIENCE).await.unwrap().results[0].error_code, 0);
+    assert_eq!(admin.call(all, PATIENCE).await.unwrap().results.len(), 1);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn users_of_scram_outlive_the_broker_and_their_passwords_are_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        ("initial.scram.credentials", "SCRAM-SHA-512=[name=admin,password=canary]"),
+    ];
+    let admin = |broker: &BrokerHandle, password: &str| {
+        connect(&broker.endpoints()[0], None, scram(Hash::Sha512, "admin", password))
+    };
+    let broker = start(dir.path(), &settings).await;
+    // The first password is replaced: a later start does not bring it back.
+    let salt = b"another salt";
+    let salted = pbkdf2_sha512(b"changed", salt);
+    let upsertion = ScramCredentialUpsertion {
+        name: "admin".to_owned(),
+        mechanism: 2,
+        iterations: 4096,
+        salt: bytes::Bytes::from_static(salt),
+        salted_password: salted.into(),
+    };
+    let alter =
+        AlterUserScramCredentialsRequest { upsertions: vec![upsertion], ..Default::default() };
+    let altered = admin(&broker, "canary").call(alter, PATIENCE).await.unwrap();
+    assert_eq!(altered.results[0].error_code, 0);
+    broker.shutdown().await.unwrap();
+    let again = start(dir.path(), &settings).await;
+    assert!(told(&admin(&again, "changed")).await.is_ok());
+    assert!(told(&admin(&again, "canary")).await.is_err());
     again.shutdown().await.unwrap();
+    assert!(contains(dir.path(), b"admin"));
     assert!(!contains(dir.path(), b"canary"));
+}
+
+fn pbkdf2_sha512(password: &[u8], salt: &[u8]) -> Vec<u8> {
+    let rounds = std::num::NonZeroU32::new(4096).unwrap();
+    let mut salted = vec![0; 64];
+    let algorithm = aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA512;
+    aws_lc_rs::pbkdf2::derive(algorithm, rounds, salt, password, &mut salted);
+    salted
 }
 
 /// Whether a file below `dir` has these bytes.
@@ -355,58 +392,112 @@ fn contains(dir: &Path, wanted: &[u8]) -> bool {
     })
 }
 
-#[tokio::test]
-async fn tokens_of_the_issuer_alone_let_in() {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-    let coded = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-    let point = pair.public_key().as_ref();
-    let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": coded(&point[1..33]), "y": coded(&point[33..])});
-    let keys = tempfile::tempdir().unwrap();
-    let path = keys.path().join("jwks.json");
-    std::fs::write(&path, json!({"keys": [jwk]}).to_string()).unwrap();
-    let url = format!("file://{}", path.display());
-    let now = client::time::real_clock().now().wall.0 / 1000;
-    let token = |algorithm: &str, issuer: &str, expires: i64| {
+const ISSUER: &str = "https://id.example";
+
+/// Signs tokens.
+struct Issuer(EcdsaKeyPair);
+
+fn coded(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Issuer {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
+    }
+
+    fn jwks(&self) -> String {
+        let point = self.0.public_key().as_ref();
+        let (x, y) = (coded(&point[1..33]), coded(&point[33..]));
+        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": y});
+        json!({ "keys": [jwk] }).to_string()
+    }
+
+    fn token(&self, algorithm: &str, issuer: &str, expires: i64) -> Secret {
+        let now = client::time::real_clock().now().wall.0 / 1000;
         let header = json!({"alg": algorithm, "kid": "1"}).to_string();
         let claims = json!({"iss": issuer, "aud": "kafka", "sub": "alice", "exp": now + expires});
-        let signed =
-            format!("{}.{}", coded(header.as_bytes()), coded(claims.to_string().as_bytes()));
-        let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        let claims = claims.to_string();
+        let signed = format!("{}.{}", coded(header.as_bytes()), coded(claims.as_bytes()));
+        let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         let signature = if algorithm == "none" { String::new() } else { coded(signature.as_ref()) };
-        let token = Secret::new(format!("{signed}.{signature}"));
+        Secret::new(format!("{signed}.{signature}"))
+    }
+
+    /// A client that gets a new token whenever it needs one.
+    fn client(
+        self: &Arc<Self>,
+        algorithm: &'static str,
+        issuer: &'static str,
+        expires: i64,
+    ) -> Option<Credentials> {
+        let own = self.clone();
         Some(Credentials::bearer(move || {
-            let token = token.clone();
+            let token = own.token(algorithm, issuer, expires);
             async move { Ok(token) }
         }))
-    };
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_the_issuer_alone_let_in() {
+    let (issuer, stranger) = (Issuer::new(), Issuer::new());
+    let keys = tempfile::tempdir().unwrap();
+    let path = keys.path().join("jwks.json");
+    std::fs::write(&path, issuer.jwks()).unwrap();
+    let url = format!("file://{}", path.display());
     let dir = tempfile::tempdir().unwrap();
-    let broker = start(
-        dir.path(),
-        &[
-            ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
-            ("sasl.enabled.mechanisms", "OAUTHBEARER"),
-            ("sasl.oauthbearer.jwks.endpoint.url", &url),
-            ("sasl.oauthbearer.allowed.urls", &url),
-            ("sasl.oauthbearer.expected.audience", "kafka"),
-            ("sasl.oauthbearer.expected.issuer", "https://id.example"),
-        ],
-    )
-    .await;
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+        ("sasl.oauthbearer.jwks.endpoint.url", &url),
+        ("sasl.oauthbearer.allowed.urls", &url),
+        ("sasl.oauthbearer.expected.audience", "kafka"),
+        ("sasl.oauthbearer.expected.issuer", ISSUER),
+    ];
+    let broker = start(dir.path(), &settings).await;
     let at = broker.endpoints()[0].clone();
-    let ours = "https://id.example";
-    assert_eq!(told(&connect(&at, None, token("ES256", ours, 600))).await.unwrap(), at.port);
+    let known = connect(&at, None, issuer.client("ES256", ISSUER, 600));
+    assert_eq!(told(&known).await.unwrap(), at.port);
     for sasl in [
-        token("none", ours, 600),
-        token("HS256", ours, 600),
-        token("ES256", "https://evil.example", 600),
-        token("ES256", ours, -600),
+        issuer.client("none", ISSUER, 600),
+        issuer.client("HS256", ISSUER, 600),
+        issuer.client("ES256", "https://evil.example", 600),
+        issuer.client("ES256", ISSUER, -600),
+        stranger.client("ES256", ISSUER, 600),
     ] {
         let why = refused(&connect(&at, None, sasl)).await;
         assert!(why.contains("OAUTHBEARER: authentication failed"), "{why}");
     }
-    // A token that ends soon: the connection is renewed before, and calls go on.
-    let short = connect(&at, None, token("ES256", ours, 2));
-    assert!(told(&short).await.is_ok());
+    // Tokens that live for some seconds: calls go on beyond, over connections that are renewed.
+    let short = connect(&at, None, issuer.client("ES256", ISSUER, 4));
+    let clock = client::time::real_clock();
+    let began = clock.now().monotonic;
+    while clock.now().monotonic < began + Duration::from_secs(5) {
+        assert_eq!(told(&short).await.unwrap(), at.port);
+    }
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_is_shown_to_those_who_come_later() {
+    let certificates = Certificates::new();
+    certificates.root("new");
+    let dir = tempfile::tempdir().unwrap();
+    let both = certificates.text("broker.both");
+    let settings = [("listeners", "SSL://127.0.0.1:0"), ("ssl.keystore.location", both.as_str())];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    let options = |root: &str| certificates.options(root, None);
+    let before = connect(&at, Some(&options("ca")), None);
+    assert_eq!(told(&before).await.unwrap(), at.port);
+    assert!(told(&connect(&at, Some(&options("new")), None)).await.is_err());
+    // What cannot be used changes nothing.
+    std::fs::write(&both, "no certificate").unwrap();
+    certificates.signed("broker", "new", "/CN=broker", 365);
+    while told(&connect(&at, Some(&options("new")), None)).await.is_err() {}
+    assert!(told(&connect(&at, Some(&options("ca")), None)).await.is_err());
+    assert_eq!(told(&before).await.unwrap(), at.port, "who was there stays");
     broker.shutdown().await.unwrap();
 }
 
