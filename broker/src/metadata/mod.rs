@@ -7,6 +7,7 @@
 
 mod acls;
 mod delta;
+mod error;
 mod image;
 mod quotas;
 mod record;
@@ -22,7 +23,8 @@ pub use acls::{
     WILDCARD, acl_record,
 };
 pub use delta::Delta;
-pub use image::{ApplyError, Broker, Image, Partition, Topic};
+pub use error::ApplyError;
+pub use image::{Broker, Image, Partition, Topic};
 pub use quotas::{QuotaEntity, QuotaError, QuotaName, QuotaType, Quotas, quota_record};
 pub use record::{
     AccessControlEntryRecord, BrokerEndpoint, BrokerFeature, ClientQuotaEntity, ClientQuotaRecord,

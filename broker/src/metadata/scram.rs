@@ -8,7 +8,8 @@ use bytes::Bytes;
 use protocol::sasl::Hash;
 use protocol::sasl::scram::Credential;
 
-use super::image::{ApplyError, Image};
+use super::error::ApplyError;
+use super::image::Image;
 use super::record::{Record, RemoveUserScramCredentialRecord, UserScramCredentialRecord};
 
 /// Credentials by user and mechanism.

@@ -198,7 +198,7 @@ enum FollowError {
     #[error(transparent)]
     Record(#[from] super::record::RecordError),
     #[error(transparent)]
-    Apply(#[from] super::image::ApplyError),
+    Apply(#[from] super::ApplyError),
 }
 
 fn fold(mut image: Image, end: Offset, records: Vec<Bytes>) -> Result<(Image, Delta), FollowError> {
