@@ -165,12 +165,16 @@ async fn end_of_epoch(
         .map_err(|error| error.code())
 }
 
+/// How long a leader may take at least. What a client says is for its followers, of which there are
+/// none here: clients that need not wait for these say 0.
+const LEADER_WAIT: Duration = Duration::from_secs(30);
+
 pub(super) async fn delete_records(
     api: Api,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let mut deadline = pin!(tokio::time::sleep(timeout));
+    let mut deadline = pin!(tokio::time::sleep(timeout.max(LEADER_WAIT)));
     let mut topics = Vec::new();
     for topic in request.topics {
         let mut partitions = Vec::new();
