@@ -599,6 +599,25 @@ mod tests {
     }
 
     #[test]
+    fn fractions_are_shown_as_java_shows_them() {
+        let def = ConfigDef::double("thing.ratio", "0.5");
+        for (number, want) in [
+            (0.0, "0.0"),
+            (0.5, "0.5"),
+            (10.0, "10.0"),
+            (9_999_999.0, "9999999.0"),
+            (1e7, "1.0E7"),
+            (-2.5e8, "-2.5E8"),
+            (0.001, "0.001"),
+            (0.0001, "1.0E-4"),
+            (f64::MAX, "1.7976931348623157E308"),
+        ] {
+            assert_eq!(number.show(&def).as_deref(), Some(want));
+            assert_eq!(f64::read(&def, want), Some(number));
+        }
+    }
+
+    #[test]
     fn what_is_shown_reads_back_as_the_same() {
         let config = TestConfig::parse([("thing.ways", "b, a"), ("thing.count", "7")]).unwrap();
         let pairs = config.pairs();

@@ -33,7 +33,24 @@ macro_rules! plain_values {
         }
     )*};
 }
-plain_values!(i16, i32, i64, u16, u32, u64, usize, f64);
+plain_values!(i16, i32, i64, u16, u32, u64, usize);
+
+/// As Java shows it: in scientific notation from ten million on and below a thousandth.
+impl ConfigValue for f64 {
+    fn read(_: &ConfigDef, text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+    fn show(&self, _: &ConfigDef) -> Option<String> {
+        let is_plain = *self == 0.0 || (1e-3..1e7).contains(&self.abs());
+        if is_plain {
+            return Some(format!("{self:?}"));
+        }
+        let text = format!("{self:E}");
+        let (digits, exponent) = text.split_once('E')?;
+        let point = if digits.contains('.') { "" } else { ".0" };
+        Some(format!("{digits}{point}E{exponent}"))
+    }
+}
 
 impl ConfigValue for bool {
     fn read(_: &ConfigDef, text: &str) -> Option<Self> {
