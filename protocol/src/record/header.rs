@@ -131,15 +131,17 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// What a producer of the batch is told. Only damage on the way is worth another try.
+    /// What a producer of the batch is told. Only damage on the way is worth another try; a frame
+    /// that ends too early was never whole.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::LengthOutOfRange { .. } | Self::Truncated { .. } | Self::CrcMismatch { .. } => {
-                ErrorCode::CorruptMessage
-            }
+            Self::LengthOutOfRange { .. } | Self::CrcMismatch { .. } => ErrorCode::CorruptMessage,
+            // Kafka has no record format of its future: it takes such bytes for damaged ones.
+            Self::UnsupportedMagic { magic, .. } if MAGIC < *magic => ErrorCode::CorruptMessage,
             Self::UnknownCodec { .. } => ErrorCode::UnsupportedCompressionType,
             Self::UnsupportedMagic { .. }
+            | Self::Truncated { .. }
             | Self::CountOutOfRange { .. }
             | Self::TrailingBytes { .. }
             | Self::Compressed { .. }

@@ -192,6 +192,7 @@ fn parsing_demands_exactly_one_batch() {
         let need = if have < HEADER_BYTES { HEADER_BYTES } else { size };
         let error = RecordBatch::parse(batch.bytes().slice(..have)).unwrap_err();
         assert_eq!(error, BatchError::Truncated { have, need });
+        assert_eq!(error.code(), ErrorCode::InvalidRecord);
     }
     assert_eq!(BatchHeader::peek(&batch.bytes()[..61]), Ok(Some(*batch.header())));
     assert_eq!(BatchHeader::peek(&batch.bytes()[..60]), Ok(None));
@@ -206,6 +207,7 @@ fn an_unsound_header_is_refused() {
         assert_eq!(error.code(), code, "{error}");
     };
     refuse(16, &[1], ErrorCode::InvalidRecord);
+    refuse(16, &[3], ErrorCode::CorruptMessage);
     refuse(8, &48_i32.to_be_bytes(), ErrorCode::CorruptMessage);
     refuse(8, &(-1_i32).to_be_bytes(), ErrorCode::CorruptMessage);
     refuse(21, &[0, 5], ErrorCode::UnsupportedCompressionType);
@@ -325,6 +327,7 @@ fn produce(change: impl FnOnce(&mut Vec<u8>)) -> Result<(), ErrorCode> {
 fn a_produced_batch_must_keep_every_rule() {
     let invalid = Err(ErrorCode::InvalidRecord);
     assert_eq!(produce(|_| ()), Ok(()));
+    assert_eq!(produce(|raw| raw[7] = 9), invalid, "a base offset, which is the leader's to give");
     assert_eq!(produce(|raw| raw[22] = 0x20), invalid, "control");
     assert_eq!(produce(|raw| raw[22] = 0x40), invalid, "delete horizon");
     assert_eq!(produce(|raw| raw[22] = 0x08), Err(ErrorCode::InvalidTimestamp));

@@ -8,7 +8,7 @@ use super::DECOMPRESSED_BYTES_MAX;
 use super::batch::RecordBatch;
 use super::header::{BatchError, BatchHeader};
 use crate::error_code::ErrorCode;
-use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Why a produced batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,12 @@ pub enum InvalidBatch {
         record_count: i32,
         /// What the batch says.
         last_offset_delta: i32,
+    },
+    /// Offsets are for the leader to give.
+    #[error("batch begins at offset {base_offset} where it must begin at 0")]
+    BaseOffset {
+        /// What the batch says.
+        base_offset: Offset,
     },
     /// Only brokers write control batches.
     #[error("clients may not write control batches")]
@@ -67,6 +73,7 @@ impl InvalidBatch {
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::LogAppendTime => ErrorCode::InvalidTimestamp,
             Self::CountMismatch { .. }
+            | Self::BaseOffset { .. }
             | Self::Control
             | Self::DeleteHorizon
             | Self::Producer { .. } => ErrorCode::InvalidRecord,
@@ -109,6 +116,9 @@ fn validate_header(header: &BatchHeader) -> Result<(), InvalidBatch> {
     let BatchHeader { attributes, record_count, last_offset_delta, .. } = *header;
     if record_count == 0 || last_offset_delta != record_count - 1 {
         return Err(InvalidBatch::CountMismatch { record_count, last_offset_delta });
+    }
+    if header.base_offset != Offset::ZERO {
+        return Err(InvalidBatch::BaseOffset { base_offset: header.base_offset });
     }
     if attributes.is_control() {
         return Err(InvalidBatch::Control);
