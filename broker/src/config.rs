@@ -124,9 +124,9 @@ configs! {
         /// The id of the cluster. Generated at the first start and kept in the log directory unless set.
         cluster_id: Option<String> = ConfigDef::null(Kind::String, "cluster.id").non_empty(),
         /// The directory of all data, when log.dirs is not set.
-        log_dir: String = ConfigDef::string("log.dir", "data").non_empty(),
+        log_dir: String = ConfigDef::list("log.dir", "data").non_empty(),
         /// The directory of all data. One entry.
-        log_dirs: Option<String> = ConfigDef::null(Kind::String, "log.dirs").non_empty(),
+        log_dirs: Option<String> = ConfigDef::null(Kind::List, "log.dirs").non_empty(),
         /// Where to listen: NAME://host:port, separated by commas. An empty host means every interface, port 0 a free port.
         listeners: Vec<String> = ConfigDef::list("listeners", "PLAINTEXT://localhost:9092").non_empty(),
         /// What clients are told to connect to, per listener. By default what is listened on.
@@ -194,7 +194,7 @@ configs! {
         /// How many partitions a topic gets when its creator does not say.
         num_partitions: i32 = ConfigDef::int("num.partitions", "1").at_least(1),
         /// How many replicas a topic gets when its creator does not say.
-        default_replication_factor: i16 = ConfigDef::short("default.replication.factor", "1").at_least(1),
+        default_replication_factor: i16 = ConfigDef::int("default.replication.factor", "1").between(1, 32_767),
         /// Whether asking for a topic that does not exist creates it.
         auto_create_topics_enable: bool = ConfigDef::boolean("auto.create.topics.enable", "true"),
         /// Whether topics may be deleted.
@@ -288,7 +288,7 @@ configs! {
         /// How many connections are held at once from one address; more are closed at once.
         max_connections_per_ip: u32 = ConfigDef::int("max.connections.per.ip", "2147483647").at_least(0).dynamic(),
         /// Other bounds for some addresses: address:count, separated by commas.
-        max_connections_per_ip_overrides: Vec<String> = ConfigDef::list("max.connections.per.ip.overrides", "").dynamic(),
+        max_connections_per_ip_overrides: Vec<String> = ConfigDef::string("max.connections.per.ip.overrides", "").dynamic(),
         /// How many connections are accepted per second; more wait.
         max_connection_creation_rate: u32 = ConfigDef::int("max.connection.creation.rate", "2147483647").at_least(1).dynamic(),
         /// How long a connection may be silent.

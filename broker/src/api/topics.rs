@@ -3,6 +3,7 @@
 //! Each topic of a request has its own answer, in the request's order. When the controller itself
 //! cannot answer, each topic gets its retriable code. Shell.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::api::topics::{
@@ -66,7 +67,8 @@ pub(crate) async fn create_topics(
         },
     });
     let throttle_time_ms = mutations.throttle_time_ms();
-    CreateTopicsResponse { topics: results.collect(), throttle_time_ms }
+    let topics = once_by(results, |it| it.name.clone());
+    CreateTopicsResponse { topics, throttle_time_ms }
 }
 
 /// Deletes topics, by name or by id.
@@ -118,7 +120,8 @@ pub(crate) async fn delete_topics(
         },
     });
     let throttle_time_ms = mutations.throttle_time_ms();
-    DeleteTopicsResponse { responses: responses.collect(), throttle_time_ms }
+    let responses = once_by(responses, |it| (it.name.clone(), it.topic_id));
+    DeleteTopicsResponse { responses, throttle_time_ms }
 }
 
 /// Adds partitions to topics.
@@ -155,8 +158,14 @@ pub(crate) async fn create_partitions(
             error_message: message,
         }
     });
-    let results = results.collect();
+    let results = once_by(results, |it| it.name.clone());
     CreatePartitionsResponse { results, throttle_time_ms: mutations.throttle_time_ms() }
+}
+
+/// The first answer of each key: what a request names twice is refused once.
+fn once_by<T, K: Ord>(answers: impl Iterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    answers.filter(|it| seen.insert(key(it))).collect()
 }
 
 /// How many partitions a topic to create will have.

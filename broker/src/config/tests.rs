@@ -114,6 +114,24 @@ fn settings_that_contradict_are_refused_together() {
 }
 
 #[test]
+fn a_topic_whose_compaction_lags_cross_is_refused() {
+    let broker = BrokerConfig::default();
+    let lags = |min, max| {
+        let pairs = [("min.compaction.lag.ms", min), ("max.compaction.lag.ms", max)];
+        TopicConfig::of(&broker, pairs)
+    };
+    assert!(lags("5", "5").is_ok());
+    let told = lags("6", "5").unwrap_err().to_string();
+    assert!(told.contains("min.compaction.lag.ms"), "{told}");
+}
+
+#[test]
+fn a_topics_settings_are_told_in_the_order_of_their_names() {
+    let names: Vec<_> = TopicConfig::DEFS.iter().map(|def| def.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+}
+
+#[test]
 fn each_listener_advertises_its_own_endpoint() {
     let config = BrokerConfig::from_pairs([
         ("listeners", "A://:0,B://[::1]:2,C://c:3"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::config::{ConfigDef, ConfigErrors};
+use protocol::config::{ConfigDef, ConfigError, ConfigErrors};
 use protocol::configs;
 
 use super::{
@@ -15,12 +15,12 @@ configs! {
     pub struct TopicConfig {
         /// What happens to old segments: delete, compact, or both.
         cleanup_policy: Vec<String> = ConfigDef::list("cleanup.policy", "delete").one_of(CLEANUP_POLICIES).dynamic().synonym("log.cleanup.policy"),
-        /// How batches are compressed on disk.
-        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type"),
         /// The level of gzip when the broker compresses.
         compression_gzip_level: i32 = ConfigDef::int("compression.gzip.level", "-1").between(-1, 9).dynamic().synonym("compression.gzip.level"),
         /// Accepted for compatibility: there is one level of lz4 when the broker compresses.
         compression_lz4_level: i32 = ConfigDef::int("compression.lz4.level", "9").between(1, 17).dynamic().synonym("compression.lz4.level"),
+        /// How batches are compressed on disk.
+        compression_type: CompressionType = ConfigDef::string("compression.type", "producer").one_of(COMPRESSION_TYPES).dynamic().synonym("compression.type"),
         /// The level of zstd when the broker compresses.
         compression_zstd_level: i32 = ConfigDef::int("compression.zstd.level", "3").between(-131_072, 22).dynamic().synonym("compression.zstd.level"),
         /// How long tombstones and transaction markers stay after compaction.
@@ -97,7 +97,13 @@ impl TopicConfig {
         let defaults = defaults.filter_map(|(def, text)| Some((def.name.to_owned(), text?)));
         let overrides =
             overrides.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
-        Self::parse(defaults.chain(overrides))
+        let config = Self::parse(defaults.chain(overrides))?;
+        if config.max_compaction_lag < config.min_compaction_lag {
+            let reason = "is larger than max.compaction.lag.ms".to_owned();
+            let conflict = ConfigError::Conflict { name: "min.compaction.lag.ms", reason };
+            return Err(ConfigErrors(vec![conflict]));
+        }
+        Ok(config)
     }
 
     /// True when old segments are deleted.

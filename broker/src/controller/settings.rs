@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::Outcome;
 use super::core::Core;
+use super::rules::check_name;
 use crate::config::{BrokerConfig, GroupConfig, TopicConfig};
 use crate::metadata::{ConfigRecord, Image, Record, Resource};
 
@@ -70,6 +71,12 @@ pub struct AlterConfig {
 /// Why a resource's settings stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SettingError {
+    /// A topic without a name.
+    #[error("a topic has a name")]
+    NoName,
+    /// No topic can have this name.
+    #[error("{0}")]
+    Name(String),
     /// No topic has this name.
     #[error("topic {0} does not exist")]
     UnknownTopic(Arc<str>),
@@ -102,7 +109,9 @@ impl SettingError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
-            Self::UnknownBroker(_)
+            Self::Name(_) => ErrorCode::InvalidTopicException,
+            Self::NoName
+            | Self::UnknownBroker(_)
             | Self::ReadOnly(_)
             | Self::Twice(_)
             | Self::NoValue(_)
@@ -174,7 +183,9 @@ fn alter(
 
 fn check_known(image: &Image, resource: &Resource) -> Result<(), SettingError> {
     match resource {
+        Resource::Topic(name) if name.is_empty() => Err(SettingError::NoName),
         Resource::Topic(name) if image.topic(name).is_none() => {
+            check_name(name).map_err(|error| SettingError::Name(error.to_string()))?;
             Err(SettingError::UnknownTopic(name.clone()))
         }
         Resource::Broker(Some(id)) if image.broker(*id).is_none() => {

@@ -330,7 +330,15 @@ impl Core {
         topics: &[TopicRef],
     ) -> Outcome<Vec<Result<DeletedTopic, TopicError>>> {
         let mut deleted = BTreeSet::new();
+        let mut counts = BTreeMap::<&TopicRef, usize>::new();
+        topics.iter().for_each(|it| *counts.entry(it).or_default() += 1);
         let mut delete = |topic: &TopicRef| {
+            if counts[topic] > 1 {
+                return Err(TopicError::Twice(match topic {
+                    TopicRef::Name(name) => name.clone(),
+                    TopicRef::Id(id) => id.to_string(),
+                }));
+            }
             let found = match topic {
                 TopicRef::Name(name) => image.topic(name),
                 TopicRef::Id(id) => image.topic_by_id(*id),
@@ -363,10 +371,12 @@ impl Core {
         requests: &[MorePartitions],
         validate_only: bool,
     ) -> Outcome<Vec<Result<(), TopicError>>> {
-        let (mut records, mut seen, mut so_far) = (Vec::new(), BTreeSet::new(), 0);
+        let (mut records, mut counts, mut so_far) = (Vec::new(), BTreeMap::new(), 0);
+        requests.iter().for_each(|it| *counts.entry(&it.name).or_insert(0) += 1);
         let mut reply = Vec::with_capacity(requests.len());
         for request in requests {
-            let grown = if seen.insert(&request.name) {
+            // Which of the two would hold is anyone's guess: neither does.
+            let grown = if counts[&request.name] == 1 {
                 self.grow(image, request, &mut so_far)
             } else {
                 Err(TopicError::Twice(request.name.clone()))
