@@ -19,6 +19,8 @@ pub(crate) const CLUSTER_OPERATIONS: i32 =
 /// configs 10, alter configs 11.
 pub(crate) const TOPIC_OPERATIONS: i32 =
     1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// Every operation on a group: read 3, delete 6, describe 8, describe configs 10, alter configs 11.
+pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
@@ -31,7 +33,6 @@ pub(crate) fn describe_cluster(
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     let endpoint_type = request.endpoint_type;
-    let cluster_id = image.cluster_id.to_string();
     if endpoint_type != BROKERS {
         let is_known = endpoint_type == CONTROLLERS;
         let mismatched = ErrorCode::MismatchedEndpointType;
@@ -39,11 +40,10 @@ pub(crate) fn describe_cluster(
         return DescribeClusterResponse {
             error_code: code.to_wire(),
             error_message: Some(format!("listener {listener} is one of brokers")),
-            endpoint_type,
-            cluster_id,
             ..DescribeClusterResponse::default()
         };
     }
+    let cluster_id = image.cluster_id.to_string();
     let brokers = image.brokers().filter(|it| request.include_fenced_brokers || !it.is_fenced);
     let seen = brokers.filter_map(|broker| Some((broker, broker.endpoint(listener)?)));
     let brokers = seen.map(|(broker, endpoint)| DescribeClusterBroker {

@@ -16,6 +16,7 @@ use protocol::api::consumer_group::{
 use protocol::error_code::ErrorCode;
 use protocol::ids::{PartitionIndex, TopicId};
 
+use super::cluster::GROUP_OPERATIONS;
 use super::serving::Context;
 use crate::group::assignor::Assignment;
 use crate::group::beat::{Beat, Beaten, Intent};
@@ -73,7 +74,12 @@ fn answer(beaten: Beaten) -> ConsumerGroupHeartbeatResponse {
         error_message: None,
         member_id: Some(beaten.member_id.to_string()),
         member_epoch: beaten.epoch.0,
-        heartbeat_interval_ms: i32::try_from(beaten.interval.as_millis()).unwrap_or(i32::MAX),
+        // Who has left has none to send.
+        heartbeat_interval_ms: if beaten.epoch < Epoch::JOIN {
+            0
+        } else {
+            i32::try_from(beaten.interval.as_millis()).unwrap_or(i32::MAX)
+        },
         assignment,
     }
 }
@@ -148,6 +154,8 @@ pub(crate) async fn describe(
     groups: &Groups,
     request: ConsumerGroupDescribeRequest,
 ) -> ConsumerGroupDescribeResponse {
+    let asks = request.include_authorized_operations;
+    let authorized_operations = if asks { GROUP_OPERATIONS } else { i32::MIN };
     let mut described = Vec::new();
     for group_id in request.group_ids {
         let group: Arc<str> = group_id.as_str().into();
@@ -161,7 +169,10 @@ pub(crate) async fn describe(
             }
         };
         described.push(match found {
-            Ok(found) => described_group(group_id, *found),
+            Ok(found) => DescribedConsumerGroup {
+                authorized_operations,
+                ..described_group(group_id, *found)
+            },
             Err(code) => DescribedConsumerGroup {
                 error_code: code.to_wire(),
                 error_message: Some(match code {
@@ -199,7 +210,8 @@ fn described_member(member: ConsumerMember) -> DescribedConsumerGroupMember {
         client_id: it.client_id.to_string(),
         client_host: it.client_host.to_string(),
         subscribed_topic_names: it.topics.iter().map(ToString::to_string).collect(),
-        subscribed_topic_regex: text(&it.pattern),
+        // Where the schema has null for a member without one, Kafka says this.
+        subscribed_topic_regex: Some(text(&it.pattern).unwrap_or_default()),
         assignment: described_assignment(member.assignment),
         target_assignment: described_assignment(member.target),
         member_type: if it.classic.is_some() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },

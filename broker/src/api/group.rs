@@ -1,6 +1,7 @@
 //! JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, DeleteGroups: the
 //! membership half of the group coordinator's APIs. Shell.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use protocol::api::group::{
 use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
 
+use super::cluster::GROUP_OPERATIONS;
 use super::serving::Context;
 use crate::group::{
     Description, Groups, Join, Joined, Leave, Membership, Reply, Request, Sync, Synced,
@@ -25,6 +27,8 @@ const JOIN_REQUIRES_MEMBER_ID: i16 = 4;
 const JOIN_CAN_SKIP_ASSIGNMENT: i16 = 9;
 /// The first version that can name no protocol.
 const JOIN_NULLABLE_PROTOCOL: i16 = 7;
+/// The first version of SyncGroup that must say which protocol the member speaks. KIP-559.
+const SYNC_NAMES_PROTOCOL: i16 = 5;
 /// The first version that names several members.
 const LEAVE_SEVERAL: i16 = 3;
 
@@ -81,7 +85,8 @@ pub(crate) async fn join(
     JoinGroupResponse {
         throttle_time_ms: 0,
         error_code: joined.error.to_wire(),
-        generation_id: joined.generation.0,
+        // A refusal is of no generation.
+        generation_id: if joined.error.is_ok() { joined.generation } else { GenerationId(-1) }.0,
         protocol_type: text(&joined.protocol_type),
         protocol_name: text(&joined.protocol).or(nothing),
         leader: joined.leader.to_string(),
@@ -92,7 +97,16 @@ pub(crate) async fn join(
 }
 
 /// SyncGroup. Answered when the leader has assigned.
-pub(crate) async fn sync(groups: &Groups, request: SyncGroupRequest) -> SyncGroupResponse {
+pub(crate) async fn sync(
+    groups: &Groups,
+    version: i16,
+    request: SyncGroupRequest,
+) -> SyncGroupResponse {
+    let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if SYNC_NAMES_PROTOCOL <= version && !names_protocol {
+        let error_code = ErrorCode::InconsistentGroupProtocol.to_wire();
+        return SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
+    }
     let group: Arc<str> = request.group_id.into();
     let sync = Sync {
         member: Membership {
@@ -146,6 +160,10 @@ pub(crate) async fn leave(
     version: i16,
     request: LeaveGroupRequest,
 ) -> LeaveGroupResponse {
+    if request.group_id.is_empty() {
+        let error_code = ErrorCode::InvalidGroupId.to_wire();
+        return LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() };
+    }
     let group: Arc<str> = request.group_id.into();
     let alone = MemberIdentity { member_id: request.member_id, ..MemberIdentity::default() };
     let several = LEAVE_SEVERAL <= version;
@@ -185,6 +203,8 @@ pub(crate) async fn describe(
     version: i16,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
+    let asks = request.include_authorized_operations;
+    let authorized_operations = if asks { GROUP_OPERATIONS } else { i32::MIN };
     let mut described = Vec::new();
     for group_id in request.groups {
         let group: Arc<str> = group_id.as_str().into();
@@ -193,23 +213,31 @@ pub(crate) async fn describe(
             Ok(other) => unreachable!("a description is answered as one: {other:?}"),
             Err(error) => Description::refused(error.code()),
         };
-        described.push(described_group(group_id, found, version));
+        let found = described_group(group_id, found, version);
+        // Of a group that is told not to exist nothing else is told.
+        let is_told = found.error_code == ErrorCode::None.to_wire();
+        let authorized_operations = if is_told { authorized_operations } else { i32::MIN };
+        described.push(DescribedGroup { authorized_operations, ..found });
     }
     DescribeGroupsResponse { throttle_time_ms: 0, groups: described }
 }
 
+/// The state of a classic group in which all have their assignments.
+const STABLE: &str = "Stable";
 /// The first version that reports a group which does not exist as an error; before, it is "Dead".
 const DESCRIBE_NOT_FOUND: i16 = 6;
 
 fn described_group(group_id: String, found: Description, version: i16) -> DescribedGroup {
     let is_unknown = found.error == ErrorCode::GroupIdNotFound;
     let tells = !is_unknown || DESCRIBE_NOT_FOUND <= version;
+    // Before a round is over nobody knows which of a member's protocols will count.
+    let is_agreed = found.state == STABLE;
     let member = |it: crate::group::DescribedMember| DescribedGroupMember {
         member_id: it.member_id.to_string(),
         group_instance_id: text(&it.instance_id),
         client_id: it.client_id.to_string(),
         client_host: it.client_host.to_string(),
-        member_metadata: it.subscription,
+        member_metadata: if is_agreed { it.subscription } else { bytes::Bytes::new() },
         member_assignment: it.assignment,
     };
     DescribedGroup {
@@ -218,7 +246,7 @@ fn described_group(group_id: String, found: Description, version: i16) -> Descri
         group_id,
         group_state: found.state.to_owned(),
         protocol_type: found.protocol_type.to_string(),
-        protocol_data: found.protocol.to_string(),
+        protocol_data: if is_agreed { found.protocol.to_string() } else { String::new() },
         members: found.members.into_iter().map(member).collect(),
         ..DescribedGroup::default()
     }
@@ -249,7 +277,11 @@ pub(crate) async fn list(groups: &Groups, request: ListGroupsRequest) -> ListGro
 /// DeleteGroups.
 pub(crate) async fn delete(groups: &Groups, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut results = Vec::new();
+    let mut seen = BTreeSet::new();
     for group_id in request.groups_names {
+        if !seen.insert(group_id.clone()) {
+            continue;
+        }
         let group: Arc<str> = group_id.as_str().into();
         let code = match groups.call(&group, Request::Delete(Arc::clone(&group))).await {
             Ok(Reply::Deleted(code)) => code,

@@ -258,6 +258,9 @@ async fn join(
     Ok(Joined { producer, guard })
 }
 
+/// What a group has for one partition.
+type Found = (TopicPartition, Result<Option<Committed>, ErrorCode>);
+
 /// OffsetFetch.
 pub(crate) async fn fetch(
     groups: &Groups,
@@ -312,23 +315,19 @@ async fn fetch_group(
     require_stable: bool,
 ) -> OffsetFetchResponseGroup {
     let group: Arc<str> = asked.group_id.as_str().into();
-    let mut unknown = Vec::new();
-    let partitions = asked.topics.map(|topics| {
-        let mut partitions = Vec::new();
-        for topic in topics {
-            let by_id = || image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name));
-            let by_name = || Some(Arc::from(topic.name.as_str()));
-            match if BY_ID <= version { by_id() } else { by_name() } {
-                Some(name) => partitions.extend(
-                    topic
-                        .partition_indexes
-                        .iter()
-                        .map(|it| TopicPartition::new(Arc::clone(&name), *it)),
-                ),
-                None => unknown.push(topic),
-            }
+    let name_of = |topic: &OffsetFetchRequestTopics| -> Option<Arc<str>> {
+        if version < BY_ID {
+            return Some(topic.name.as_str().into());
         }
-        partitions
+        image.topic_by_id(topic.topic_id).map(|it| Arc::clone(&it.name))
+    };
+    let partitions = asked.topics.as_ref().map(|topics| {
+        let named = topics.iter().filter_map(|topic| Some((name_of(topic)?, topic)));
+        let each = named.flat_map(|(name, topic)| {
+            let indices = topic.partition_indexes.iter();
+            indices.map(move |it| TopicPartition::new(Arc::clone(&name), *it))
+        });
+        each.collect::<Vec<_>>()
     });
     let epoch = Epoch(asked.member_epoch);
     let member = asked.member_id.map(Arc::<str>::from);
@@ -347,6 +346,29 @@ async fn fetch_group(
             return OffsetFetchResponseGroup { group_id, topics: Vec::new(), error_code };
         }
     };
+    let topics = match asked.topics {
+        None => all_topics(image, found),
+        // In the request's order, as found is.
+        Some(asked) => {
+            let mut found = found.into_iter();
+            let mut answers = |topic: OffsetFetchRequestTopics| {
+                let is_known = name_of(&topic).is_some();
+                let mut each = |index: i32| {
+                    let next = is_known.then(|| found.next()).flatten();
+                    answer(index, next.map_or(Err(ErrorCode::UnknownTopicId), |(_, it)| it))
+                };
+                let partitions = topic.partition_indexes.iter().map(|it| each(*it)).collect();
+                let OffsetFetchRequestTopics { name, topic_id, .. } = topic;
+                OffsetFetchResponseTopics { name, topic_id, partitions }
+            };
+            asked.into_iter().map(&mut answers).collect()
+        }
+    };
+    OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 }
+}
+
+/// All that a group has, by topic.
+fn all_topics(image: &Image, found: Vec<Found>) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: BTreeMap<Arc<str>, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
     for (at, committed) in found {
         topics.entry(at.topic).or_default().push(answer(at.partition.0, committed));
@@ -356,18 +378,7 @@ async fn fetch_group(
         name: name.to_string(),
         partitions,
     };
-    let nobody = |topic: OffsetFetchRequestTopics| OffsetFetchResponseTopics {
-        name: topic.name,
-        topic_id: topic.topic_id,
-        partitions: topic
-            .partition_indexes
-            .into_iter()
-            .map(|index| answer(index, Err(ErrorCode::UnknownTopicId)))
-            .collect(),
-    };
-    let known = topics.into_iter().map(topic);
-    let topics = known.chain(unknown.into_iter().map(nobody)).collect();
-    OffsetFetchResponseGroup { group_id: asked.group_id, topics, error_code: 0 }
+    topics.into_iter().map(topic).collect()
 }
 
 fn answer(

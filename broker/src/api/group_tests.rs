@@ -231,7 +231,7 @@ async fn groups_are_listed_by_type_and_described_by_the_api_of_their_own() {
         if let Some(found) = found {
             assert_eq!(
                 (found.group_type.as_str(), found.protocol_type.as_str()),
-                ("Consumer", "consumer")
+                ("consumer", "consumer")
             );
         }
     }

@@ -265,7 +265,7 @@ routes! {
         SyncGroup(body) => {
             let api = api.clone();
             Serving::later(async move {
-                group::sync(&api.coordination().groups, body).await
+                group::sync(&api.coordination().groups, context.version, body).await
             })
         },
         Heartbeat(body) => {

@@ -339,8 +339,8 @@ impl GroupType {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Classic => "Classic",
-            Self::Consumer => "Consumer",
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
         }
     }
 }

@@ -394,7 +394,7 @@ fn who_never_joined_may_commit_under_any_name_while_nobody_is_in_the_group() {
 fn who_may_commit_follows_from_the_generation() {
     let mut world = World::new(Duration::ZERO);
     assert_eq!(world.commit(anonymous(), None, 1), ErrorCode::None);
-    assert_eq!(world.commit(member("ghost", 3), None, 2), ErrorCode::GroupIdNotFound);
+    assert_eq!(world.commit(member("ghost", 3), None, 2), ErrorCode::UnknownMemberId);
     let stable = world.stable(1).remove(0);
     assert_eq!(world.commit(anonymous(), None, 3), ErrorCode::UnknownMemberId);
     let id = &stable.member_id;
@@ -477,7 +477,7 @@ fn a_group_without_a_name_is_none() {
     }));
     assert_eq!(world.synced(token), Err(ErrorCode::InvalidGroupId));
     let token = world.ask(Request::Delete("".into()));
-    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::InvalidGroupId));
+    assert_eq!(world.answers[&token], Reply::Deleted(ErrorCode::GroupIdNotFound));
 }
 
 #[test]

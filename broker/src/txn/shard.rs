@@ -215,8 +215,22 @@ impl Shard for TxnShard {
         request: Request,
         outcomes: &mut Vec<Outcome<Self>>,
     ) {
+        let nameless = ErrorCode::InvalidRequest;
         let outcome = match request {
             Request::Init(init) => self.init(now, token, &init),
+            Request::Add(add) if add.id.is_empty() => {
+                Outcome::reply(token, Reply::Added(Err(nameless)))
+            }
+            Request::Verify(asked) if asked.id.is_empty() => {
+                let codes = vec![nameless; asked.partitions.len()];
+                Outcome::reply(token, Reply::Verified(codes))
+            }
+            Request::End(end) if end.id.is_empty() => {
+                Outcome::reply(token, Reply::Ended(Err(nameless)))
+            }
+            Request::Describe(id) if id.is_empty() => {
+                Outcome::reply(token, Reply::Described(Err(nameless)))
+            }
             Request::Add(add) => match state::add(self.txns.get(&add.id), &add, now.wall) {
                 Ok(decision) => {
                     let added = |it: Result<Producer, ErrorCode>| Reply::Added(it.map(|_| ()));

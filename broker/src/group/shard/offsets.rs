@@ -47,6 +47,13 @@ impl GroupShard {
         match self.groups.get_mut(&member.group) {
             Some(Group::Classic(group)) => group.may_commit(now, member, is_transactional),
             Some(Group::Consumer(modern)) => may_commit_epoch(&modern.group, commit),
+            // Whose offsets are kept is a group, in which this member is not.
+            None if 0 <= member.generation.0
+                && self.offsets.has(&member.group)
+                && !is_transactional =>
+            {
+                Err(ErrorCode::UnknownMemberId)
+            }
             None if 0 <= member.generation.0 && commit.speaks_epochs && !is_transactional => {
                 Err(ErrorCode::GroupIdNotFound)
             }
@@ -82,9 +89,6 @@ impl GroupShard {
     /// Forgets a group without members, and its offsets. KIP-229.
     pub(super) fn delete(&self, token: Token, group: &Arc<str>) -> Outcome<Self> {
         let refuse = |code| Outcome::reply(token, Reply::Deleted(code));
-        if group.is_empty() {
-            return refuse(ErrorCode::InvalidGroupId);
-        }
         let mut entries = self.offset_tombstones(group, self.offsets.partitions(group));
         match self.groups.get(group) {
             Some(Group::Classic(found)) if found.empty_since().is_none() => {
