@@ -95,7 +95,12 @@ impl Places {
             [Source::DynamicBroker, Source::DynamicDefault, Source::StaticBroker, Source::Default];
         let places =
             sources.into_iter().flat_map(|source| units.iter().map(move |unit| (source, *unit)));
-        places.filter_map(|(source, unit)| find_in(source, unit)).collect()
+        let mut places: Vec<_> =
+            places.filter_map(|(source, unit)| find_in(source, unit)).collect();
+        // A coarser unit's default says something only of what a finer unit stands over.
+        let is_set = places.iter().any(|place| place.name == name);
+        places.retain(|place| is_set || place.source != Source::Default);
+        places
     }
 
     /// Every setting of a topic, whose own values `own` tells.
@@ -126,14 +131,8 @@ impl Places {
     ) -> Setting {
         let value = own.map(str::to_owned).or(default);
         let own = own.map(|text| Place { name: def.name, text: text.to_owned(), source });
-        let broker = match (def.synonym, def.default) {
-            (Some(synonym), _) => self.of(synonym),
-            (None, Some(text)) => {
-                let (text, source) = (text.to_owned(), Source::Default);
-                vec![Place { name: def.name, text, source }]
-            }
-            (None, None) => Vec::new(),
-        };
+        // What no broker's setting stands behind comes from nowhere but itself.
+        let broker = def.synonym.map_or_else(Vec::new, |synonym| self.of(synonym));
         Setting { def, value, places: own.into_iter().chain(broker).collect(), is_read_only: false }
     }
 
@@ -230,10 +229,10 @@ pub(crate) fn describe_configs(
             asked.map(|it| it.describe(request.include_synonyms, doc)).collect::<Vec<_>>()
         });
         let (configs, (code, error_message)) = match described {
-            Ok(configs) => (configs, (ErrorCode::None, None)),
-            Err((code, message)) => (Vec::new(), (code, Some(message))),
+            Ok(configs) => (configs, (ErrorCode::None, String::new())),
+            Err((code, message)) => (Vec::new(), (code, message)),
         };
-        let error_code = code.to_wire();
+        let (error_code, error_message) = (code.to_wire(), Some(error_message));
         DescribeConfigsResult { error_code, error_message, resource_type, resource_name, configs }
     };
     let results = request.resources.iter().map(describe).collect();

@@ -333,10 +333,15 @@ fn partition_data(key: &PartitionKey, outcome: Outcome) -> PartitionData {
             partition_index,
             error_code: code.to_wire(),
             high_watermark: -1,
-            aborted_transactions: None,
+            aborted_transactions: is_unknown(code).then(Vec::new),
             ..Default::default()
         },
     }
+}
+
+/// Whether there is no such partition at all.
+fn is_unknown(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }
 
 /// Who leads instead, for a reader whose metadata are stale. KIP-951.

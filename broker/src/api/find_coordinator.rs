@@ -40,10 +40,12 @@ pub(crate) async fn find(
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
     let found = find_one(image, ensure, context, request.key_type, request.key).await;
+    let is_found = found.error_code == ErrorCode::None.to_wire();
     FindCoordinatorResponse {
         throttle_time_ms: 0,
         error_code: found.error_code,
-        error_message: found.error_message,
+        // What Kafka says up to version 3 where nothing is wrong.
+        error_message: if is_found { Some("NONE".to_owned()) } else { found.error_message },
         node_id: found.node_id,
         host: found.host,
         port: found.port,
@@ -98,7 +100,7 @@ async fn find_one(
         host: endpoint.host,
         port: i32::from(endpoint.port),
         error_code: ErrorCode::None.to_wire(),
-        error_message: None,
+        error_message: Some(String::new()),
     }
 }
 

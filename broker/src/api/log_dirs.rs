@@ -6,6 +6,7 @@
 //! Shell.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use protocol::api::log_dirs::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
@@ -44,6 +45,8 @@ pub(super) async fn describe_log_dirs(
             Err(error) => error_code = error.code(),
         }
     }
+    let dir = api.0.config.data_dir();
+    let (total_bytes, usable_bytes) = volume(&dir).unwrap_or((-1, -1));
     let described = |(name, partitions)| DescribeLogDirsTopic { name, partitions };
     let result = DescribeLogDirsResult {
         // A partition that was stopped meanwhile says nothing about the directory.
@@ -51,11 +54,27 @@ pub(super) async fn describe_log_dirs(
             ErrorCode::KafkaStorageError => error_code.to_wire(),
             _ => ErrorCode::None.to_wire(),
         },
-        log_dir: api.0.config.data_dir().display().to_string(),
+        log_dir: absolute(dir).display().to_string(),
         topics: topics.into_iter().map(described).collect(),
+        total_bytes,
+        usable_bytes,
         ..Default::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..Default::default() }
+}
+
+/// The directory's whole path: who asks does not know where the broker was started.
+fn absolute(dir: PathBuf) -> PathBuf {
+    std::path::absolute(&dir).unwrap_or(dir)
+}
+
+/// How many bytes the directory's volume has, and how many of them are free for us. `None`: the
+/// operating system does not say, as of a simulated directory, which lies on none. KIP-827.
+fn volume(dir: &Path) -> Option<(i64, i64)> {
+    let told = rustix::fs::statvfs(dir).ok()?;
+    let bytes =
+        |blocks: u64| i64::try_from(blocks.saturating_mul(told.f_frsize)).unwrap_or(i64::MAX);
+    Some((bytes(told.f_blocks), bytes(told.f_bavail)))
 }
 
 /// Answers for each replica that was to move, as if to the directory that was named last.
@@ -63,10 +82,10 @@ pub(super) async fn alter_replica_log_dirs(
     api: Api,
     request: AlterReplicaLogDirsRequest,
 ) -> AlterReplicaLogDirsResponse {
-    let own = api.0.config.data_dir();
+    let own = absolute(api.0.config.data_dir());
     let mut topics: BTreeMap<String, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
     for dir in request.dirs {
-        let is_own = std::path::Path::new(&dir.path) == own;
+        let is_own = Path::new(&dir.path) == own;
         for topic in dir.topics {
             let results = topics.entry(topic.name.clone()).or_default();
             for index in topic.partitions {

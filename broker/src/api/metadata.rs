@@ -4,7 +4,7 @@
 //! which then names its leaders; clients that ask for too much, or in bad times, get a retriable
 //! code for that topic alone. Shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::api::metadata::{
@@ -45,7 +45,7 @@ pub(crate) async fn metadata(
     let view = View { image: &image, listener, refusals: &refusals, version };
     let mut topics: Vec<_> = match asked {
         None => image.topics().map(|topic| view.topic(topic)).collect(),
-        Some(asked) => asked.iter().map(|topic| view.asked(topic)).collect(),
+        Some(asked) => each_once(asked).into_iter().map(|topic| view.asked(topic)).collect(),
     };
     if request.include_topic_authorized_operations {
         topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
@@ -62,9 +62,16 @@ pub(crate) async fn metadata(
     }
 }
 
+/// Those asked for, in order; what is asked for twice is answered once.
+fn each_once(asked: &[MetadataRequestTopic]) -> Vec<&MetadataRequestTopic> {
+    let mut seen = BTreeSet::new();
+    asked.iter().filter(|it| seen.insert((it.topic_id, it.name.as_deref()))).collect()
+}
+
 /// The lawful names of those asked for that no topic has.
 fn missing(image: &Image, asked: &[MetadataRequestTopic]) -> Vec<String> {
-    let names = asked.iter().filter_map(|topic| topic.name.as_ref());
+    let by_name = asked.iter().filter(|topic| !topic.topic_id.is_some());
+    let names = by_name.filter_map(|topic| topic.name.as_ref());
     let missing = names.filter(|name| image.topic(name).is_none() && check_name(name).is_ok());
     let mut missing: Vec<_> = missing.cloned().collect();
     missing.sort_unstable();
@@ -106,9 +113,10 @@ impl View<'_> {
     }
 
     fn asked(&self, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+        // An id says more than a name: it stands for this topic, not for another of its name.
         let found = match &asked.name {
-            Some(name) => self.image.topic(name),
-            None => self.image.topic_by_id(asked.topic_id),
+            Some(name) if !asked.topic_id.is_some() => self.image.topic(name),
+            Some(_) | None => self.image.topic_by_id(asked.topic_id),
         };
         let Some(topic) = found else { return self.unknown(asked) };
         self.topic(topic)
@@ -116,7 +124,7 @@ impl View<'_> {
 
     fn unknown(&self, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
         let code = match &asked.name {
-            None if asked.topic_id.is_some() => ErrorCode::UnknownTopicId,
+            _ if asked.topic_id.is_some() => ErrorCode::UnknownTopicId,
             None => ErrorCode::InvalidRequest,
             Some(name) => match check_name(name) {
                 Err(error) => error.code(),

@@ -4,6 +4,7 @@
 //! Each partition has its own result. A question about a tier that does not exist here is answered
 //! with "none", as by a broker that has nothing there. Shell.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -66,8 +67,17 @@ pub(super) async fn list_offsets(
     let mut topics = Vec::new();
     for topic in request.topics {
         let mut partitions = Vec::new();
+        let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
+        for it in &topic.partitions {
+            *counts.entry(it.partition_index).or_default() += 1;
+        }
         for partition in topic.partitions {
-            let found = list_offset(&api, version, &topic.name, &partition, isolation).await;
+            // What is asked twice is refused once.
+            let found = match counts.remove(&partition.partition_index) {
+                None => continue,
+                Some(1) => list_offset(&api, version, &topic.name, &partition, isolation).await,
+                Some(_) => Err(ErrorCode::InvalidRequest),
+            };
             let partition_index = partition.partition_index;
             partitions.push(match found {
                 Ok(found) => ListOffsetsPartitionResponse {
@@ -80,7 +90,6 @@ pub(super) async fn list_offsets(
                 Err(code) => ListOffsetsPartitionResponse {
                     partition_index,
                     error_code: code.to_wire(),
-                    leader_epoch: -1,
                     ..Default::default()
                 },
             });
@@ -162,6 +171,8 @@ async fn end_of_epoch(
     handle
         .end_of_epoch(LeaderEpoch(asked.leader_epoch), known_epoch(asked.current_leader_epoch))
         .await
+        // No epoch ends nowhere.
+        .map(|end| end.filter(|_| asked.leader_epoch >= 0))
         .map_err(|error| error.code())
 }
 

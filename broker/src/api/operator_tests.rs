@@ -188,6 +188,8 @@ async fn the_quorum_describes_its_one_voter() {
         assert!(partition.high_watermark > 0);
         assert!(partition.high_watermark <= voter.log_end_offset);
         assert_eq!(voter.last_caught_up_timestamp > 0, version > 0);
+        assert_eq!(voter.last_fetch_timestamp > 0, version > 0);
+        assert_eq!(partition.error_message.as_deref(), Some(""));
         assert!(partition.observers.is_empty());
         let nodes: Vec<_> = response.nodes.iter().map(|it| it.node_id).collect();
         assert_eq!(nodes, if version < 2 { vec![] } else { vec![1] });

@@ -49,7 +49,6 @@ pub(super) fn describe(
     };
     let partition = DescribeQuorumResponsePartition {
         partition_index: 0,
-        error_message: None,
         leader_id: facts.leader.0,
         leader_epoch: i32::try_from(facts.term).unwrap_or(i32::MAX),
         high_watermark: facts.applied.0,
@@ -62,21 +61,20 @@ pub(super) fn describe(
     let node = |it: &QuorumReplica| DescribeQuorumNode { node_id: it.id.0, listeners: Vec::new() };
     let named = facts.replicas.iter().filter(|_| NAMES_NODES <= version);
     DescribeQuorumResponse {
-        error_message: None,
         topics: vec![topic],
         nodes: named.map(node).collect(),
         ..DescribeQuorumResponse::default()
     }
 }
 
-/// The leader is always up to date, and fetches from nobody.
+/// The leader is always up to date, as if it had fetched from itself just now.
 fn state(replica: &QuorumReplica, own: BrokerId, now: Timestamp) -> QuorumReplicaState {
     let is_leader = replica.id == own;
     QuorumReplicaState {
         replica_id: replica.id.0,
         replica_directory_id: TopicId::ZERO,
         log_end_offset: replica.log_end.unwrap_or(Offset::NONE).0,
-        last_fetch_timestamp: Timestamp::NONE.0,
+        last_fetch_timestamp: if is_leader { now } else { Timestamp::NONE }.0,
         last_caught_up_timestamp: if is_leader { now } else { Timestamp::NONE }.0,
     }
 }
@@ -96,9 +94,5 @@ fn refused(request: DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumRes
             })
             .collect(),
     });
-    DescribeQuorumResponse {
-        error_message: None,
-        topics: topics.collect(),
-        ..DescribeQuorumResponse::default()
-    }
+    DescribeQuorumResponse { topics: topics.collect(), ..DescribeQuorumResponse::default() }
 }

@@ -52,7 +52,6 @@ pub(crate) fn describe_client_quotas(
     };
     let fitting = image.quotas().iter().filter(|(entity, _)| filter.fits(entity));
     DescribeClientQuotasResponse {
-        error_message: None,
         entries: Some(fitting.map(entry).collect()),
         ..DescribeClientQuotasResponse::default()
     }
@@ -71,6 +70,9 @@ impl Filter {
         let mut parts = BTreeMap::new();
         for component in &request.components {
             let QuotaComponent { entity_type, match_type, match_name } = component;
+            if entity_type.is_empty() {
+                return Err(refuse("a type of quota entity is needed".to_owned()));
+            }
             let kind = QuotaType::from_name(entity_type).ok_or_else(|| {
                 let message = format!("{entity_type:?} is no type of quota entity");
                 (ErrorCode::UnsupportedVersion, message)

@@ -2,6 +2,7 @@
 //! Shell.
 
 mod acls;
+mod answers;
 mod compaction;
 mod coordinators;
 mod log;
@@ -370,7 +371,7 @@ async fn a_batch_that_breaks_a_rule_is_refused_with_its_code() {
         (Bytes::new(), ErrorCode::InvalidRecord),
         (damaged.into(), ErrorCode::CorruptMessage),
         ([&good[..], &good[..]].concat().into(), ErrorCode::InvalidRecord),
-        (good.slice(..good.len() - 1), ErrorCode::CorruptMessage),
+        (good.slice(..good.len() - 1), ErrorCode::InvalidRecord),
         (late, ErrorCode::InvalidTimestamp),
         (vec![0; 100].into(), ErrorCode::InvalidRecord),
         (plain(&["x"; 200_000]).into_bytes(), ErrorCode::MessageTooLarge),

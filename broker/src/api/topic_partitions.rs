@@ -26,12 +26,17 @@ pub(super) fn describe(
     partitions_max: usize,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
+    let names_nothing = request.cursor.as_ref().is_some_and(|it| it.topic_name.is_empty());
     let cursor = request.cursor.unwrap_or_default();
     let asked: Vec<_> = request.topics.into_iter().map(|topic| topic.name).collect();
     let is_lawful = cursor.partition_index >= 0
+        && !names_nothing
         && (asked.is_empty() || cursor.topic_name.is_empty() || asked.contains(&cursor.topic_name));
     if !is_lawful {
-        let refused = asked.into_iter().map(|name| refused(name, ErrorCode::InvalidRequest));
+        let refused = asked.into_iter().map(|name| DescribeTopicPartitionsResponseTopic {
+            topic_authorized_operations: i32::MIN,
+            ..refused(name, ErrorCode::InvalidRequest)
+        });
         return DescribeTopicPartitionsResponse {
             topics: refused.collect(),
             ..DescribeTopicPartitionsResponse::default()

@@ -110,6 +110,9 @@ fn described(id: String, txn: &Txn) -> DescribedTransaction {
     }
 }
 
+/// States of Kafka's in which no transaction is ever found here.
+const NEVER_LISTED: [&str; 2] = ["Dead", "PrepareEpochFence"];
+
 /// ListTransactions: the transactional ids of the coordinators here, by their ids. While one of
 /// them loads, the caller is to come again: a list that lacks some would hide what hangs.
 pub(super) async fn list(
@@ -154,7 +157,11 @@ pub(super) async fn list(
         transaction_state: status.name().to_owned(),
     };
     ListTransactionsResponse {
-        unknown_state_filters: unknown.into_iter().map(|(name, _)| name.clone()).collect(),
+        unknown_state_filters: unknown
+            .into_iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| !NEVER_LISTED.contains(&name.as_str()))
+            .collect(),
         transaction_states: listed.into_iter().map(state).collect(),
         ..ListTransactionsResponse::default()
     }

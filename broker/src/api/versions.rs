@@ -19,7 +19,8 @@ use crate::metadata::{Broker, Image};
 /// The first version whose features may begin at level 0.
 const FEATURES_FROM_ZERO: i16 = 4;
 
-/// The answer in `version`, by a broker that serves `routed`.
+/// The answer in `version`, by a broker that serves `routed`. A malformed request is told
+/// nothing else.
 pub(super) fn answer(
     version: i16,
     request: &ApiVersionsRequest,
@@ -27,6 +28,10 @@ pub(super) fn answer(
     image: &Image,
     own: BrokerId,
 ) -> ApiVersionsResponse {
+    let refusal = check(version, request, image, own);
+    if refusal == ErrorCode::InvalidRequest {
+        return ApiVersionsResponse { error_code: refusal.to_wire(), ..Default::default() };
+    }
     let supported_features = image.broker(own).map_or_else(Vec::new, |own| supported(version, own));
     let finalized_features: Vec<_> = image
         .features()
@@ -38,7 +43,7 @@ pub(super) fn answer(
         .collect();
     let finalized_features_epoch = if finalized_features.is_empty() { -1 } else { image.end.0 };
     ApiVersionsResponse {
-        error_code: check(version, request, image, own).to_wire(),
+        error_code: refusal.to_wire(),
         api_keys: keys(routed),
         supported_features,
         finalized_features_epoch,
@@ -87,7 +92,7 @@ fn check(version: i16, request: &ApiVersionsRequest, image: &Image, own: BrokerI
         let bytes = text.as_bytes();
         bytes.first().copied().is_some_and(is_edge)
             && bytes.last().copied().is_some_and(is_edge)
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(byte))
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(byte))
     };
     let ApiVersionsRequest { client_software_name, client_software_version, .. } = request;
     if version >= 3 && !(is_word(client_software_name) && is_word(client_software_version)) {
