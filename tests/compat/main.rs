@@ -10,6 +10,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+mod answers;
 mod security;
 mod tools;
 
