@@ -182,26 +182,18 @@ impl Broker {
         let Outside { disk, listeners, clock, seed, writer, hostname } = outside;
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
-        // Bound before anything else, so that a port that is taken costs nothing; not accepted
-        // from before everything else is there.
-        let listeners = match listeners {
-            Some(listeners) => listeners,
-            None => bind(&config).await?,
-        };
-        let metrics_listener = bind_metrics(&config).await?;
-        let bound: Vec<_> = listeners.iter().map(|listener| bound(&**listener)).collect();
-        let known_users = Arc::new(OnceLock::new());
-        let listeners = doors(&config, listeners, &known_users).await?;
+        let listening = Listening::open(&config, listeners).await?;
         let counted = Arc::new(Metrics::default());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut rng)?;
         let cluster_id = identity.cluster_id.clone();
         let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
         let rooms = Rooms::start(&config, disk.clone(), &cluster_id, &mut rng).await?;
-        let _ = known_users.set(rooms.metadata.clone());
+        let _ = listening.users.set(rooms.metadata.clone());
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
-        let registration = registration(&config, config.advertised(&bound, &hostname), &mut rng);
+        let told = config.advertised(&listening.bound, &hostname);
+        let registration = registration(&config, told, &mut rng);
         let epoch = rooms.controller.register_broker(registration).await?;
         ensure_users(&config, &rooms.controller).await?;
         let partitions = Partitions::start(
@@ -235,10 +227,10 @@ impl Broker {
             dir: dir.clone(),
             disk,
         };
-        let metrics = metrics_listener.map(|listener| MetricsPort::start(listener, teller));
-        let endpoints = listeners.iter().map(|(listener, _)| listener.endpoint()).collect();
+        let endpoints = listening.endpoints();
+        let metrics = listening.metrics.map(|listener| MetricsPort::start(listener, teller));
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
-        let server = Server::start(listeners, &limits, &api, &clock);
+        let server = Server::start(listening.listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
             endpoints,
@@ -253,6 +245,38 @@ impl Broker {
             dir,
             metrics,
         })
+    }
+}
+
+/// Where connections will come from: bound before anything else, so that a port that is taken or a
+/// certificate that cannot be used costs nothing; not accepted from before everything else is there.
+struct Listening {
+    listeners: Vec<(Box<dyn Listener>, Door)>,
+    metrics: Option<TcpListener>,
+    /// The listeners as the settings name them, with the ports that they really have.
+    bound: Vec<config::Endpoint>,
+    /// Who may authenticate: to be set before the first client comes.
+    users: Arc<OnceLock<MetadataHandle>>,
+}
+
+impl Listening {
+    async fn open(
+        config: &BrokerConfig,
+        given: Option<Vec<Box<dyn Listener>>>,
+    ) -> Result<Self, StartError> {
+        let listeners = match given {
+            Some(listeners) => listeners,
+            None => bind(config).await?,
+        };
+        let metrics = bind_metrics(config).await?;
+        let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
+        let users = Arc::new(OnceLock::new());
+        let listeners = doors(config, listeners, &users).await?;
+        Ok(Self { listeners, metrics, bound, users })
+    }
+
+    fn endpoints(&self) -> Vec<Endpoint> {
+        self.listeners.iter().map(|(listener, _)| listener.endpoint()).collect()
     }
 }
 
