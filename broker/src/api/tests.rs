@@ -509,21 +509,28 @@ async fn offsets_are_found_by_time_and_by_name() {
 async fn the_end_of_the_present_leader_epoch_is_the_log_end_and_a_stale_asker_is_fenced() {
     let mut world = World::new().await;
     world.produce(plain(&["a", "b"])).await;
+    let mut world = world.restart().await;
+    world.produce(plain(&["c"])).await;
+    let handle = world.broker.api().partitions().get(TOPIC, PartitionIndex(0)).unwrap();
+    let now = handle.watermarks().borrow().leader_epoch.0;
+    assert!(now > 0);
     let ask = |current_leader_epoch, leader_epoch| {
         let partition =
             OffsetForLeaderPartition { partition: 0, current_leader_epoch, leader_epoch };
         let topic = OffsetForLeaderTopic { topic: TOPIC.to_owned(), partitions: vec![partition] };
         OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() }
     };
-    let requests = [ask(-1, 0), ask(0, 9), ask(9, 0)];
+    let requests = [ask(-1, 0), ask(now, now), ask(now, now + 9), ask(now - 1, 0), ask(now + 9, 0)];
     let mut answers = Vec::new();
     for request in requests {
         let mut response = world.ask(4, request).await;
         let found = response.topics.remove(0).partitions.remove(0);
         answers.push((found.error_code, found.leader_epoch, found.end_offset));
     }
+    let stale = ErrorCode::FencedLeaderEpoch.to_wire();
     let unknown = ErrorCode::UnknownLeaderEpoch.to_wire();
-    assert_eq!(answers, [(0, 0, 2), (0, -1, -1), (unknown, -1, -1)]);
+    let want = [(0, 0, 2), (0, now, 3), (0, -1, -1), (stale, -1, -1), (unknown, -1, -1)];
+    assert_eq!(answers, want);
 }
 
 #[tokio::test]
