@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import struct
@@ -59,6 +60,12 @@ def thread_cpu(pid):
         fields, name = rest.split(), re.sub(r"[-#\s]*\d+.*$", "", name)
         used[name] = used.get(name, 0) + (int(fields[11]) + int(fields[12])) / TICKS
     return used
+
+
+def children_cpu():
+    """Seconds of all programs that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_mb(pid):
@@ -134,9 +141,9 @@ class Host:
             pass
         user, system = broker_cpu(pid)
         threads = thread_cpu(pid)
-        before, begin = machine(), time.monotonic()
+        before, own, begin = machine(), children_cpu(), time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
-        took, after = time.monotonic() - begin, machine()
+        took, after, own = time.monotonic() - begin, machine(), children_cpu() - own
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}{done.stdout[-300:]}")
         user_after, system_after = broker_cpu(pid)
@@ -152,7 +159,8 @@ class Host:
             "rss_peak_mb": resident["VmHWM"],
             "reported_mib": after["reported_mib"] - before["reported_mib"],
             "stolen_s": after["stolen_s"] - before["stolen_s"],
-            "busy_s": after["busy_s"] - before["busy_s"],
+            # What neither broker nor load has computed, others have, or the kernel for whomever.
+            "others_s": after["busy_s"] - before["busy_s"] - own - (user_after - user) - (system_after - system),
             "wall_s": took,
             "load_1m": os.getloadavg()[0],
         }

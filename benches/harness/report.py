@@ -11,7 +11,6 @@ MORE_IS_BETTER = {"records_per_s", "mb_per_s", "plain_per_s", "share", "acked"}
 # Shown for every case that names none of its own.
 COMMON = ("records_per_s", "mb_per_s", "cpu_s_per_gb", "cpu_user_s_per_gb", "cpu_sys_s_per_gb", "cpu_us_per_request",
           "client_cpu_s_per_gb", "rss_peak_mb")
-WATCHED = ("reported_mib", "stolen_percent", "load_1m")
 UNITS = {
     "records_per_s": "records/s", "plain_per_s": "records/s without commits", "share": "of the rate without commits",
     "mb_per_s": "MB/s", "cpu_s_per_gb": "broker CPU s/GB", "cpu_user_s_per_gb": "… in user space",
@@ -41,6 +40,7 @@ def derive(trial):
         derived["cpu_us_per_request"] = cpu * 1e6 / trial["requests"]
     if trial.get("wall_s"):
         derived["stolen_percent"] = 100 * trial["stolen_s"] / trial["wall_s"]
+        derived["others_percent"] = 100 * max(trial["others_s"], 0) / trial["wall_s"]
     return derived
 
 
@@ -156,11 +156,11 @@ def conditions(case, rounds):
     for arm in case.arms:
         reported = values(rounds, arm, "reported_mib")
         stolen = values(rounds, arm, "stolen_percent")
-        load = values(rounds, arm, "load_1m")
-        if reported:
-            told.append(f"{arm}: load {number(median(load))}, stolen {number(median(stolen))} %, "
-                        f"given back {number(max(reported))} MiB")
-    return "; ".join(told)
+        others = values(rounds, arm, "others_percent")
+        if reported and others:
+            told.append(f"{arm}: {number(median(others))} %, stolen {number(median(stolen))} %, "
+                        f"{number(max(reported))} MiB given back")
+    return "Of a processor others had, by the median: " + "; ".join(told) if told else ""
 
 
 def case_markdown(case, rounds):

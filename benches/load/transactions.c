@@ -35,12 +35,6 @@ static void delivered(rd_kafka_t *client, const rd_kafka_message_t *message, voi
         atomic_fetch_add_explicit(&records, 1, memory_order_relaxed);
 }
 
-static void *serve(void *of) {
-    while (!atomic_load(&is_over))
-        rd_kafka_poll(of, 100);
-    return NULL;
-}
-
 /* Reads committed records; each says when its transaction began. */
 static void *consume(void *unused) {
     rd_kafka_conf_t *conf = configure(bootstrap, 0, NULL);
@@ -66,12 +60,16 @@ static void *consume(void *unused) {
     return unused;
 }
 
-static void queue_record(rd_kafka_topic_t *topic, long number, const void *value, size_t bytes) {
+/* Reports of delivery are served by the same thread: were it another, a commit would wait in steps of 10 ms for what that
+ * one has taken. */
+static void queue_record(rd_kafka_t *client, rd_kafka_topic_t *topic, long number, const void *value, size_t bytes) {
+    if (number / producers % 64 == 0)
+        rd_kafka_poll(client, 0);
     while (rd_kafka_produce(topic, (int32_t)(number % partitions), RD_KAFKA_MSG_F_COPY, (void *)(uintptr_t)value, bytes,
                             NULL, 0, NULL)) {
         if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL)
             die("produce: %s", rd_kafka_err2str(rd_kafka_last_error()));
-        usleep(200);
+        rd_kafka_poll(client, 1);
     }
 }
 
@@ -89,7 +87,7 @@ static void run_single(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value,
     for (uint64_t began = now_ns(); began < end_ns; began = now_ns()) {
         memcpy(value, &began, sizeof began);
         require(rd_kafka_begin_transaction(client));
-        queue_record(topic, number++, value, (size_t)size);
+        queue_record(client, topic, number++, value, (size_t)size);
         commit(client, began);
     }
 }
@@ -101,7 +99,7 @@ static void run_interval(rd_kafka_t *client, rd_kafka_topic_t *topic, char *valu
         if (interval_ms > 0)
             require(rd_kafka_begin_transaction(client));
         for (long i = 0; i % 16 || now_ns() < until; i++)
-            queue_record(topic, number++, value, (size_t)size);
+            queue_record(client, topic, number++, value, (size_t)size);
         if (interval_ms > 0)
             commit(client, began);
     }
@@ -137,7 +135,7 @@ static void copy_once(rd_kafka_t *client, rd_kafka_topic_t *topic, rd_kafka_t *r
         if (!message)
             continue;
         if (!message->err) {
-            queue_record(topic, message->partition, message->payload, message->len);
+            queue_record(client, topic, message->partition, message->payload, message->len);
             from = message->partition, next = message->offset + 1;
         }
         rd_kafka_message_destroy(message);
@@ -165,8 +163,6 @@ static void *run(void *of) {
     rd_kafka_t *client = client_new(RD_KAFKA_PRODUCER, conf);
     rd_kafka_topic_t *topic = topic_new(client, topic_name);
     char *value = calloc(1, (size_t)size + sizeof(uint64_t));
-    pthread_t server;
-    pthread_create(&server, NULL, serve, client);
     learn(client, topic);
     if (is_transactional)
         require(rd_kafka_init_transactions(client, 60000));
