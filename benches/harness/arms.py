@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .host import die_with_parent
+
 HOST = Path(__file__).resolve().parent / "host.py"
 JVM = ["-Xms1g", "-Xmx1g", "-XX:+AlwaysPreTouch", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
        "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"]
@@ -217,5 +219,6 @@ def open_host():
     host = subprocess.Popen(
         [*(unshare if own else []), sys.executable, str(HOST)], text=True, start_new_session=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "BENCH_OWN_NETWORK": "1" if own else "0"},
+        preexec_fn=die_with_parent,
     )
     return host, json.loads(host.stdout.readline())["ok"]

@@ -5,6 +5,7 @@ standard output: {"ok": …} or {"error": …}. When its input ends, so does all
 processor by sessions (sched_autogroup): broker and load belong to one, or the load of others would decide between them.
 """
 
+import ctypes
 import fcntl
 import json
 import os
@@ -20,6 +21,11 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 REPORTED = Path("/sys/module/page_reporting/parameters/reported_kib")
+
+
+def die_with_parent():
+    """For a process that begins: whoever ends its parent, however, ends it too."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def isolate():
@@ -105,12 +111,14 @@ class Host:
         tells when it first acknowledged a record; the times that took are given, in milliseconds."""
         watcher = None
         if ack:
-            watcher = subprocess.Popen(ack, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            watcher = subprocess.Popen(ack, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       preexec_fn=die_with_parent)
             watcher.stdout.readline()
         begin = time.monotonic_ns()
         with open(log, "ab") as out:
             from_byte = out.tell()
-            self.broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                           preexec_fn=die_with_parent)
         if watcher:
             said, complaint = watcher.communicate(timeout=patience)
             if watcher.returncode != 0:
@@ -142,7 +150,8 @@ class Host:
         user, system = broker_cpu(pid)
         threads = thread_cpu(pid)
         before, own, begin = machine(), children_cpu(), time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=False,
+                              preexec_fn=die_with_parent)
         took, after, own = time.monotonic() - begin, machine(), children_cpu() - own
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}{done.stdout[-300:]}")
@@ -176,7 +185,8 @@ class Host:
 
     def begin(self, name, command):
         """Starts a load that runs beside what follows."""
-        self.beside[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.beside[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                             preexec_fn=die_with_parent)
 
     def end(self, name, patience=600):
         """Waits for it, and gives what it printed."""
