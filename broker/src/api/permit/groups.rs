@@ -82,6 +82,9 @@ pub(super) fn consumer_heartbeat(gate: &Gate, body: ConsumerGroupHeartbeatReques
     })
 }
 
+/// Whether a key may be looked up.
+type May<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
 /// The first version that looks several up at once. KIP-699.
 const BY_KEYS: i16 = 4;
 
@@ -91,7 +94,7 @@ pub(super) fn find_coordinator(
     mut body: FindCoordinatorRequest,
 ) -> Verdict {
     let kind = body.key_type;
-    let (may, code): (Box<dyn Fn(&str) -> bool>, _) = match kind {
+    let (may, code): (May<'_>, _) = match kind {
         TRANSACTION_KEY => {
             (Box::new(|key| gate.txn(Describe, key)), ErrorCode::TransactionalIdAuthorizationFailed)
         }
