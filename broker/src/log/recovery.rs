@@ -397,14 +397,9 @@ fn check_topic_id(place: &Place) -> Result<Home, LogError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Home::NeverSynced),
         other => other.map_err(|error| LogError::of(&path, "read the topic id", error))?,
     };
-    let Some(stored) = parse_metadata(&text) else {
-        let zeros = text.iter().rev().take_while(|&&byte| byte == 0).count();
-        let written = &text[..text.len() - zeros];
-        if metadata(place.topic_id).as_bytes().starts_with(written) {
-            return Ok(Home::NeverSynced);
-        }
-        return Err(place.corrupt(path, 0, "the topic id cannot be read"));
-    };
+    // Whatever a power cut leaves of a file that was not synced. A topic id that was and is damaged cannot be told from it
+    // before the first checkpoint, as little as a batch can.
+    let Some(stored) = parse_metadata(&text) else { return Ok(Home::NeverSynced) };
     if stored == place.topic_id {
         return Ok(Home::Ours);
     }
