@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use protocol::ids::Offset;
 
-use super::checkpoint::{Checkpoints, Point};
+use super::checkpoint::{Checkpoint, Checkpoints, Point};
 use super::error::LogError;
 use super::index::{self, Index, Summary};
 use super::reader::{Reader, Shared};
@@ -52,20 +52,23 @@ impl Log {
         let found = recovery::open(&place, checkpoints.of(&place.partition))?;
         let end = found.state.log_end;
         let log_start = found.state.log_start;
-        let cleaned = checkpoints.of(&place.partition).cleaned;
+        let Checkpoint { cleaned, point, .. } = checkpoints.of(&place.partition);
+        let is_promised = point.is_some_and(|point| point.durable.summary.bytes > 0);
         let shared = Shared::new(place.partition.clone(), found.segments, log_start, end);
         shared.set_cleaned(cleaned);
-        let log = Self {
+        let mut log = Self {
             place,
             shared: Arc::new(shared),
             active: found.active,
             end,
             synced: end,
             has_dir: found.has_dir,
-            has_dirty_home: false,
+            // Who wrote what is there may have been killed before its first sync.
+            has_dirty_home: found.has_dir && !is_promised,
             has_dirty_bytes: false,
             has_dirty_names: false,
         };
+        log.sync_home()?;
         Ok((log, found.state, found.recovery))
     }
 

@@ -144,6 +144,23 @@ async fn a_log_whose_topic_id_was_never_synced_holds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_found_after_a_kill_is_durable_once_it_was_opened() {
+    let disk = SimDisk::new(1);
+    let (handle, _) = start(&disk);
+    let mut log = open(&handle, 0).await.unwrap();
+    submit(&handle, &mut log, 3, false).await;
+    log.progress.wait_for(|progress| progress.written == Offset(3)).await.unwrap();
+    // The process ends, the machine lives: nothing was synced, and all is there.
+    drop((handle, log));
+    tokio::task::yield_now().await;
+    let (handle, _) = start(&disk);
+    assert_eq!(open(&handle, 0).await.unwrap().state.log_end(), Offset(3));
+    disk.crash();
+    let (handle, _) = start(&disk);
+    assert_eq!(open(&handle, 0).await.unwrap().state.log_end(), Offset(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_one_waits_for_is_durable_soon_and_needs_no_recovery() {
     let disk = SimDisk::new(1);
     let (handle, _) = start(&disk);
