@@ -294,9 +294,7 @@ impl Reader {
             if newest.is_none() {
                 newest = self.newest_batch(&segment, &bounds, after(best_so_far))?;
             }
-            if let Some(batch) = newest {
-                best = Some((batch.header().max_timestamp, batch));
-            }
+            best = newest.or(best);
         }
         let Some((timestamp, batch)) = best else { return Ok(None) };
         let found = self.locate(&batch, |at, offset| at >= timestamp && offset >= log_start)?;
@@ -392,13 +390,13 @@ impl Reader {
     }
 
     /// The first batch of `segment` that has records within `bounds` and, of those that are dated
-    /// at or after `least`, the largest timestamp.
+    /// at or after `least`, the largest timestamp; and that.
     fn newest_batch(
         &self,
         segment: &Segment,
         bounds: &Range<Offset>,
         mut least: Timestamp,
-    ) -> Result<Option<RecordBatch>, ReadError> {
+    ) -> Result<Option<(Timestamp, RecordBatch)>, ReadError> {
         let summary = segment.summary();
         let from = segment.position_of_time(least)?;
         let mut scan = self.scan(segment, from, summary.bytes)?;
@@ -411,8 +409,30 @@ impl Reader {
                     && header.record_count > 0
             })?
         {
-            least = after(batch.header().max_timestamp);
-            newest = Some(batch);
+            if let Some(at) = self.newest_from(&batch, bounds.start)?.filter(|at| *at >= least) {
+                least = after(at);
+                newest = Some((at, batch));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The largest timestamp among the records of `batch` from `start` on: the header speaks of all of them.
+    fn newest_from(
+        &self,
+        batch: &RecordBatch,
+        start: Offset,
+    ) -> Result<Option<Timestamp>, ReadError> {
+        if batch.header().base_offset >= start {
+            return Ok(Some(batch.header().max_timestamp));
+        }
+        let fail = |source| ReadError::Records { partition: self.shared.partition.clone(), source };
+        let mut newest = None;
+        for record in &batch.decode(DECOMPRESSED_BYTES_MAX).map_err(fail)? {
+            let record = record.map_err(fail)?;
+            if record.offset >= start {
+                newest = newest.max(Some(record.timestamp));
+            }
         }
         Ok(newest)
     }

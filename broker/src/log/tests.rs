@@ -1013,3 +1013,21 @@ fn garbage_is_no_snapshot_index_or_checkpoint() {
         assert!(snapshot::decode(&whole[..at]).is_err());
     }
 }
+
+#[test]
+fn the_newest_record_is_sought_among_those_that_are_left_of_a_batch() {
+    let mut rig = Rig::open(&SimDisk::new(1)).unwrap();
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for at in [30, 10, 20] {
+        builder.append(Timestamp(at), None, Some(b"v"), &[]).unwrap();
+    }
+    let batch = builder.finish(ProducerId(-1), ProducerEpoch(-1), Sequence(-1), false);
+    rig.append(&batch, 0).unwrap();
+    let newest = |rig: &Rig| {
+        let found = rig.reader.max_timestamp(Offset(3)).unwrap();
+        found.map(|found| (found.offset.0, found.timestamp.0))
+    };
+    assert_eq!(newest(&rig), Some((0, 30)));
+    rig.log.delete_before(Offset(1), &mut rig.checkpoints).unwrap();
+    assert_eq!(newest(&rig), Some((2, 20)));
+}
