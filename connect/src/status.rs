@@ -63,7 +63,7 @@ pub struct TaskStatus {
     pub positions: BTreeMap<TopicPartition, Offset>,
     /// How often it was started again.
     pub restarts: u64,
-    /// Why it last failed, in words.
+    /// Why it last failed, or had to try again, in words.
     pub last_error: Option<String>,
     /// What happened besides, by kind.
     pub notes: BTreeMap<&'static str, NoteCount>,
