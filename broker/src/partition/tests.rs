@@ -212,6 +212,18 @@ impl World {
         token
     }
 
+    /// Has a coordinator write offsets of a transaction that was verified before.
+    fn write_offsets(&mut self, guard: VerificationGuard) -> Token {
+        let token = self.token();
+        let (origin, acks) = (Origin::CoordinatorVerified(guard), Acks::Accepted);
+        let batches = vec![batch_of(9, 0, -1, 1, true)];
+        self.step(Event::Append {
+            token,
+            append: Append { batches, origin, acks, leader_epoch: None },
+        });
+        token
+    }
+
     fn wait(&mut self, isolation: Isolation, beyond: i64) -> u64 {
         let number = self.token();
         self.step(Event::Wait(Wish { number, isolation, beyond: Offset(beyond) }));
@@ -449,22 +461,14 @@ fn a_batch_of_a_transaction_that_was_open_when_it_was_looked_at_does_not_open_it
 #[test]
 fn what_a_coordinator_writes_for_a_verified_transaction_is_refused_behind_its_marker() {
     let mut world = World::new(leadership(0));
-    let write = |world: &mut World, guard| {
-        let token = world.token();
-        let origin = Origin::CoordinatorVerified(guard);
-        let batches = vec![batch_of(9, 0, -1, 1, true)];
-        let append = Append { batches, origin, acks: Acks::Accepted, leader_epoch: None };
-        world.step(Event::Append { token, append });
-        token
-    };
     let before = world.standing(9, 0).guard;
-    let first = write(&mut world, before);
+    let first = world.write_offsets(before);
     assert!(world.appended(first).is_some());
     world.mark(9, 0, true);
-    let late = write(&mut world, before);
+    let late = world.write_offsets(before);
     assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
     let guard = world.standing(9, 0).guard;
-    let next = write(&mut world, guard);
+    let next = world.write_offsets(guard);
     assert!(world.appended(next).is_some());
 }
 
@@ -472,23 +476,15 @@ fn what_a_coordinator_writes_for_a_verified_transaction_is_refused_behind_its_ma
 #[test]
 fn what_was_verified_for_one_transaction_does_not_become_part_of_the_next() {
     let mut world = World::new(leadership(0));
-    let write = |world: &mut World, guard| {
-        let token = world.token();
-        let origin = Origin::CoordinatorVerified(guard);
-        let batches = vec![batch_of(9, 0, -1, 1, true)];
-        let append = Append { batches, origin, acks: Acks::Accepted, leader_epoch: None };
-        world.step(Event::Append { token, append });
-        token
-    };
     let first = world.standing(9, 0).guard;
-    write(&mut world, first);
+    world.write_offsets(first);
     world.mark(9, 0, true);
     let second = world.standing(9, 0).guard;
-    write(&mut world, second);
+    world.write_offsets(second);
     assert!(world.standing(9, 0).open_from.is_some());
-    let late = write(&mut world, first);
+    let late = world.write_offsets(first);
     assert_eq!(world.refusal(late), ErrorCode::InvalidTxnState);
-    let more = write(&mut world, second);
+    let more = world.write_offsets(second);
     assert!(world.appended(more).is_some());
 }
 
