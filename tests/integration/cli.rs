@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
-use harness::process::{BrokerProcess, binary};
+use harness::process::{BrokerProcess, Signal, binary, signal};
 use serde_json::Value;
 
 /// A broker of its own, and the commands that talk to it.
@@ -288,8 +288,7 @@ fn a_member_that_is_interrupted_commits_and_leaves_at_once() -> anyhow::Result<(
     let reset = "group reset-offsets readers --topic orders --to-earliest --execute";
     has(&world.refused(reset, 1), &["has 1 members", "--members"]);
     has(&world.refused("group delete readers", 1), &["NonEmptyGroup"]);
-    let asked = Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
-    ensure!(asked.success(), "kill: {asked}");
+    signal(&child, Signal::INT)?;
     let status = child.wait()?;
     ensure!(status.success(), "the member ended with {status}");
     assert_eq!(world.json("group list")[0]["state"], "Empty");
@@ -419,8 +418,7 @@ fn a_broker_reads_its_settings_from_a_file_and_says_how_to_connect() -> anyhow::
     described.args(["config", "describe", "broker", "1", "--output", "json"]);
     let described = described.args(["--bootstrap-server", endpoint]).output()?;
     has(&String::from_utf8(described.stdout)?, &["\"num.partitions\"", "\"5\""]);
-    let asked = Command::new("kill").arg(child.id().to_string()).status()?;
-    ensure!(asked.success(), "kill: {asked}");
+    signal(&child, Signal::TERM)?;
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "the broker ended with {}", output.status);
     let logs = String::from_utf8(output.stderr)?;

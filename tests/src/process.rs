@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 /// Where `name` was built: beside the test that runs, or among the examples.
 ///
@@ -106,8 +108,7 @@ impl BrokerProcess {
     /// # Errors
     /// When it ends with a failure.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status()?;
-        anyhow::ensure!(asked.success(), "kill: {asked}");
+        signal(&self.child, Signal::TERM)?;
         let status = self.child.wait().context("its end")?;
         anyhow::ensure!(status.success(), "the broker ended with {status}");
         Ok(())
@@ -120,6 +121,14 @@ impl Drop for BrokerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal to a process, without a command that a bare machine lacks.
+///
+/// # Errors
+/// When it is gone.
+pub fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    kill_process(Pid::from_child(child), signal).with_context(|| format!("{signal:?}"))
 }
 
 /// Runs a command to its end and gives what it printed.
