@@ -12,6 +12,7 @@ use std::time::Duration;
 use protocol::config::{ConfigDef, ConfigError, ConfigErrors, ConfigValue, Kind, find};
 use protocol::sasl::Mechanism;
 use protocol::secret::Secret;
+use protocol::security::SecurityProtocol;
 use protocol::{config_words, configs};
 
 mod dynamic;
@@ -20,19 +21,21 @@ mod group;
 mod initial;
 mod listener;
 mod mapping;
+mod metrics;
 mod scoped;
 #[cfg(test)]
 mod tests;
 mod topic;
 
 pub use endpoint::Endpoint;
-use endpoint::endpoint;
+pub use endpoint::is_loopback;
 pub use group::GroupConfig;
 pub use initial::{InitialUser, InitialUserError};
 pub use listener::{
     ClientAuth, ListenerConfig, ListenerError, ListenerSettings, MechanismSettings, TlsSettings,
 };
 pub use mapping::{MappingError, PrincipalRules};
+pub use metrics::METRICS;
 pub use scoped::Scoped;
 pub use topic::TopicConfig;
 
@@ -133,6 +136,10 @@ configs! {
         advertised_listeners: Vec<String> = ConfigDef::list("advertised.listeners", ""),
         /// What is spoken at each listener: NAME:PROTOCOL, separated by commas; the protocols are PLAINTEXT, SSL, SASL_PLAINTEXT and SASL_SSL.
         listener_security_protocol_map: Vec<String> = ConfigDef::list("listener.security.protocol.map", "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
+        /// By which listener brokers speak with each other: requests that only brokers send are refused by all others. By default the one that is named as security.inter.broker.protocol, else the first.
+        inter_broker_listener_name: Option<String> = ConfigDef::null(Kind::String, "inter.broker.listener.name").non_empty(),
+        /// The listener by which brokers speak with each other, by its protocol, where inter.broker.listener.name does not name it.
+        security_inter_broker_protocol: String = ConfigDef::string("security.inter.broker.protocol", "PLAINTEXT").one_of(SecurityProtocol::NAMES),
         /// Settings of one listener alone, as listener.name.NAME.SETTING; those of one mechanism as listener.name.NAME.MECHANISM.SETTING; names in small letters.
         listener_settings: Scoped = ConfigDef::password("listener.name."),
         /// Listeners that are for controllers alone. None is needed here: they are not opened.
@@ -306,8 +313,14 @@ configs! {
         controller_quota_window_num: u32 = ConfigDef::int("controller.quota.window.num", "11").at_least(1),
         /// How long each of these windows is.
         controller_quota_window_size: Duration = ConfigDef::int("controller.quota.window.size.seconds", "1").at_least(1),
-        /// Where to tell metrics and health over HTTP: host:port. Unencrypted and open to all who reach it. Null: nowhere.
+        /// Where to tell metrics and health over HTTP: host:port. Beyond this machine only to who authenticates, unless metrics.open.to.all says otherwise. Encrypted where listener.security.protocol.map has METRICS:SSL. Null: nowhere.
         metrics_listener: Option<String> = ConfigDef::null(Kind::String, "metrics.listener").non_empty(),
+        /// Who may ask for metrics: NAME:PASSWORD, as HTTP's Basic authentication has them.
+        metrics_basic_auth: Option<Secret> = ConfigDef::password("metrics.basic.auth"),
+        /// Who may ask for metrics: whoever brings this token, as HTTP's Bearer authentication has it.
+        metrics_bearer_token: Option<Secret> = ConfigDef::password("metrics.bearer.token"),
+        /// Whether all who reach metrics.listener may ask, also from other machines.
+        metrics_open_to_all: bool = ConfigDef::boolean("metrics.open.to.all", "false"),
         /// Accepted for compatibility: how many threads there are follows from the machine.
         background_threads: i32 = ConfigDef::int("background.threads", "10").at_least(1).dynamic(),
         /// Accepted for compatibility: Kerberos is not offered.
@@ -385,7 +398,6 @@ const IGNORED: &[&str] = &[
     "controller.",
     "group.consumer.regex.refresh.interval.ms",
     "group.coordinator.",
-    "inter.broker.listener.name",
     "log.cleaner.io.buffer.",
     "log.cleaner.threads",
     "log.flush.",
@@ -399,7 +411,6 @@ const IGNORED: &[&str] = &[
     "sasl.login.",
     "sasl.mechanism.controller.protocol",
     "sasl.mechanism.inter.broker.protocol",
-    "security.inter.broker.protocol",
     "share.",
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
@@ -436,12 +447,6 @@ impl BrokerConfig {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         Path::new(self.log_dirs.as_ref().unwrap_or(&self.log_dir).trim()).to_owned()
-    }
-
-    /// Where to tell metrics and health. `None`: nowhere.
-    #[must_use]
-    pub fn metrics_endpoint(&self) -> Option<Endpoint> {
-        endpoint(&format!("METRICS://{}", self.metrics_listener.as_ref()?.trim()))
     }
 
     /// How long records are kept when their topic does not say. `None`: for ever.
@@ -512,9 +517,8 @@ impl BrokerConfig {
         if let Err(error) = self.initial_users() {
             refuse("initial.scram.credentials", error.to_string());
         }
-        let metrics = self.metrics_listener.as_ref();
-        if let Some(text) = metrics.filter(|_| self.metrics_endpoint().is_none()) {
-            refuse("metrics.listener", format!("{text:?} is not of the form host:port"));
+        for (name, reason) in self.metrics_conflicts() {
+            refuse(name, reason);
         }
         if self.group_min_session_timeout > self.group_max_session_timeout {
             let reason = "is larger than group.max.session.timeout.ms".to_owned();

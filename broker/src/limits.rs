@@ -131,3 +131,20 @@ pub const ACLS_MAX: usize = 100_000;
 /// 10,000: entries that one request creates. More are refused: all that one request changes is one
 /// proposal to the quorum.
 pub const ACLS_PER_REQUEST_MAX: usize = 10_000;
+
+/// 10 s: after that the shares of the audit trail begin anew, and what was withheld is told.
+pub const AUDIT_WINDOW: Duration = Duration::from_secs(10);
+
+/// 20: events of one source (a principal and its address; of who is not known, the address) that are
+/// written in one window. More are counted.
+pub const AUDIT_EVENTS_OF_SOURCE_MAX: u32 = 20;
+
+/// 200: events of all sources that are written in one window. More are counted, by source. Changes
+/// that were made are written whatever their number.
+pub const AUDIT_EVENTS_MAX: u32 = 200;
+
+/// 256: sources whose events are counted apart in one window. Those of more are counted together.
+pub const AUDIT_SOURCES_MAX: usize = 256;
+
+/// 1 KiB: the longest value in the audit trail. Longer ones are cut.
+pub const AUDIT_TEXT_MAX: usize = 1024;

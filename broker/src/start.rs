@@ -27,8 +27,9 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::api::{Api, Meters};
+use crate::auth::trail::Trail;
 use crate::auth::{self, KeySourceError};
-use crate::config::{self, BrokerConfig, InitialUser, ListenerError};
+use crate::config::{self, BrokerConfig, InitialUser, ListenerError, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::QUORUM_FEED_MAX;
@@ -39,6 +40,7 @@ use crate::metrics::disk::TimedDisk;
 use crate::net::door::Door;
 use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
+use crate::net::tls::TlsDoor;
 use crate::net::{Listener, http};
 use crate::partition::{Cleaner, Partitions};
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
@@ -184,6 +186,7 @@ impl Broker {
         let mut rng = Rng::new(seed);
         let listening = Listening::open(&config, listeners).await?;
         let counted = Arc::new(Metrics::default());
+        let trail = Trail::start(clock.clone());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut rng)?;
         let cluster_id = identity.cluster_id.clone();
@@ -214,12 +217,13 @@ impl Broker {
             rooms.controller.clone(),
             partitions.clone(),
             coordination,
-            Meters { quotas: quotas.clone(), metrics: counted.clone() },
+            Meters { quotas: quotas.clone(), metrics: counted.clone(), trail: trail.clone() },
             rng.fork(),
         );
         let teller = Teller {
             config: config.clone(),
             counted,
+            trail: trail.clone(),
             rooms: rooms.clone(),
             partitions: partitions.clone(),
             groups: coordinators.groups(),
@@ -228,7 +232,9 @@ impl Broker {
             disk,
         };
         let endpoints = listening.endpoints();
-        let metrics = listening.metrics.map(|listener| MetricsPort::start(listener, teller));
+        let metrics = listening
+            .metrics
+            .map(|(listener, guard)| MetricsPort::start(listener, guard, trail, teller));
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
         let server = Server::start(listening.listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
@@ -252,7 +258,7 @@ impl Broker {
 /// certificate that cannot be used costs nothing; not accepted from before everything else is there.
 struct Listening {
     listeners: Vec<(Box<dyn Listener>, Door)>,
-    metrics: Option<TcpListener>,
+    metrics: Option<(TcpListener, http::Guard)>,
     /// The listeners as the settings name them, with the ports that they really have.
     bound: Vec<config::Endpoint>,
     /// Who may authenticate: to be set before the first client comes.
@@ -288,9 +294,10 @@ struct MetricsPort {
 }
 
 impl MetricsPort {
-    fn start(listener: TcpListener, teller: Teller) -> Self {
+    fn start(listener: TcpListener, guard: http::Guard, trail: Trail, teller: Teller) -> Self {
         let endpoint = listener.endpoint();
-        Self { endpoint, _port: http::start(Box::new(listener), Arc::new(teller)) }
+        let port = http::start(Box::new(listener), guard, trail, Arc::new(teller));
+        Self { endpoint, _port: port }
     }
 }
 
@@ -449,11 +456,19 @@ async fn doors(
     Ok(opened)
 }
 
-/// Where metrics are told, if the settings say so.
-async fn bind_metrics(config: &BrokerConfig) -> Result<Option<TcpListener>, StartError> {
+/// Where metrics are told, and to whom, if the settings say so.
+async fn bind_metrics(
+    config: &BrokerConfig,
+) -> Result<Option<(TcpListener, http::Guard)>, StartError> {
     let Some(endpoint) = config.metrics_endpoint() else { return Ok(None) };
+    let security = config.metrics_security()?;
+    let tls = security.and_then(|it| Some(TlsDoor::start(METRICS, it.tls?, &it.config)));
+    let tls = tls
+        .transpose()
+        .map_err(|source| StartError::Tls { listener: METRICS.to_owned(), source })?;
     let bound = TcpListener::bind(&endpoint.listener, &endpoint.host, endpoint.port).await;
-    bound.map(Some).map_err(|source| StartError::Listen { endpoint, source })
+    let bound = bound.map_err(|source| StartError::Listen { endpoint, source })?;
+    Ok(Some((bound, http::Guard::new(config, tls))))
 }
 
 /// Opens the directory of all data.

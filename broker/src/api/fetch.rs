@@ -14,6 +14,7 @@ use protocol::api::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
+use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::record::{BatchHeader, Codec};
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 
 use super::Api;
 use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
-use super::permit::Gate;
+use super::permit::brokers;
 use super::serving::{Context, Serving};
 use crate::metadata::AclOperation;
 use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
@@ -65,6 +66,7 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
         bytes_max,
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
     };
+    let is_followers = brokers::is_followers(&request);
     let ask = ask(request, by_topic_id);
     let plan = if ask.session_id == 0 && ask.session_epoch == NO_SESSION {
         Ok(Plan::sessionless(ask.wanted))
@@ -72,9 +74,10 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
         api.fetch_sessions().begin(context.now.monotonic, ask)
     };
     match plan {
-        Ok(plan) => {
-            let (api, gate) = (api.clone(), api.gate(context));
-            Serving::alone(async move { serve(&api, gate.as_ref(), terms, plan).await })
+        Ok(mut plan) => {
+            let targets = find_all(api, context, is_followers, std::mem::take(&mut plan.wanted));
+            let api = api.clone();
+            Serving::alone(async move { serve(&api, terms, plan, targets).await })
         }
         Err(code) => {
             Serving::ready(FetchResponse { error_code: code.to_wire(), ..Default::default() })
@@ -125,9 +128,36 @@ pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-async fn serve(api: &Api, gate: Option<&Gate>, terms: Terms, mut plan: Plan) -> FetchResponse {
-    let find = |wanted: Wanted| Target { handle: find(api, gate, &wanted.key), wanted };
-    let targets: Vec<_> = std::mem::take(&mut plan.wanted).into_iter().map(find).collect();
+/// Finds what is wanted, as far as whoever asks may read it: who says that it is a broker must have
+/// come where brokers speak, and be permitted to act for the cluster.
+fn find_all(api: &Api, context: &Context, is_followers: bool, wanted: Vec<Wanted>) -> Vec<Target> {
+    let gate = api.gate(context);
+    let is_believed = !is_followers
+        || (api.is_among_brokers(context)
+            && gate.as_ref().is_none_or(|gate| gate.cluster(AclOperation::ClusterAction)));
+    let may_read = |key: &PartitionKey| {
+        let gate = gate.as_ref().filter(|_| !is_followers);
+        is_believed
+            && gate.is_none_or(|gate| match &key.topic {
+                TopicKey::Name(name) => gate.topic(AclOperation::Read, name),
+                TopicKey::Id(id) => gate.topic_id(AclOperation::Read, *id),
+            })
+    };
+    let find = |wanted: Wanted| {
+        let may_read = may_read(&wanted.key);
+        let denied = Err(ErrorCode::TopicAuthorizationFailed);
+        let handle = if may_read { find(api, &wanted.key) } else { denied };
+        Target { wanted, handle }
+    };
+    let targets = wanted.into_iter().map(find).collect();
+    if !is_believed && !api.is_among_brokers(context) {
+        api.note_decision(context, ApiKey::Fetch, brokers::denied(), false);
+    }
+    api.note_asked(context, ApiKey::Fetch, gate.as_ref());
+    targets
+}
+
+async fn serve(api: &Api, terms: Terms, plan: Plan, targets: Vec<Target>) -> FetchResponse {
     let mut outcomes = read_all(&targets, terms).await;
     if !is_enough(&outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
         outcomes = wait(&targets, terms, outcomes).await;
@@ -135,14 +165,7 @@ async fn serve(api: &Api, gate: Option<&Gate>, terms: Terms, mut plan: Plan) -> 
     respond(api, terms, &plan, targets, outcomes)
 }
 
-fn find(api: &Api, gate: Option<&Gate>, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
-    let may_read = gate.is_none_or(|gate| match &key.topic {
-        TopicKey::Name(name) => gate.topic(AclOperation::Read, name),
-        TopicKey::Id(id) => gate.topic_id(AclOperation::Read, *id),
-    });
-    if !may_read {
-        return Err(ErrorCode::TopicAuthorizationFailed);
-    }
+fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
     match &key.topic {
         TopicKey::Name(name) => api.partitions().get(name, key.partition),
         TopicKey::Id(id) => api.partitions().get_by_id(*id, key.partition),

@@ -8,6 +8,7 @@ mod acls;
 mod admin_tests;
 mod admit;
 mod brokers;
+mod changes;
 mod cluster;
 mod configs;
 mod consumer_group;
@@ -21,6 +22,7 @@ mod group;
 mod group_offsets;
 #[cfg(test)]
 mod group_tests;
+mod judge;
 mod lanes;
 mod log_dirs;
 mod metadata;
@@ -55,7 +57,9 @@ use protocol::api_key::ApiKey;
 use protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 use protocol::rng::Rng;
 
-use crate::auth::{Authorizer, Who};
+use crate::auth::Authorizer;
+use crate::auth::audit::Event;
+use crate::auth::trail::Trail;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::group::Groups;
@@ -68,10 +72,12 @@ use crate::txn::shell::MarkerSink;
 use fetch_session::FetchSessions;
 use find_coordinator::Ensure;
 use lanes::Lanes;
-use permit::{Gate, Verdict};
+use permit::Verdict;
 use producer_id::ProducerIds;
 use quotas::Mutations;
 use serving::{Answer, Context, Request, Serve, Serving, Spent};
+#[cfg(test)]
+pub(crate) use tests::audit::Logged;
 
 /// Handles of all rooms that requests are about. Clones are the same.
 #[derive(Clone, Debug)]
@@ -89,6 +95,9 @@ struct Rooms {
     lanes: Lanes,
     /// `None`: everybody may do everything.
     authorizer: Option<Arc<Authorizer>>,
+    /// The listener by which brokers speak with each other, in capitals.
+    inter_broker_listener: String,
+    trail: Trail,
     /// A lock, as a session outlives the connection that opened it; held to begin or end a fetch.
     fetch_sessions: Mutex<FetchSessions>,
 }
@@ -114,6 +123,8 @@ pub(crate) struct Meters {
     pub(crate) quotas: QuotaHandle,
     /// What was done.
     pub(crate) metrics: Arc<Metrics>,
+    /// What concerns who may do what.
+    pub(crate) trail: Trail,
 }
 
 impl fmt::Debug for Coordination {
@@ -425,11 +436,12 @@ impl Api {
         meters: Meters,
         rng: Rng,
     ) -> Self {
-        let Meters { quotas, metrics } = meters;
+        let Meters { quotas, metrics, trail } = meters;
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
         let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
         let authorizer = Authorizer::new(&config).map(Arc::new);
+        let inter_broker_listener = config.inter_broker_listener();
         Self(Arc::new(Rooms {
             config,
             metadata,
@@ -440,16 +452,10 @@ impl Api {
             metrics,
             lanes: Lanes::default(),
             authorizer,
+            inter_broker_listener,
+            trail,
             fetch_sessions,
         }))
-    }
-
-    /// What to ask whether the sender of a request may. `None`: nobody needs to be asked.
-    fn gate(&self, context: &Context) -> Option<Gate> {
-        let authorizer = self.0.authorizer.clone()?;
-        let session = &context.session;
-        let who = Who { principal: session.principal.to_string(), host: session.host().to_owned() };
-        Some(Gate::new(authorizer, self.image(), who))
     }
 
     fn coordination(&self) -> &Coordination {
@@ -516,12 +522,21 @@ impl Api {
 impl Serve for Api {
     fn serve(&self, request: Request) -> Serving {
         let Request { context, body } = request;
-        let Some(gate) = self.gate(&context) else { return route(self, context, body) };
-        match permit::judge(&gate, context.version, body) {
-            Verdict::Serve(body, None) => route(self, context, body),
-            Verdict::Serve(body, Some(amend)) => route(self, context, body).amended(amend),
-            Verdict::Refuse(response) => Serving::ready(response),
-            Verdict::Close(reason) => Serving::Ready(Answer::Close(reason)),
+        let (body, amend) = match self.judge(&context, body) {
+            Verdict::Serve(body, amend) => (body, amend),
+            Verdict::Refuse(response) => return Serving::ready(response),
+            Verdict::Close(reason) => return Serving::Ready(Answer::Close(reason)),
+        };
+        let serving = match changes::watch(&body) {
+            None => route(self, context, body),
+            Some(watch) => {
+                let session = context.session.clone();
+                self.watched(session, watch, route(self, context, body))
+            }
+        };
+        match amend {
+            None => serving,
+            Some(amend) => serving.amended(amend),
         }
     }
 
@@ -575,6 +590,10 @@ impl Serve for Api {
 
     fn authenticated(&self, is_proved: bool) {
         self.0.metrics.authenticated(is_proved);
+    }
+
+    fn audit(&self, event: &Event) {
+        self.0.trail.note(event);
     }
 
     fn refused(&self) {

@@ -14,6 +14,7 @@ use protocol::api_key::ApiKey;
 use protocol::time::Now;
 
 use crate::auth::Session;
+use crate::auth::audit::Event;
 
 /// A decoded request and where it came from.
 #[derive(Debug)]
@@ -128,6 +129,9 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
 
     /// Counts a client that proved who it is, or could not.
     fn authenticated(&self, _is_proved: bool) {}
+
+    /// Writes down what concerns who may do what.
+    fn audit(&self, _event: &Event) {}
 
     /// Counts a connection that was closed as soon as it was accepted.
     fn refused(&self) {}

@@ -3,6 +3,7 @@
 
 mod acls;
 mod answers;
+pub(crate) mod audit;
 mod compaction;
 mod coordinators;
 mod log;

@@ -3,13 +3,17 @@
 //! So Kafka knows clients by their certificates, in Java's manner: the parts in reverse order,
 //! names for nine of their types, numbers and bytes for all others. The certificate has been
 //! verified before; what cannot be read all the same yields nothing, and its client is refused.
-//! Pure.
+//! Of the broker's own it tells when it expires. Pure.
+
+use protocol::time::Timestamp;
 
 /// DER's tags.
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OID: u8 = 0x06;
 const VERSION: u8 = 0xa0;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 
 /// The subject of a certificate in DER. `None`: it cannot be read.
 #[must_use]
@@ -35,6 +39,56 @@ pub(crate) fn subject(certificate: &[u8]) -> Option<String> {
     }
     parts.reverse();
     Some(parts.join(","))
+}
+
+/// When a certificate in DER expires. `None`: it cannot be read.
+#[must_use]
+pub fn expires_at(certificate: &[u8]) -> Option<Timestamp> {
+    let (certificate, _) = inside(certificate, SEQUENCE)?;
+    let (signed, _) = inside(certificate, SEQUENCE)?;
+    let mut rest = inside(signed, VERSION).map_or(signed, |(_, rest)| rest);
+    // Serial number, algorithm, issuer; then the validity: from when and until when.
+    for _ in 0..3 {
+        (_, _, rest) = element(rest)?;
+    }
+    let (validity, _) = inside(rest, SEQUENCE)?;
+    let (_, _, until) = element(validity)?;
+    let (tag, until, _) = element(until)?;
+    let digits = str::from_utf8(until).ok()?.strip_suffix('Z')?;
+    let (year, rest) = match tag {
+        // Two digits: from 1950 to 2049.
+        UTC_TIME => {
+            let year = number(digits.get(..2)?)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, digits.get(2..)?)
+        }
+        GENERALIZED_TIME => (number(digits.get(..4)?)?, digits.get(4..)?),
+        _ => return None,
+    };
+    let mut parts = [0; 5];
+    for (at, part) in parts.iter_mut().enumerate() {
+        *part = number(rest.get(2 * at..2 * at + 2)?)?;
+    }
+    let [month, day, hour, minute, second] = parts;
+    let is_date = rest.len() == 10 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let seconds = (days_since_1970(year, month, day) * 24 + hour) * 3600 + minute * 60 + second;
+    is_date.then_some(Timestamp(seconds * 1000))
+}
+
+fn number(digits: &str) -> Option<i64> {
+    let is_number = digits.bytes().all(|it| it.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Years are counted from March on, so
+/// that the day that leap years add is their last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    /// Days from 0000-03-01 to 1970-01-01.
+    const BEFORE_1970: i64 = 719_468;
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // Five months from March on have 153 days, again and again.
+    let of_months = (153 * month + 2) / 5;
+    year * 365 + leap_days + of_months + day - 1 - BEFORE_1970
 }
 
 /// One part of a name; seldom of several types and values.
@@ -212,13 +266,42 @@ mod tests {
         assert_eq!(subject(&certificate(true, &names)).as_deref(), Some("CN=#020105"));
     }
 
+    fn expiring(tag: u8, until: &str) -> Vec<u8> {
+        let empty = der(SEQUENCE, &[]);
+        let from = der(UTC_TIME, b"200101000000Z");
+        let validity = der(SEQUENCE, &[from, der(tag, until.as_bytes())].concat());
+        let signed = [der(VERSION, &[2, 1, 2]), der(2, &[7]), empty.clone(), empty, validity];
+        der(SEQUENCE, &der(SEQUENCE, &signed.concat()))
+    }
+
+    #[test]
+    fn certificates_say_when_they_expire() {
+        for (tag, until, seconds) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (UTC_TIME, "500101000000Z", Some(-631_152_000)),
+            (UTC_TIME, "240229120000Z", Some(1_709_208_000)),
+            (GENERALIZED_TIME, "20240301000000Z", Some(1_709_251_200)),
+            (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "19691231235959Z", Some(-1)),
+            (UTC_TIME, "2402291200Z", None),
+            (UTC_TIME, "240229120000+0100", None),
+            (UTC_TIME, "24022912000xZ", None),
+            (UTC_TIME, "241329120000Z", None),
+            (OID, "240229120000Z", None),
+        ] {
+            let want = seconds.map(|it: i64| Timestamp(it * 1000));
+            assert_eq!(expires_at(&expiring(tag, until)), want, "{until}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_the_bytes_reading_them_ends(
             bytes in proptest::collection::vec(any::<u8>(), 0..80),
             cut in 0..200_usize,
         ) {
-            let _ = subject(&bytes);
+            let _ = (subject(&bytes), expires_at(&bytes));
             let mut whole = certificate(true, &[vec![pair(CN, 0x0c, b"a")]]);
             let at = cut % whole.len();
             whole.truncate(at);

@@ -36,6 +36,10 @@ pub(crate) struct Gate {
     state: State,
     /// Who is known, since when, and until when. `None`: nobody yet.
     known: Option<Known>,
+    /// The name that a client gave who is not believed.
+    claimed: Option<String>,
+    /// True once it was taken down why a client is refused that has one more message to send.
+    is_taken_down: bool,
 }
 
 #[derive(Debug)]
@@ -106,7 +110,26 @@ pub(crate) enum Refusal {
 impl Gate {
     /// A gate that is shut.
     pub(crate) fn new(sasl: Arc<Sasl>) -> Self {
-        Self { sasl, state: State::Shut, known: None }
+        Self { sasl, state: State::Shut, known: None, claimed: None, is_taken_down: false }
+    }
+
+    /// The name that a client gave who was not believed. `None`: none was given.
+    pub(crate) fn claimed(&self) -> Option<&str> {
+        self.claimed.as_deref()
+    }
+
+    /// Why a client will be refused as soon as it sends one more message, which it may never do.
+    /// Said once.
+    pub(crate) fn take_down(&mut self) -> Option<Refusal> {
+        let State::Exchanging { exchange, .. } = &self.state else { return None };
+        let refused = exchange.refused()?;
+        let is_new = !std::mem::replace(&mut self.is_taken_down, true);
+        is_new.then(|| Refusal::Auth(refused.clone()))
+    }
+
+    /// True once [`take_down`](Self::take_down) has said why.
+    pub(crate) fn is_taken_down(&self) -> bool {
+        self.is_taken_down
     }
 
     /// True while nobody is known.
@@ -262,7 +285,13 @@ impl Gate {
         else {
             return Err(Refusal::State(ApiKey::SaslAuthenticate));
         };
-        let step = exchange.step(&self.sasl, now.wall, message).map_err(Refusal::Auth)?;
+        let step = match exchange.step(&self.sasl, now.wall, message) {
+            Ok(step) => step,
+            Err(error) => {
+                self.claimed = exchange.claimed();
+                return Err(Refusal::Auth(error));
+            }
+        };
         let (name, message, lifetime) = match step {
             Step::Challenge(message) => {
                 self.state = State::Exchanging { exchange, is_bare };
@@ -273,6 +302,7 @@ impl Gate {
         let mechanism = exchange.mechanism();
         let is_same = |before: &Known| before.name == name && before.mechanism == mechanism;
         if let Some(before) = self.known.as_ref().filter(|before| !is_same(before)) {
+            self.claimed = Some(name);
             return Err(Refusal::Changed { before: before.name.clone() });
         }
         let since = now.monotonic;

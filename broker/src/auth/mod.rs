@@ -5,15 +5,18 @@
 //! authenticates, and handed to every request with its context; nothing a request says can change
 //! it. Without authentication the principal is `User:ANONYMOUS`. How a peer is known: by the subject
 //! of its certificate ([`certificate`]), or by SASL, whose [`gate`] lets nothing else pass before.
-//! What they may do is for an [`Authorizer`] to say. Pure.
+//! What they may do is for an [`Authorizer`] to say, and what they could not or did is written
+//! down in the audit [`trail`]. Pure.
 
 mod acl;
+pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod gate;
 pub(crate) mod jwt;
 mod keys;
 pub(crate) mod sasl;
 pub(crate) mod shell;
+pub(crate) mod trail;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use client::net::Endpoint;
 use protocol::security::SecurityProtocol;
 
 pub use acl::{Authorizer, Who};
+pub use certificate::expires_at;
 pub use keys::KeySourceError;
 
 /// Who somebody is. Prints as `User:alice`.

@@ -68,6 +68,8 @@ pub(crate) enum AuthError {
 pub(crate) struct Exchange {
     mechanism: Mechanism,
     state: State,
+    /// The name that the client gave.
+    claimed: Option<String>,
 }
 
 #[derive(Debug)]
@@ -103,12 +105,26 @@ impl Exchange {
             Mechanism::Scram(hash) => State::Scram(scram::Server::new(hash, (sasl.nonce)())),
             Mechanism::OAuthBearer => State::Bearer,
         };
-        Self { mechanism, state }
+        Self { mechanism, state, claimed: None }
     }
 
     /// By which mechanism.
     pub(crate) fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+
+    /// Why it is over, where its client has one more message to send before it is told. `None`: it is
+    /// not over.
+    pub(crate) fn refused(&self) -> Option<&AuthError> {
+        match &self.state {
+            State::BearerRefused(error) => Some(error),
+            State::Plain | State::Scram(_) | State::Bearer => None,
+        }
+    }
+
+    /// The name that the client gave, whether it is true or not. `None`: none, or none in clear.
+    pub(crate) fn claimed(self) -> Option<String> {
+        self.claimed
     }
 
     /// Takes the client's next message.
@@ -126,6 +142,7 @@ impl Exchange {
         match &mut self.state {
             State::Plain => {
                 let claim = plain::Claim::decode(message)?;
+                self.claimed = Some(claim.username.clone());
                 // Somebody who does not exist takes as long as somebody who does.
                 let known = sasl.users.get(&claim.username);
                 let is_equal = *known.unwrap_or(&claim.password) == claim.password;
@@ -136,7 +153,11 @@ impl Exchange {
             }
             State::Scram(server) => {
                 let hash = server.hash();
-                let look_up = |name: &str| (sasl.credentials)(hash, name);
+                let claimed = &mut self.claimed;
+                let look_up = |name: &str| {
+                    *claimed = Some(name.to_owned());
+                    (sasl.credentials)(hash, name)
+                };
                 match server.step(message, look_up, &sasl.decoy_key)? {
                     Answer::Challenge(challenge) => Ok(Step::Challenge(challenge)),
                     Answer::Proof { username: name, message } => {

@@ -24,6 +24,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// True for what is reached from this machine alone: a loopback address, or its usual name.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    // Of `core`, as reading an address touches no network.
+    let address = host.parse::<core::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|it| it.to_canonical().is_loopback())
+}
+
 pub(super) fn is_wildcard(host: &str) -> bool {
     matches!(host, "" | "0.0.0.0" | "::")
 }

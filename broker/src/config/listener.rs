@@ -19,6 +19,7 @@ use protocol::{config_words, configs};
 
 use super::endpoint::{Endpoint, endpoint, is_wildcard};
 use super::mapping::{MappingError, PrincipalRules};
+use super::metrics::METRICS;
 use super::scoped::PREFIX;
 use super::{BrokerConfig, CLIENT_AUTHS, TLS_VERSIONS};
 
@@ -219,6 +220,38 @@ impl BrokerConfig {
         all.filter(|on| !self.is_controllers(&on.listener)).collect()
     }
 
+    /// The listener by which brokers speak with each other, in capitals: the one that is named so,
+    /// or the one of the protocol that is, or else the first.
+    #[must_use]
+    pub fn inter_broker_listener(&self) -> String {
+        if let Some(name) = &self.inter_broker_listener_name {
+            return name.trim().to_ascii_uppercase();
+        }
+        let names: Vec<_> = self.listen_on().into_iter().map(|on| on.listener).collect();
+        let by_protocol = names.iter().find(|name| **name == self.security_inter_broker_protocol);
+        by_protocol.or(names.first()).cloned().unwrap_or_default()
+    }
+
+    /// What is wrong with the naming of the listener by which brokers speak, with the setting to
+    /// change.
+    fn inter_broker_conflict(&self, names: &[String]) -> Option<(&'static str, String)> {
+        const NAME: &str = "inter.broker.listener.name";
+        const PROTOCOL: &str = "security.inter.broker.protocol";
+        let is_protocol_given = self.given.has(PROTOCOL);
+        match &self.inter_broker_listener_name {
+            Some(_) if is_protocol_given => Some((NAME, format!("{PROTOCOL} is set, too"))),
+            Some(name) if !names.contains(&name.trim().to_ascii_uppercase()) => {
+                Some((NAME, format!("there is no listener {name}")))
+            }
+            None if is_protocol_given && !names.contains(&self.security_inter_broker_protocol) => {
+                let reason =
+                    format!("there is no listener {}", self.security_inter_broker_protocol);
+                Some((PROTOCOL, reason))
+            }
+            Some(_) | None => None,
+        }
+    }
+
     /// True for the name of a listener that is for controllers alone.
     fn is_controllers(&self, listener: &str) -> bool {
         self.controller_listener_names.iter().any(|name| name.eq_ignore_ascii_case(listener))
@@ -358,11 +391,16 @@ impl BrokerConfig {
         }
         for listener in self.listener_settings.listeners() {
             let is_known = |name: &String| name.eq_ignore_ascii_case(listener);
-            if !names.iter().any(is_known) && !self.is_controllers(listener) {
+            let is_metrics =
+                self.metrics_listener.is_some() && listener.eq_ignore_ascii_case(METRICS);
+            if !names.iter().any(is_known) && !self.is_controllers(listener) && !is_metrics {
                 refuse(PREFIX, format!("there is no listener {}", listener.to_ascii_uppercase()));
             }
         }
         names.dedup();
+        if let Some((name, reason)) = self.inter_broker_conflict(&names) {
+            refuse(name, reason);
+        }
         for name in &names {
             if let Err(error) = self.listener(name) {
                 refuse("listeners", error.to_string());

@@ -65,6 +65,8 @@ metrics! {
     REFUSED Counter "kafka_network_socketserver_connections_refused_total" "Connections that were closed at once: too many, or too fast.";
     AUTHENTICATED Counter "kafka_network_socketserver_successful_authentication_total" "Times that a client proved who it is, by SASL.";
     UNAUTHENTICATED Counter "kafka_network_socketserver_failed_authentication_total" "Times that a client could not prove who it is, by SASL.";
+    AUDITED Counter "millstream_audit_events_total" "Failed authentications, denials and changes, by event, whether written or withheld.";
+    AUDIT_WITHHELD Counter "millstream_audit_withheld_total" "Those of them that were not written one by one, as their source had too many.";
     FLUSH Histogram "kafka_log_logflushstats_logflushtime_seconds" "How long it took to make writes durable, of logs and of metadata.";
     PARTITIONS Gauge "kafka_server_replicamanager_partitioncount" "Partitions that this broker holds.";
     LEADERS Gauge "kafka_server_replicamanager_leadercount" "Partitions that this broker leads.";

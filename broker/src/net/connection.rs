@@ -117,7 +117,7 @@ pub(crate) async fn serve(
 ) {
     let name = peer.clone();
     let served = async {
-        let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms)).await?;
+        let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms, &service)).await?;
         let gate = terms.door.sasl.clone().map(Gate::new);
         let unproved_max = gate.as_ref().map_or(usize::MAX, Gate::request_bytes_max);
         let connection = Connection {
@@ -268,7 +268,7 @@ impl<S: Serve> Connection<S> {
                     is_draining = true;
                     continue;
                 }
-                () = &mut patience, if is_unproved => return Err(ConnectionError::Unproved),
+                () = &mut patience, if is_unproved => return Err(self.unproved()),
                 () = &mut silence, if is_silenced => {
                     self.is_silenced = false;
                     last_read = self.clock.now().monotonic;
@@ -436,7 +436,7 @@ impl<S: Serve> Connection<S> {
             return Err(ConnectionError::Unsupported { key: header.api_key, version });
         };
         if let Some(gate) = &self.gate {
-            gate.check(now, api, frame_bytes)?;
+            gate.check(now, api, frame_bytes).map_err(|refusal| self.noted(refusal))?;
         }
         let body = AnyRequest::decode(api, version, body)
             .map_err(|source| ConnectionError::Request { api: api.name(), version, source })?;

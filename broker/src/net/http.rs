@@ -2,25 +2,38 @@
 //!
 //! `GET` and `HEAD` of `/metrics`, `/health/live` and `/health/ready`; each connection is answered
 //! once and closed. Heads are bounded in bytes and time, connections in number; nothing else of a
-//! request is read. There is no authentication: listen on loopback, or behind something. Shell.
+//! request is read. Where the settings name credentials, every path but `/health/live` is told to
+//! who brings them alone: what is asked is looked at only after that. Shell.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::net::BoxStream;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use client::net::{BoxStream, Endpoint};
+use protocol::secret::Secret;
+use protocol::security::SecurityProtocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::Listener;
+use super::tls::TlsDoor;
+use crate::auth::Session;
+use crate::auth::audit::Event;
+use crate::auth::trail::Trail;
+use crate::config::{BrokerConfig, METRICS};
 use crate::limits::METRICS_CONNECTIONS_MAX;
 
 /// 8 KiB: the longest head of a request. Longer ones are refused.
 const HEAD_BYTES_MAX: usize = 8 << 10;
 /// How long a connection may take from its first byte to its last.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
+/// Where a supervisor asks whether the process lives.
+const LIVE: &str = "/health/live";
+const UNAUTHORIZED: &str = "401 Unauthorized";
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,6 +49,53 @@ pub(crate) trait Tell: Send + Sync + 'static {
     fn unready(&self) -> Option<String>;
 }
 
+/// Who may ask.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    /// How connections are encrypted. `None`: not.
+    tls: Option<TlsDoor>,
+    /// What the header `Authorization` may be. Empty: whoever asks is answered.
+    headers: Vec<Secret>,
+}
+
+impl Guard {
+    /// As the settings say.
+    pub(crate) fn new(config: &BrokerConfig, tls: Option<TlsDoor>) -> Self {
+        let basic = config
+            .metrics_basic_auth
+            .iter()
+            .map(|it| Secret::new(format!("Basic {}", BASE64_STANDARD.encode(it.expose()))));
+        let bearer = config.metrics_bearer_token.iter();
+        let bearer = bearer.map(|it| Secret::new(format!("Bearer {}", it.expose())));
+        Self { tls, headers: basic.chain(bearer).collect() }
+    }
+
+    /// Nothing when who sent this head may ask, else why not.
+    fn refusal(&self, head: &[u8]) -> Option<&'static str> {
+        if self.headers.is_empty() {
+            return None;
+        }
+        let Some(shown) = authorization(head) else { return Some("no Authorization was sent") };
+        // Each is compared, in a time that does not tell how much of it is right.
+        let matching = self.headers.iter().filter(|known| **known == shown).count();
+        (matching == 0).then_some("the Authorization is wrong")
+    }
+}
+
+/// The header `Authorization`, its scheme written as it is in general. `None`: there is none, or
+/// more than one.
+fn authorization(head: &[u8]) -> Option<Secret> {
+    let lines = std::str::from_utf8(head).ok()?.split("\r\n").skip(1);
+    let mut shown = lines.filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("authorization").then_some(value.trim())
+    });
+    let value = shown.next().filter(|_| shown.next().is_none())?;
+    let (scheme, rest) = value.split_once(' ')?;
+    let known = ["Basic", "Bearer"].into_iter().find(|it| it.eq_ignore_ascii_case(scheme))?;
+    Some(Secret::new(format!("{known} {}", rest.trim())))
+}
+
 /// A port of metrics. Dropping it closes the port.
 #[derive(Debug)]
 pub(crate) struct Port(AbortHandle);
@@ -46,13 +106,26 @@ impl Drop for Port {
     }
 }
 
-/// Tells what `teller` knows to whoever `listener` accepts.
-pub(crate) fn start(listener: Box<dyn Listener>, teller: Arc<dyn Tell>) -> Port {
+/// Tells what `teller` knows to whom `guard` lets in of those whom `listener` accepts.
+pub(crate) fn start(
+    listener: Box<dyn Listener>,
+    guard: Guard,
+    trail: Trail,
+    teller: Arc<dyn Tell>,
+) -> Port {
     info!(endpoint = %listener.endpoint(), "telling metrics and health");
-    Port(tokio::spawn(run(listener, teller)).abort_handle())
+    let desk = Arc::new(Desk { guard, trail, teller });
+    Port(tokio::spawn(run(listener, desk)).abort_handle())
 }
 
-async fn run(mut listener: Box<dyn Listener>, teller: Arc<dyn Tell>) {
+/// What connections are answered from.
+struct Desk {
+    guard: Guard,
+    trail: Trail,
+    teller: Arc<dyn Tell>,
+}
+
+async fn run(mut listener: Box<dyn Listener>, desk: Arc<Desk>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -63,9 +136,9 @@ async fn run(mut listener: Box<dyn Listener>, teller: Arc<dyn Tell>) {
                     warn!(%peer, "too many connections ask for metrics");
                 }
                 Ok((stream, peer)) => {
-                    let teller = teller.clone();
+                    let desk = desk.clone();
                     connections.spawn(async move {
-                        let exchange = pin!(exchange(stream, &*teller));
+                        let exchange = pin!(desk.exchange(stream, &peer));
                         let ended = tokio::time::timeout(EXCHANGE_MAX, exchange).await;
                         debug!(%peer, ?ended, "metrics were asked for");
                     });
@@ -79,31 +152,78 @@ async fn run(mut listener: Box<dyn Listener>, teller: Arc<dyn Tell>) {
     }
 }
 
-async fn exchange(mut stream: BoxStream, teller: &dyn Tell) -> std::io::Result<()> {
-    let head = read_head(&mut stream).await?;
-    let line = head.as_deref().and_then(request_line);
-    let (status, body) = match line {
-        None => ("400 Bad Request", "no request of HTTP\n".to_owned()),
-        Some(("GET" | "HEAD", path)) => answer(path, teller).await,
-        Some(_) => ("405 Method Not Allowed", "GET and HEAD alone\n".to_owned()),
-    };
-    let head = format!(
-        "HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    if line.is_none_or(|(method, _)| method != "HEAD") {
-        stream.write_all(body.as_bytes()).await?;
+impl Desk {
+    async fn exchange(&self, stream: BoxStream, peer: &Endpoint) -> std::io::Result<()> {
+        let mut stream = match &self.guard.tls {
+            None => stream,
+            Some(tls) => match tls.accept(stream).await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    self.note_refused(peer, error.to_string());
+                    return Ok(());
+                }
+            },
+        };
+        let head = read_head(&mut stream).await?;
+        let line = head.as_deref().and_then(request_line);
+        let (status, body) = match (line, &head) {
+            (Some(line), Some(head)) => self.answer(line, head, peer).await,
+            (_, _) => ("400 Bad Request", "no request of HTTP\n".to_owned()),
+        };
+        let challenge = match status {
+            UNAUTHORIZED => "WWW-Authenticate: Basic realm=\"metrics\"\r\n",
+            _ => "",
+        };
+        let head = format!(
+            "HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+             Content-Length: {}\r\n{challenge}Connection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        if line.is_none_or(|(method, _)| method != "HEAD") {
+            stream.write_all(body.as_bytes()).await?;
+        }
+        stream.shutdown().await
     }
-    stream.shutdown().await
+
+    /// Status and body. That the process lives is told to everybody: it is what who asks for it
+    /// knows by being answered.
+    async fn answer(
+        &self,
+        (method, path): (&str, &str),
+        head: &[u8],
+        peer: &Endpoint,
+    ) -> (&'static str, String) {
+        let path = path.split('?').next().unwrap_or(path);
+        let is_asking = matches!(method, "GET" | "HEAD");
+        if let Some(why) = self.guard.refusal(head)
+            && !(is_asking && path == LIVE)
+        {
+            self.note_refused(peer, why.to_owned());
+            return (UNAUTHORIZED, "credentials are needed\n".to_owned());
+        }
+        if is_asking {
+            answer(path, &*self.teller).await
+        } else {
+            ("405 Method Not Allowed", "GET and HEAD alone\n".to_owned())
+        }
+    }
+
+    fn note_refused(&self, peer: &Endpoint, why: String) {
+        let protocol = match self.guard.tls {
+            Some(_) => SecurityProtocol::Ssl,
+            None => SecurityProtocol::Plaintext,
+        };
+        let session = Session::anonymous(METRICS, protocol, peer.clone());
+        self.trail.note(&Event::unproved(&session, None, why));
+    }
 }
 
 async fn answer(path: &str, teller: &dyn Tell) -> (&'static str, String) {
     const OK: &str = "200 OK";
-    match path.split('?').next().unwrap_or(path) {
+    match path {
         "/metrics" => (OK, teller.metrics().await),
-        "/health/live" => (OK, "live\n".to_owned()),
+        LIVE => (OK, "live\n".to_owned()),
         "/health/ready" => match teller.unready() {
             None => (OK, "ready\n".to_owned()),
             Some(reason) => ("503 Service Unavailable", format!("{reason}\n")),
@@ -139,8 +259,9 @@ fn request_line(head: &[u8]) -> Option<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use client::net::Connector;
     use client::net::memory::MemoryNetwork;
-    use client::net::{Connector, Endpoint};
+    use protocol::time::Timestamp;
 
     use super::*;
 
@@ -159,14 +280,19 @@ mod tests {
     struct Asked {
         network: MemoryNetwork,
         at: Endpoint,
+        trail: Trail,
         _port: Port,
     }
 
-    fn asked(unready: Option<&'static str>) -> Asked {
+    fn asked(unready: Option<&'static str>, headers: &[&str]) -> Asked {
         let network = MemoryNetwork::new();
         let at = Endpoint::new("broker", 9644);
         let listener = Box::new(network.listen(at.clone()).unwrap());
-        Asked { network, at, _port: start(listener, Arc::new(Fake(unready))) }
+        let guard =
+            Guard { tls: None, headers: headers.iter().map(|it| Secret::new(*it)).collect() };
+        let trail = Trail::start(client::time::virtual_clock(Timestamp(0)));
+        let port = start(listener, guard, trail.clone(), Arc::new(Fake(unready)));
+        Asked { network, at, trail, _port: port }
     }
 
     impl Asked {
@@ -182,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn metrics_and_health_are_told_to_who_asks_for_them() {
-        let port = asked(None);
+        let port = asked(None, &[]);
         let check = async |request: &str, status: &str, body: &str| {
             let answer = port.ask(&format!("{request}\r\nHost: me\r\n\r\n")).await;
             assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{request}: {answer}");
@@ -202,16 +328,88 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_broker_that_cannot_serve_is_live_and_not_ready() {
-        let port = asked(Some("the disk failed"));
+        let port = asked(Some("the disk failed"), &[]);
         let answer = port.ask("GET /health/ready HTTP/1.1\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.0 503 "), "{answer}");
         assert!(answer.ends_with("the disk failed\n"), "{answer}");
         assert!(port.ask("GET /health/live HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.0 200 "));
     }
 
+    const BASIC: &str = "Basic YTpj";
+    const BEARER: &str = "Bearer canary";
+
+    #[tokio::test(start_paused = true)]
+    async fn who_brings_no_credentials_or_wrong_ones_is_told_nothing_on_any_path() {
+        let port = asked(Some("the disk failed"), &[BASIC, BEARER]);
+        let mut refused = 0;
+        for line in [
+            "GET /metrics",
+            "GET /metrics?a",
+            "GET /health/ready",
+            "HEAD /health/ready",
+            "GET /",
+            "GET /health/live/",
+            "GET //health/live",
+            "GET /nothing",
+            "POST /metrics",
+            "POST /health/live",
+            "DELETE /",
+        ] {
+            for header in [
+                "",
+                "Authorization: \r\n",
+                "Authorization: Basic\r\n",
+                "Authorization: Basic YTpk\r\n",
+                "Authorization: Basic YTpjYw==\r\n",
+                "Authorization: Bearer YTpj\r\n",
+                "Authorization: Bearer canar\r\n",
+                "Authorization: canary\r\n",
+                "X-Authorization: Bearer canary\r\n",
+                // Two that could be meant: neither is believed.
+                "Authorization: Bearer canary\r\nAuthorization: Bearer x\r\n",
+            ] {
+                let answer = port.ask(&format!("{line} HTTP/1.1\r\n{header}\r\n")).await;
+                assert!(answer.starts_with("HTTP/1.0 401 "), "{line} {header}: {answer}");
+                assert!(answer.contains("WWW-Authenticate: Basic"), "{answer}");
+                assert!(!answer.contains("disk") && !answer.contains("canary"), "{answer}");
+                refused += 1;
+            }
+        }
+        let (kinds, _) = port.trail.counts();
+        assert_eq!(kinds[0], ("authentication", refused));
+        // That the process lives is no secret.
+        let live = port.ask("GET /health/live HTTP/1.1\r\n\r\n").await;
+        assert!(live.starts_with("HTTP/1.0 200 "), "{live}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_brings_credentials_is_answered() {
+        let port = asked(None, &[BASIC, BEARER]);
+        for header in [
+            "Authorization: Basic YTpj",
+            "authorization:basic  YTpj ",
+            "AUTHORIZATION: BEARER canary",
+            "Accept: */*\r\nAuthorization: Bearer canary",
+        ] {
+            let answer = port.ask(&format!("GET /metrics HTTP/1.1\r\n{header}\r\n\r\n")).await;
+            assert!(answer.starts_with("HTTP/1.0 200 "), "{header}: {answer}");
+            let other = port.ask(&format!("PUT /metrics HTTP/1.1\r\n{header}\r\n\r\n")).await;
+            assert!(other.starts_with("HTTP/1.0 405 "), "{header}: {other}");
+        }
+        assert_eq!(port.trail.counts().0[0], ("authentication", 0));
+    }
+
+    #[test]
+    fn the_settings_say_what_may_be_brought() {
+        let pairs = [("metrics.basic.auth", "a:c"), ("metrics.bearer.token", "canary")];
+        let guard = Guard::new(&BrokerConfig::from_pairs(pairs).unwrap(), None);
+        assert_eq!(guard.headers, [Secret::new(BASIC), Secret::new(BEARER)]);
+        assert!(!format!("{guard:?}").contains("canary"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_without_an_end_is_given_up() {
-        let port = asked(None);
+        let port = asked(None, &[]);
         let endless = "x".repeat(HEAD_BYTES_MAX + 1);
         let refused = port.ask(&format!("GET /{endless}")).await;
         assert!(refused.is_empty() || refused.starts_with("HTTP/1.0 400 "), "{refused}");

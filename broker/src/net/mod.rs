@@ -7,6 +7,8 @@
 //! Shell.
 
 mod admission;
+#[cfg(test)]
+mod audit_tests;
 pub(crate) mod connection;
 pub(crate) mod door;
 pub(crate) mod http;
@@ -14,7 +16,7 @@ pub(crate) mod http;
 mod security_tests;
 pub(crate) mod server;
 pub mod tcp;
-mod tls;
+pub(crate) mod tls;
 
 use std::io;
 

@@ -28,20 +28,20 @@ use serde_json::json;
 use crate::config::BrokerConfig;
 use crate::{Broker, BrokerHandle, Outside};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory of certificates: a root `ca`, and what it signs.
-struct Certificates(tempfile::TempDir);
+pub(super) struct Certificates(tempfile::TempDir);
 
 impl Certificates {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = Self(tempfile::tempdir().unwrap());
         made.root("ca");
         made.signed("broker", "ca", "/CN=broker", 365);
         made
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -50,7 +50,7 @@ impl Certificates {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn root(&self, name: &str) {
+    pub(super) fn root(&self, name: &str) {
         let (key, cert, subject) =
             (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
         self.openssl(&[
@@ -73,7 +73,7 @@ impl Certificates {
     }
 
     /// `NAME.both`: certificate and key, valid for so many days from yesterday on.
-    fn signed(&self, name: &str, root: &str, subject: &str, days: i32) {
+    pub(super) fn signed(&self, name: &str, root: &str, subject: &str, days: i32) {
         let file = |ending: &str| format!("{name}.{ending}");
         self.openssl(&[
             "req",
@@ -114,12 +114,12 @@ impl Certificates {
         std::fs::write(self.path(&file("both")), [read("crt"), read("key")].concat()).unwrap();
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
     /// A client that trusts `root` and shows `own`.
-    fn options(&self, root: &str, own: Option<&str>) -> TlsOptions {
+    pub(super) fn options(&self, root: &str, own: Option<&str>) -> TlsOptions {
         let identity = own.map(|name| {
             let file = Pem::File(self.path(&format!("{name}.both")));
             Identity { chain: file.clone(), key: file }
@@ -129,13 +129,17 @@ impl Certificates {
     }
 }
 
-async fn start(dir: &Path, settings: &[(&str, &str)]) -> BrokerHandle {
+pub(super) async fn start(dir: &Path, settings: &[(&str, &str)]) -> BrokerHandle {
     let base = [("log.dir", dir.to_str().unwrap()), ("group.initial.rebalance.delay.ms", "0")];
     let config = BrokerConfig::from_pairs(base.iter().chain(settings).copied()).unwrap();
     Broker::start(config, Outside::real()).await.unwrap()
 }
 
-fn connect(at: &Endpoint, tls: Option<&TlsOptions>, sasl: Option<Credentials>) -> Connection {
+pub(super) fn connect(
+    at: &Endpoint,
+    tls: Option<&TlsOptions>,
+    sasl: Option<Credentials>,
+) -> Connection {
     let connector: Arc<dyn Connector> = match tls {
         None => Arc::new(TcpConnector),
         Some(options) => Arc::new(TlsConnector::new(Arc::new(TcpConnector), options).unwrap()),
@@ -145,7 +149,7 @@ fn connect(at: &Endpoint, tls: Option<&TlsOptions>, sasl: Option<Credentials>) -
 }
 
 /// Which broker's address a client is told, or why none.
-async fn told(connection: &Connection) -> Result<u16, CallError> {
+pub(super) async fn told(connection: &Connection) -> Result<u16, CallError> {
     let told = connection.call(MetadataRequest::default(), PATIENCE).await?;
     let cluster = connection.call(DescribeClusterRequest::default(), PATIENCE).await?;
     assert_eq!(cluster.brokers[0].port, told.brokers[0].port);
@@ -153,7 +157,7 @@ async fn told(connection: &Connection) -> Result<u16, CallError> {
 }
 
 /// Why a client does not come in.
-async fn refused(connection: &Connection) -> String {
+pub(super) async fn refused(connection: &Connection) -> String {
     match told(connection).await {
         Ok(port) => panic!("let in at {port}"),
         Err(CallError::Connect { reason, .. }) => reason.to_string(),
@@ -161,12 +165,12 @@ async fn refused(connection: &Connection) -> String {
     }
 }
 
-fn plain(username: &str, password: &str) -> Option<Credentials> {
+pub(super) fn plain(username: &str, password: &str) -> Option<Credentials> {
     let (username, password) = (username.to_owned(), Secret::new(password));
     Some(Credentials::Plain { username, password })
 }
 
-fn scram(hash: Hash, username: &str, password: &str) -> Option<Credentials> {
+pub(super) fn scram(hash: Hash, username: &str, password: &str) -> Option<Credentials> {
     let (username, password) = (username.to_owned(), Secret::new(password));
     Some(Credentials::Scram { hash, username, password })
 }
@@ -392,21 +396,21 @@ fn contains(dir: &Path, wanted: &[u8]) -> bool {
     })
 }
 
-const ISSUER: &str = "https://id.example";
+pub(super) const ISSUER: &str = "https://id.example";
 
 /// Signs tokens.
-struct Issuer(EcdsaKeyPair);
+pub(super) struct Issuer(EcdsaKeyPair);
 
 fn coded(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl Issuer {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
     }
 
-    fn jwks(&self) -> String {
+    pub(super) fn jwks(&self) -> String {
         let point = self.0.public_key().as_ref();
         let (x, y) = (coded(&point[1..33]), coded(&point[33..]));
         let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": y});
@@ -425,7 +429,7 @@ impl Issuer {
     }
 
     /// A client that gets a new token whenever it needs one.
-    fn client(
+    pub(super) fn client(
         self: &Arc<Self>,
         algorithm: &'static str,
         issuer: &'static str,

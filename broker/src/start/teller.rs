@@ -11,6 +11,7 @@ use std::time::Duration;
 use protocol::ids::BrokerId;
 
 use super::Rooms;
+use crate::auth::trail::Trail;
 use crate::config::BrokerConfig;
 use crate::disk::Disk;
 use crate::group::{self, Groups};
@@ -31,6 +32,7 @@ const TICKS_PER_SECOND: u64 = 100;
 pub(super) struct Teller {
     pub(super) config: Arc<BrokerConfig>,
     pub(super) counted: Arc<Metrics>,
+    pub(super) trail: Trail,
     pub(super) rooms: Rooms,
     pub(super) partitions: Partitions,
     pub(super) groups: Groups,
@@ -57,6 +59,9 @@ impl Teller {
     async fn page(self) -> String {
         let mut page = Page::default();
         write_counters(&mut page, &self.counted);
+        let (audited, withheld) = self.trail.counts();
+        page.each(metrics::AUDITED, "event", audited);
+        page.one(metrics::AUDIT_WITHHELD, withheld);
         let image = self.rooms.metadata.image();
         let led = self.partitions.all();
         self.write_cluster(&mut page, &image, &led);

@@ -55,7 +55,7 @@ pub(super) fn operations(gate: &Gate, bits: i32) -> i32 {
 }
 
 pub(super) fn describe(gate: &Gate, body: DescribeClusterRequest) -> Verdict {
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(DescribeCluster, body, move |answer: &mut DescribeClusterResponse| {
         let bits = answer.cluster_authorized_operations;
         answer.cluster_authorized_operations = operations(&gate, bits);

@@ -148,7 +148,7 @@ pub(super) fn describe(gate: &Gate, version: i16, mut body: DescribeGroupsReques
         ..DescribedGroup::default()
     });
     let refused: Vec<_> = refused.collect();
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(DescribeGroups, body, move |answer: &mut DescribeGroupsResponse| {
         for group in &mut answer.groups {
             let bits = group.authorized_operations;
@@ -171,7 +171,7 @@ pub(super) fn consumer_describe(gate: &Gate, mut body: ConsumerGroupDescribeRequ
         ..DescribedConsumerGroup::default()
     };
     let denied: Vec<_> = denied.into_iter().map(|id| refused(id, DENIED)).collect();
-    let gate = gate.clone();
+    let gate = gate.quiet();
     let amend = move |answer: &mut ConsumerGroupDescribeResponse| {
         for group in &mut answer.groups {
             let members = group.members.iter();
@@ -194,10 +194,10 @@ pub(super) fn consumer_describe(gate: &Gate, mut body: ConsumerGroupDescribeRequ
 }
 
 pub(super) fn list(gate: &Gate, body: ListGroupsRequest) -> Verdict {
+    let gate = gate.quiet();
     if gate.cluster(Describe) {
         return super::serve(body);
     }
-    let gate = gate.clone();
     serve_and_amend!(ListGroups, body, move |answer: &mut ListGroupsResponse| {
         answer.groups.retain(|it| gate.group(Describe, &it.group_id));
     })
@@ -282,7 +282,7 @@ fn offsets_of_one(gate: &Gate, mut body: OffsetFetchRequest) -> Verdict {
         return refuse(OffsetFetchResponse { topics: refused, error_code, ..Default::default() });
     }
     body.topics = (!asks_for_all).then_some(open);
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(OffsetFetch, body, move |answer: &mut OffsetFetchResponse| {
         answer.topics.retain(|it| gate.topic(Describe, &it.name));
         answer.topics.extend(refused);
@@ -304,7 +304,7 @@ fn offsets_of_groups(gate: &Gate, mut body: OffsetFetchRequest) -> Verdict {
         return refuse(OffsetFetchResponse { groups: refused, ..Default::default() });
     }
     body.groups = open;
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(OffsetFetch, body, move |answer: &mut OffsetFetchResponse| {
         for (group, hidden) in answer.groups.iter_mut().zip(hidden) {
             group.topics.retain(|it| gate.either(Describe, it.topic_id, &it.name));

@@ -6,17 +6,21 @@
 //! that code. Each API stands in one table, so that none can be forgotten. Fetch alone is asked
 //! where partitions are found: a session holds more of them than a request names. KIP-11. Pure.
 
+pub(super) mod brokers;
 mod cluster;
 mod groups;
 mod topics;
 mod txns;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::api::{AnyRequest, AnyResponse};
 use protocol::error_code::ErrorCode;
 use protocol::ids::TopicId;
 
+use crate::auth::audit::Target;
 use crate::auth::{Authorizer, Who};
 use crate::controller::CLUSTER_NAME;
 use crate::metadata::{AclOperation, Image, ResourceType};
@@ -27,15 +31,62 @@ pub(super) struct Gate {
     authorizer: Arc<Authorizer>,
     image: Arc<Image>,
     who: Who,
+    noting: Noting,
+    /// What was asked, as far as it is noted, and whether it was permitted.
+    asked: RefCell<BTreeMap<Question, bool>>,
 }
 
+/// Which questions are to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noting {
+    /// None: what is asked decides what is shown, and denies nothing that was wanted.
+    Nothing,
+    /// Those whose answer is no.
+    Denials,
+    /// All.
+    All,
+}
+
+/// Something that was asked.
+type Question = (ResourceType, String, AclOperation);
+
 impl Gate {
-    pub(super) fn new(authorizer: Arc<Authorizer>, image: Arc<Image>, who: Who) -> Self {
-        Self { authorizer, image, who }
+    pub(super) fn new(
+        authorizer: Arc<Authorizer>,
+        image: Arc<Image>,
+        who: Who,
+        noting: Noting,
+    ) -> Self {
+        Self { authorizer, image, who, noting, asked: RefCell::default() }
+    }
+
+    /// The same for questions that nobody is to be told of.
+    fn quiet(&self) -> Self {
+        let Self { authorizer, image, who, .. } = self;
+        Self::new(authorizer.clone(), image.clone(), who.clone(), Noting::Nothing)
+    }
+
+    /// What was asked and is to be told of, each thing once.
+    pub(super) fn take_asked(&self) -> impl Iterator<Item = (Target, bool)> + use<> {
+        let asked = self.asked.take().into_iter();
+        asked.map(|((resource, name, operation), is_permitted)| {
+            let (kind, operation) = (resource.to_string(), operation.to_string());
+            (Target { kind, name, operation }, is_permitted)
+        })
     }
 
     fn may(&self, operation: AclOperation, resource: ResourceType, name: &str) -> bool {
-        self.authorizer.permits(self.image.acls(), &self.who, operation, resource, name)
+        let acls = self.image.acls();
+        let may = self.authorizer.permits(acls, &self.who, operation, resource, name);
+        let is_noted = match self.noting {
+            Noting::Nothing => false,
+            Noting::Denials => !may,
+            Noting::All => true,
+        };
+        if is_noted {
+            self.asked.borrow_mut().insert((resource, name.to_owned(), operation), may);
+        }
+        may
     }
 
     pub(super) fn topic(&self, operation: AclOperation, name: &str) -> bool {
@@ -60,7 +111,7 @@ impl Gate {
         self.may(operation, ResourceType::TransactionalId, id)
     }
 
-    fn cluster(&self, operation: AclOperation) -> bool {
+    pub(super) fn cluster(&self, operation: AclOperation) -> bool {
         self.may(operation, ResourceType::Cluster, CLUSTER_NAME)
     }
 
@@ -76,7 +127,8 @@ impl Gate {
         if bits < 0 {
             return bits;
         }
-        let allowed = AclOperation::ALL.iter().filter(|it| self.may(**it, resource, name));
+        let gate = self.quiet();
+        let allowed = AclOperation::ALL.iter().filter(|it| gate.may(**it, resource, name));
         allowed.fold(0, |set, it| set | (1 << it.to_wire())) & bits
     }
 }

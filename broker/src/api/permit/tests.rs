@@ -18,7 +18,7 @@ fn gate(settings: &[(&str, &str)]) -> Gate {
     let config = BrokerConfig::from_pairs(settings).unwrap();
     let authorizer = Arc::new(Authorizer::new(&config).unwrap());
     let who = Who { principal: "User:a".to_owned(), host: "h".to_owned() };
-    Gate::new(authorizer, Arc::new(Image::empty("c")), who)
+    Gate::new(authorizer, Arc::new(Image::empty("c")), who, Noting::All)
 }
 
 fn each_request(mut check: impl FnMut(ApiKey, i16, AnyRequest, &mut Rng)) {

@@ -146,14 +146,14 @@ pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> 
     let asks_for_all = body.topics.as_ref().is_none_or(|it| version == 0 && it.is_empty());
     let mut refused = Vec::new();
     if let Some(topics) = body.topics.take_if(|_| !asks_for_all) {
-        let may_create = body.allow_auto_topic_creation && gate.cluster(Create);
+        let may_create = body.allow_auto_topic_creation && gate.quiet().cluster(Create);
         let is_open = |name: Option<&str>, id: TopicId| match name {
             None => gate.topic_id(Describe, id),
             Some(name) if !gate.topic(Describe, name) => false,
             Some(name) => {
                 let is_there = gate.image.topic(name).is_some();
-                let may_appear = may_create || gate.topic(Create, name);
-                is_there || !body.allow_auto_topic_creation || may_appear
+                let is_kept_out = !is_there && body.allow_auto_topic_creation && !may_create;
+                !is_kept_out || gate.topic(Create, name)
             }
         };
         let (open, denied) = split(topics, |it| is_open(it.name.as_deref(), it.topic_id));
@@ -168,7 +168,7 @@ pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> 
         body.topics = Some(open);
     }
     let is_emptied = !asks_for_all && body.topics.as_ref().is_some_and(Vec::is_empty);
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(Metadata, body, move |answer: &mut MetadataResponse| {
         if is_emptied {
             answer.topics.clear();
@@ -212,7 +212,7 @@ pub(super) fn describe_partitions(
             throttle_time_ms: 0,
         });
     }
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(
         DescribeTopicPartitions,
         body,
@@ -232,7 +232,7 @@ pub(super) fn describe_partitions(
 }
 
 pub(super) fn create(gate: &Gate, mut body: CreateTopicsRequest) -> Verdict {
-    let may_create = gate.cluster(Create);
+    let may_create = gate.quiet().cluster(Create);
     let (open, denied) = split(body.topics, |it| may_create || gate.topic(Create, &it.name));
     body.topics = open;
     let refused = denied.into_iter().map(|it| CreatableTopicResult {
@@ -242,7 +242,7 @@ pub(super) fn create(gate: &Gate, mut body: CreateTopicsRequest) -> Verdict {
         ..CreatableTopicResult::default()
     });
     let refused: Vec<_> = refused.collect();
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(CreateTopics, body, move |answer: &mut CreateTopicsResponse| {
         let hidden = |it: &&mut CreatableTopicResult| {
             it.error_code == 0 && !gate.topic(DescribeConfigs, &it.name)

@@ -23,14 +23,14 @@ const DENIED: ErrorCode = ErrorCode::TransactionalIdAuthorizationFailed;
 const TOPIC_DENIED: ErrorCode = ErrorCode::TopicAuthorizationFailed;
 const CLUSTER_DENIED: ErrorCode = ErrorCode::ClusterAuthorizationFailed;
 
-/// The first version that brokers send to each other. KIP-890.
-const AMONG_BROKERS: i16 = 4;
+/// The first version of AddPartitionsToTxn that brokers send to each other. KIP-890.
+pub(super) const ADDED_BY_BROKERS: i16 = 4;
 
 /// Who may write to some topic may do so as an idempotent producer. KIP-679.
 pub(super) fn init_producer_id(gate: &Gate, body: InitProducerIdRequest) -> Verdict {
     let code = match &body.transactional_id {
         Some(id) if !gate.txn(Write, id) => DENIED,
-        None if !gate.cluster(IdempotentWrite) && !gate.some_topic(Write) => CLUSTER_DENIED,
+        None if !gate.some_topic(Write) && !gate.cluster(IdempotentWrite) => CLUSTER_DENIED,
         Some(_) | None => return serve(body),
     };
     let error_code = code.to_wire();
@@ -43,21 +43,22 @@ pub(super) fn add_partitions(
     version: i16,
     body: AddPartitionsToTxnRequest,
 ) -> Verdict {
-    if version >= AMONG_BROKERS {
-        return if_permitted(gate.cluster(ClusterAction), body, || AddPartitionsToTxnResponse {
-            error_code: CLUSTER_DENIED.to_wire(),
-            ..AddPartitionsToTxnResponse::default()
-        });
+    if version >= ADDED_BY_BROKERS {
+        return if_permitted(gate.cluster(ClusterAction), body, not_added);
     }
     let is_open = gate.txn(Write, &body.v3_and_below_transactional_id);
     let may_write = |name: &str| gate.topic(Write, name);
     if is_open && body.v3_and_below_topics.iter().all(|it| may_write(&it.name)) {
         return serve(body);
     }
-    let code = |name: &str| match (is_open, may_write(name)) {
-        (false, _) => DENIED,
-        (true, false) => TOPIC_DENIED,
-        (true, true) => ErrorCode::OperationNotAttempted,
+    let code = |name: &str| {
+        if !is_open {
+            DENIED
+        } else if may_write(name) {
+            ErrorCode::OperationNotAttempted
+        } else {
+            TOPIC_DENIED
+        }
     };
     let results = body.v3_and_below_topics.iter().map(|it| AddPartitionsToTxnTopicResult {
         name: it.name.clone(),
@@ -137,10 +138,20 @@ pub(super) fn offset_commit(gate: &Gate, mut body: TxnOffsetCommitRequest) -> Ve
 
 /// Brokers write markers, and operators who end a hanging transaction. KIP-664.
 pub(super) fn write_markers(gate: &Gate, body: WriteTxnMarkersRequest) -> Verdict {
-    let is_permitted = gate.cluster(ClusterAction) || gate.cluster(Alter);
-    if is_permitted {
-        return serve(body);
+    let is_permitted = gate.quiet().cluster(Alter) || gate.cluster(ClusterAction);
+    if is_permitted { serve(body) } else { refuse(unwritten(body)) }
+}
+
+/// The answer to a broker that is none, or may not be one.
+pub(super) fn not_added() -> AddPartitionsToTxnResponse {
+    AddPartitionsToTxnResponse {
+        error_code: CLUSTER_DENIED.to_wire(),
+        ..AddPartitionsToTxnResponse::default()
     }
+}
+
+/// The answer to markers that are not written.
+pub(super) fn unwritten(body: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
     let markers = body.markers.into_iter().map(|marker| WritableTxnMarkerResult {
         producer_id: marker.producer_id,
         topics: marker
@@ -159,7 +170,7 @@ pub(super) fn write_markers(gate: &Gate, body: WriteTxnMarkersRequest) -> Verdic
             })
             .collect(),
     });
-    refuse(WriteTxnMarkersResponse { markers: markers.collect() })
+    WriteTxnMarkersResponse { markers: markers.collect() }
 }
 
 pub(super) fn describe(gate: &Gate, mut body: DescribeTransactionsRequest) -> Verdict {
@@ -171,7 +182,7 @@ pub(super) fn describe(gate: &Gate, mut body: DescribeTransactionsRequest) -> Ve
         ..DescribedTransaction::default()
     });
     let refused: Vec<_> = refused.collect();
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(
         DescribeTransactions,
         body,
@@ -185,7 +196,7 @@ pub(super) fn describe(gate: &Gate, mut body: DescribeTransactionsRequest) -> Ve
 }
 
 pub(super) fn list(gate: &Gate, body: ListTransactionsRequest) -> Verdict {
-    let gate = gate.clone();
+    let gate = gate.quiet();
     serve_and_amend!(ListTransactions, body, move |answer: &mut ListTransactionsResponse| {
         answer.transaction_states.retain(|it| gate.txn(Describe, &it.transactional_id));
     })

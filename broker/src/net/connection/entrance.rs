@@ -12,7 +12,8 @@ use tracing::debug;
 
 use super::{Connection, ConnectionError, Cost, InFlight, Terms};
 use crate::api::serving::{Answer, Serve, Serving};
-use crate::auth::gate::{BareVerdict, Refusal, Verdict};
+use crate::auth::audit::Event;
+use crate::auth::gate::{BareVerdict, Gate, Refusal, Verdict};
 use crate::auth::{Principal, Session};
 use crate::limits::AUTHENTICATION_MAX;
 
@@ -21,15 +22,24 @@ pub(super) async fn secure(
     stream: BoxStream,
     peer: Endpoint,
     terms: &Terms,
+    service: &impl Serve,
 ) -> Result<(BoxStream, Session), ConnectionError> {
     let door = &terms.door;
     let mut session = Session::anonymous(terms.listener.clone(), door.protocol, peer);
     let Some(tls) = &door.tls else { return Ok((stream, session)) };
     let accepted = tokio::time::timeout(AUTHENTICATION_MAX, tls.accept(stream)).await;
-    let (stream, principal) = accepted.map_err(|_| ConnectionError::Unproved)??;
+    let accepted = match accepted {
+        Ok(accepted) => accepted.map_err(ConnectionError::Tls),
+        Err(_) => Err(ConnectionError::Unproved),
+    };
+    if let Err(error) = &accepted {
+        service.audit(&Event::unproved(&session, None, error.to_string()));
+    }
+    let (stream, principal) = accepted?;
     // Where SASL asks, its answer counts, whatever certificate comes along.
     if let Some(principal) = principal.filter(|_| !door.protocol.has_sasl()) {
         session.principal = principal;
+        service.audit(&Event::proved(&session));
     }
     Ok((stream, session))
 }
@@ -41,7 +51,10 @@ impl<S: Serve> Connection<S> {
         let gate = self.gate.as_mut()?;
         let answer = match gate.step(now, version, body) {
             Verdict::Pass => return None,
-            Verdict::Answer(response) => Answer::Response(response),
+            Verdict::Answer(response) => {
+                self.take_down();
+                Answer::Response(response)
+            }
             Verdict::Admit(response, name) => {
                 self.admit(&name);
                 Answer::Response(response)
@@ -64,7 +77,10 @@ impl<S: Serve> Connection<S> {
         let now = self.clock.now();
         let gate = self.gate.as_mut().expect("asked before whether it is bare");
         let serving = match gate.step_bare(now, message) {
-            BareVerdict::Answer(message) => Serving::Ready(Answer::Bare(message)),
+            BareVerdict::Answer(message) => {
+                self.take_down();
+                Serving::Ready(Answer::Bare(message))
+            }
             BareVerdict::Admit(message, name) => {
                 self.admit(&name);
                 Serving::Ready(Answer::Bare(message))
@@ -87,12 +103,43 @@ impl<S: Serve> Connection<S> {
         self.session = Arc::new(Session { principal, ..(*self.session).clone() });
         self.framer = Framer::new(self.terms.request_bytes_max);
         self.service.authenticated(true);
+        self.service.audit(&Event::proved(&self.session));
     }
 
     /// Nothing more is read; what was begun is answered.
     fn end(&mut self, refusal: Refusal) {
         self.service.authenticated(false);
+        if !self.gate.as_ref().is_some_and(Gate::is_taken_down) {
+            self.note(&refusal);
+        }
         self.ending = Some(refusal);
+    }
+
+    /// Writes down that a client is refused which may leave before it is told.
+    fn take_down(&mut self) {
+        if let Some(refusal) = self.gate.as_mut().and_then(Gate::take_down) {
+            self.note(&refusal);
+        }
+    }
+
+    /// Writes down why a client does not get through. When the connection's end is told its name
+    /// is no longer known, and the peer may have left before.
+    fn note(&self, why: &dyn std::error::Error) {
+        let claimed = self.gate.as_ref().and_then(Gate::claimed);
+        self.service.audit(&Event::unproved(&self.session, claimed, why.to_string()));
+    }
+
+    /// The same refusal, written down.
+    pub(super) fn noted(&self, refusal: Refusal) -> ConnectionError {
+        self.note(&refusal);
+        refusal.into()
+    }
+
+    /// The end of a connection whose client took too long to say who it is.
+    pub(super) fn unproved(&self) -> ConnectionError {
+        let error = ConnectionError::Unproved;
+        self.note(&error);
+        error
     }
 }
 
