@@ -3,6 +3,7 @@
 //! Small answers leave at once (no Nagle). The port may be 0: a free one is taken and told. Shell.
 
 use std::io;
+use std::net::SocketAddr;
 
 use client::net::{BoxStream, Endpoint};
 use tokio::net::TcpListener as Socket;
@@ -53,9 +54,16 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)> {
         let (stream, peer) = self.socket.accept().await?;
         stream.set_nodelay(true)?;
-        let peer = Endpoint::new(peer.ip().to_string(), peer.port());
-        Ok((Box::new(stream), peer))
+        Ok((Box::new(stream), endpoint_of(peer)))
     }
+}
+
+/// Where a connection comes from, as settings and access control lists write addresses.
+///
+/// A socket of IPv6 tells a client of IPv4 as `::ffff:10.0.0.7`: left so, what is bounded or denied
+/// for `10.0.0.7` would not hold for it.
+fn endpoint_of(peer: SocketAddr) -> Endpoint {
+    Endpoint::new(peer.ip().to_canonical().to_string(), peer.port())
 }
 
 #[cfg(test)]
@@ -75,5 +83,16 @@ mod tests {
         let mut got = [0; 4];
         server.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"ping");
+    }
+
+    #[test]
+    fn a_client_of_ipv4_is_known_by_that_address_whichever_socket_it_came_by() {
+        for (peer, want) in [
+            ("10.0.0.7:9", "10.0.0.7"),
+            ("[::ffff:10.0.0.7]:9", "10.0.0.7"),
+            ("[2001:db8::7]:9", "2001:db8::7"),
+        ] {
+            assert_eq!(endpoint_of(peer.parse().unwrap()), Endpoint::new(want, 9), "{peer}");
+        }
     }
 }
