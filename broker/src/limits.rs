@@ -116,6 +116,10 @@ pub const AUTHENTICATION_MAX: Duration = Duration::from_secs(10);
 /// 5 s: how often files of certificates and keys are looked at again.
 pub const CERTIFICATES_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
+/// 10 s: how soon the keys of an issuer are asked for again because a token names one that is not
+/// among them. A stranger's tokens cost the issuer no more than that.
+pub const JWKS_MISSED_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+
 /// 1 MiB: the largest set of keys of an issuer of tokens. Larger ones are refused.
 pub const JWKS_BYTES_MAX: usize = 1 << 20;
 

@@ -13,6 +13,7 @@ use protocol::time::Clock;
 
 use crate::config::{Identity, SecurityConfig};
 use crate::net::connection::ConnectionOptions;
+use crate::net::https::Https;
 use crate::net::sasl::{TokenEndpoint, TokenFile};
 use crate::net::tcp::TcpConnector;
 use crate::net::tls::{TlsConnector, TlsError};
@@ -105,8 +106,9 @@ impl Bootstrap {
                 Some(Credentials::Plain { username, password })
             }
             Identity::TokenFile(path) => Some(Credentials::Bearer(Arc::new(TokenFile(path)))),
-            Identity::TokenEndpoint { url, client_id, client_secret, scope } => {
-                let endpoint = TokenEndpoint { url, client_id, client_secret, scope };
+            Identity::TokenEndpoint { url, client_id, client_secret, scope, roots } => {
+                let https = Https::with_roots(roots);
+                let endpoint = TokenEndpoint { url, client_id, client_secret, scope, https };
                 Some(Credentials::Bearer(Arc::new(endpoint)))
             }
         };

@@ -74,6 +74,13 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// True when a token that names this key could be verified: it is there, or one without a name.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.0.iter().any(|key| key.id.as_deref().is_none_or(|own| own == id))
+    }
+}
+
 impl Key {
     fn parse(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name)?.as_str();
@@ -169,6 +176,8 @@ pub(crate) enum TokenError {
     Algorithm,
     #[error("the token needs extensions that are not known")]
     Critical,
+    #[error("the issuer has no key of the name that the token gives")]
+    NoKey,
     #[error("no key of the issuer has signed the token")]
     Signature,
     #[error("the token's claim {0} is missing or makes no sense")]
@@ -212,6 +221,9 @@ pub(crate) fn verify(
         return Err(TokenError::Critical);
     }
     let id = header.get("kid").and_then(Value::as_str);
+    if id.is_some_and(|id| !keys.has(id)) {
+        return Err(TokenError::NoKey);
+    }
     // A key without an id may be the one that is meant; one with another id is not.
     let fits = |key: &&Key| match (id, &key.id) {
         (Some(id), Some(own)) => id == own,

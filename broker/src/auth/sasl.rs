@@ -45,6 +45,8 @@ pub(crate) struct Sasl {
 /// How tokens are judged.
 pub(crate) struct Tokens {
     pub(crate) keys: IssuerKeys,
+    /// Hears of tokens whose keys are not there: they may have been made since.
+    pub(crate) miss: Box<dyn Fn() + Send + Sync>,
     pub(crate) expected: Expected,
 }
 
@@ -187,7 +189,11 @@ fn believe(sasl: &Sasl, now: Timestamp, message: &[u8]) -> Result<(String, Durat
     let Some(tokens) = &sasl.tokens else {
         return Err(TokenError::Signature.into());
     };
-    let believed = jwt::verify(&claim.token, &(tokens.keys)(), &tokens.expected, now)?;
+    let believed = jwt::verify(&claim.token, &(tokens.keys)(), &tokens.expected, now);
+    if believed == Err(TokenError::NoKey) {
+        (tokens.miss)();
+    }
+    let believed = believed?;
     claim.check(&believed.subject)?;
     let left = u64::try_from(believed.expires_at.0.saturating_sub(now.0)).unwrap_or(0);
     // Where the clocks differ a token may count that has just expired: for a moment.

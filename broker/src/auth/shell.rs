@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::rand::fill;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use client::net::https::Https;
 use protocol::sasl::Mechanism;
 
 use super::jwt::Expected;
-use super::keys::{KeySource, KeySourceError};
+use super::keys::{KeyPlace, KeySource, KeySourceError};
 use super::sasl::{Sasl, Tokens};
 use crate::config::ListenerSettings;
 use crate::metadata::MetadataHandle;
@@ -29,14 +30,20 @@ pub(crate) async fn sasl(
     let tokens = if settings.mechanisms.contains_key(&Mechanism::OAuthBearer) {
         let url = config.sasl_oauthbearer_jwks_endpoint_url.as_deref().unwrap_or_default();
         let refresh = config.sasl_oauthbearer_jwks_endpoint_refresh;
-        let source = KeySource::start(url, refresh).await?;
+        let jaas = settings.mechanisms.get(&Mechanism::OAuthBearer).and_then(|it| it.jaas.as_ref());
+        // Refused when the settings were read, should they not fit together.
+        let roots = jaas.and_then(|jaas| jaas.roots().ok().flatten());
+        let place = KeyPlace::new(url, Https::with_roots(roots), refresh);
+        let source = Arc::new(KeySource::start(place).await?);
+        let missing = source.clone();
         let expected = Expected {
             audience: config.sasl_oauthbearer_expected_audience.clone(),
             issuer: config.sasl_oauthbearer_expected_issuer.clone().unwrap_or_default(),
             subject_claim: config.sasl_oauthbearer_sub_claim_name.clone(),
             skew: config.sasl_oauthbearer_clock_skew,
         };
-        Some(Tokens { keys: Box::new(move || source.keys()), expected })
+        let (keys, miss) = (move || source.keys(), move || missing.miss());
+        Some(Tokens { keys: Box::new(keys), miss: Box::new(miss), expected })
     } else {
         None
     };

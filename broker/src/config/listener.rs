@@ -40,25 +40,25 @@ configs! {
     /// What can be set for one listener.
     pub struct ListenerConfig {
         /// The format of its certificate and key.
-        ssl_keystore_type: String = ConfigDef::string("ssl.keystore.type", "PEM"),
+        ssl_keystore_type: String = ConfigDef::string("ssl.keystore.type", "PEM").dynamic(),
         /// The file of its certificate and key.
-        ssl_keystore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.keystore.location").non_empty(),
+        ssl_keystore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.keystore.location").non_empty().dynamic(),
         /// Its certificate.
-        ssl_keystore_certificate_chain: Option<Secret> = ConfigDef::password("ssl.keystore.certificate.chain"),
+        ssl_keystore_certificate_chain: Option<Secret> = ConfigDef::password("ssl.keystore.certificate.chain").dynamic(),
         /// Its key.
-        ssl_keystore_key: Option<Secret> = ConfigDef::password("ssl.keystore.key"),
+        ssl_keystore_key: Option<Secret> = ConfigDef::password("ssl.keystore.key").dynamic(),
         /// Not used by PEM.
-        ssl_keystore_password: Option<Secret> = ConfigDef::password("ssl.keystore.password"),
+        ssl_keystore_password: Option<Secret> = ConfigDef::password("ssl.keystore.password").dynamic(),
         /// Not used: keys are read unencrypted.
-        ssl_key_password: Option<Secret> = ConfigDef::password("ssl.key.password"),
+        ssl_key_password: Option<Secret> = ConfigDef::password("ssl.key.password").dynamic(),
         /// The format of the roots.
-        ssl_truststore_type: String = ConfigDef::string("ssl.truststore.type", "PEM"),
+        ssl_truststore_type: String = ConfigDef::string("ssl.truststore.type", "PEM").dynamic(),
         /// The file of the roots of clients' certificates.
-        ssl_truststore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.truststore.location").non_empty(),
+        ssl_truststore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.truststore.location").non_empty().dynamic(),
         /// The roots of clients' certificates.
-        ssl_truststore_certificates: Option<Secret> = ConfigDef::password("ssl.truststore.certificates"),
+        ssl_truststore_certificates: Option<Secret> = ConfigDef::password("ssl.truststore.certificates").dynamic(),
         /// Not used by PEM.
-        ssl_truststore_password: Option<Secret> = ConfigDef::password("ssl.truststore.password"),
+        ssl_truststore_password: Option<Secret> = ConfigDef::password("ssl.truststore.password").dynamic(),
         /// Whether clients must show certificates.
         ssl_client_auth: ClientAuth = ConfigDef::string("ssl.client.auth", "none").one_of(CLIENT_AUTHS),
         /// The versions of TLS.
@@ -415,7 +415,7 @@ fn scoped_name(listener: &str, name: &str) -> String {
 }
 
 /// The mechanism that a setting is for, and the setting's own name. `None`: for all of them.
-fn of_mechanism(name: &str) -> Option<(Mechanism, &str)> {
+pub(super) fn of_mechanism(name: &str) -> Option<(Mechanism, &str)> {
     let prefixed = |mechanism: Mechanism| {
         let rest = name.strip_prefix(&mechanism.name().to_ascii_lowercase())?;
         Some((mechanism, rest.strip_prefix('.')?))
@@ -477,7 +477,13 @@ fn mechanism_settings(
                 return Err(ListenerError::NoUsers { listener: listener.to_owned() });
             }
         }
-        Mechanism::OAuthBearer => check_bearer(listener, config)?,
+        Mechanism::OAuthBearer => {
+            check_bearer(listener, config)?;
+            let prefix = "sasl.jaas.config: ssl.truststore";
+            let listener = || listener.to_owned();
+            let refused = |source| ListenerError::Store { listener: listener(), prefix, source };
+            jaas.as_ref().map(Jaas::roots).transpose().map_err(refused)?;
+        }
         Mechanism::Scram(_) => {}
     }
     let max_reauth = match scoped("connections.max.reauth.ms") {

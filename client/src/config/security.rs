@@ -11,7 +11,7 @@ use protocol::sasl::Mechanism;
 use protocol::sasl::jaas::Jaas;
 use protocol::secret::Secret;
 use protocol::security::SecurityProtocol;
-use protocol::security::store::{Given, StoreError};
+use protocol::security::store::{Given, Pem, StoreError};
 
 use crate::net::tls::TlsOptions;
 
@@ -93,6 +93,8 @@ pub enum Identity {
         client_secret: Secret,
         /// What the token is to be for.
         scope: Option<String>,
+        /// The roots of its certificate. `None`: those that this machine trusts.
+        roots: Option<Pem>,
     },
 }
 
@@ -174,11 +176,11 @@ impl SecurityConfig {
                 };
                 Ok(Identity::Password { mechanism, username, password })
             }
-            Mechanism::OAuthBearer => self.token(&option),
+            Mechanism::OAuthBearer => self.token(jaas.as_ref()),
         }
     }
 
-    fn token(&self, option: &dyn Fn(&str) -> Option<Secret>) -> Result<Identity, ConfigErrors> {
+    fn token(&self, jaas: Option<&Jaas>) -> Result<Identity, ConfigErrors> {
         const URL: &str = "sasl.oauthbearer.token.endpoint.url";
         let url = self.sasl_oauthbearer_token_endpoint_url.clone();
         let url = url.ok_or_else(|| conflict(URL, "is needed"))?;
@@ -191,6 +193,7 @@ impl SecurityConfig {
         if !url.starts_with("https://") {
             return Err(conflict(URL, "expected file:// or https://"));
         }
+        let option = |name: &str| jaas.and_then(|jaas| jaas.option(name)).cloned();
         let own = |name: &str| option(name).map(|text| text.expose().to_owned());
         let client_id = self.sasl_oauthbearer_client_id.clone().or_else(|| own("clientId"));
         let client_secret =
@@ -200,7 +203,10 @@ impl SecurityConfig {
             return Err(conflict("sasl.oauthbearer.client.credentials.client.id", reason));
         };
         let scope = self.sasl_oauthbearer_scope.clone().or_else(|| own("scope"));
-        Ok(Identity::TokenEndpoint { url, client_id, client_secret, scope })
+        // Brokers and issuers are seldom signed by one root: Kafka, too, takes this one from here.
+        let roots = jaas.map(Jaas::roots).transpose();
+        let roots = roots.map_err(|error| conflict("sasl.jaas.config", &error.to_string()))?;
+        Ok(Identity::TokenEndpoint { url, client_id, client_secret, scope, roots: roots.flatten() })
     }
 }
 
@@ -259,5 +265,42 @@ mod tests {
         }
         let unknown = SecurityConfig::of([("ssl.truststore.locaton", "x")]).unwrap_err();
         assert!(unknown.to_string().contains("did you mean"), "{unknown}");
+    }
+
+    #[test]
+    fn a_secret_shows_neither_in_prints_nor_in_what_is_wrong() {
+        const CANARY: &str = "canary";
+        for def in SecurityConfig::DEFS.iter().filter(|def| def.is_sensitive()) {
+            for mechanism in Mechanism::NAMES {
+                let config = config(&[
+                    ("security.protocol", "SASL_SSL"),
+                    ("sasl.mechanism", mechanism),
+                    (def.name, CANARY),
+                ]);
+                let told = format!("{config:?} {:?} {:?}", config.tls(), config.identity());
+                assert!(!told.contains(CANARY), "{} {mechanism}: {told}", def.name);
+            }
+        }
+    }
+
+    /// Kafka's clients replaced such words by what stands in files and in the environment.
+    #[test]
+    fn a_value_that_looks_like_a_reference_is_what_it_says() {
+        for text in ["${file:/etc/hostname:x}", "${env:PATH}", "${directory:/etc:hostname}"] {
+            let config = config(&[
+                ("security.protocol", "SASL_PLAINTEXT"),
+                ("sasl.mechanism", "PLAIN"),
+                ("sasl.username", text),
+                ("sasl.password", text),
+            ]);
+            let Identity::Password { username, password, .. } = config.identity().unwrap() else {
+                panic!()
+            };
+            assert_eq!((username.as_str(), password.expose()), (text, text));
+        }
+        for name in ["config.providers", "config.providers.file.class"] {
+            let refused = crate::ProducerConfig::parse([(name, "file")]).unwrap_err();
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
     }
 }

@@ -483,7 +483,7 @@ impl From<OpenError> for End {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
-            OpenError::Io(error) => Self::Io(error),
+            OpenError::Io(source) | OpenError::Tls { source, .. } => Self::Io(source),
             OpenError::Timeout(_) => Self::Late,
             OpenError::Decode(_)
             | OpenError::Frame(_)

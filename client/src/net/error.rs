@@ -12,6 +12,7 @@ use protocol::sasl::SaslError;
 
 use super::Endpoint;
 use super::negotiation::Unsupported;
+use super::tls::advice;
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -110,7 +111,15 @@ impl CallError {
 pub enum OpenError {
     /// The network said no.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+    /// There is no agreement on how to encrypt, or a certificate is not trusted.
+    #[error("{source}: {advice}")]
+    Tls {
+        /// What TLS said.
+        source: io::Error,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// It took longer than allowed.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
@@ -147,6 +156,15 @@ pub enum OpenError {
     },
 }
 
+impl From<io::Error> for OpenError {
+    fn from(source: io::Error) -> Self {
+        match advice(&source) {
+            Some(advice) => Self::Tls { source, advice },
+            None => Self::Io(source),
+        }
+    }
+}
+
 impl OpenError {
     /// True when another attempt may succeed.
     #[must_use]
@@ -155,7 +173,7 @@ impl OpenError {
             // A certificate that is not trusted stays so.
             Self::Io(error) => error.kind() != io::ErrorKind::InvalidData,
             Self::Timeout(_) | Self::Decode(_) | Self::Frame(_) | Self::Token(_) => true,
-            Self::Encode(_) | Self::Sasl(_) | Self::Denied { .. } => false,
+            Self::Tls { .. } | Self::Encode(_) | Self::Sasl(_) | Self::Denied { .. } => false,
             // The broker said no to our name, or does not speak with us at all.
             Self::Refused { code, .. } => code.is_retriable(),
         }

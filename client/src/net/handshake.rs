@@ -82,7 +82,8 @@ async fn authenticate(
     let frame = exchange(frames, client_id, handshake, 1).await?;
     let answer = decode::<SaslHandshakeRequest>(1, frame)?;
     if answer.error_code == ErrorCode::UnsupportedSaslMechanism.to_wire() {
-        let words = format!("the broker offers {}", answer.mechanisms.join(", "));
+        let offered = answer.mechanisms.join(", ");
+        let words = format!("the broker offers {offered}: set sasl.mechanism to one of these");
         return Err(OpenError::Denied { mechanism, words });
     }
     accept(ApiKey::SaslHandshake, answer.error_code)?;
@@ -98,7 +99,8 @@ async fn authenticate(
         let frame = exchange(frames, client_id, request, version).await?;
         let answer = decode::<SaslAuthenticateRequest>(version, frame)?;
         if answer.error_code == ErrorCode::SaslAuthenticationFailed.to_wire() {
-            let words = answer.error_message.unwrap_or_default();
+            let said = answer.error_message.unwrap_or_default();
+            let words = format!("{said}: {}", advice(sasl));
             return Err(OpenError::Denied { mechanism, words });
         }
         accept(ApiKey::SaslAuthenticate, answer.error_code)?;
@@ -109,6 +111,16 @@ async fn authenticate(
                 return Ok((lifetime > 0).then(|| Duration::from_millis(lifetime)));
             }
         }
+    }
+}
+
+/// What to look at when the broker does not believe it.
+fn advice(sasl: &Credentials) -> &'static str {
+    match sasl {
+        Credentials::Plain { .. } | Credentials::Scram { .. } => {
+            "look at the username and the password of sasl.jaas.config, and at sasl.mechanism"
+        }
+        Credentials::Bearer(_) => "look at whom the token is for, who issued it, and until when",
     }
 }
 

@@ -1,13 +1,17 @@
 //! One request over HTTPS: as much as is needed to get keys and tokens from who issues them.
 //!
-//! The server's certificate is verified against the roots that this machine trusts. Redirects are
-//! not followed, answers are bounded in bytes and time, and no error repeats what came: it may be a
-//! secret, or somebody else's (CVE-2025-27817). Shell.
+//! The server's certificate is verified, against the roots that this machine trusts or others.
+//! Redirects are not followed, answers are bounded in bytes and time, and no error repeats what
+//! came: it may be a secret, or somebody else's (CVE-2025-27817). Shell.
+
+#[cfg(any(test, feature = "check"))]
+pub mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::secret::Secret;
+use protocol::security::store::Pem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -15,7 +19,7 @@ use super::tcp::TcpConnector;
 use super::tls::{TlsConnector, TlsError, TlsOptions};
 use super::{BoxStream, Connector, Endpoint};
 
-/// From connecting to the last byte.
+/// 10 s: from connecting to the last byte, unless told otherwise.
 const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 /// 64 KiB: the longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -33,8 +37,8 @@ pub enum HttpsError {
     #[error("no connection, or a broken one: {0}")]
     Io(#[from] std::io::Error),
     /// It took too long.
-    #[error("no answer within {EXCHANGE_MAX:?}")]
-    Timeout,
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     /// The server says no, or points elsewhere.
     #[error("the server answered with status {0}")]
     Status(u16),
@@ -43,31 +47,81 @@ pub enum HttpsError {
     Answer(usize),
 }
 
-/// What is at `url`, `body_bytes_max` bytes at most.
-///
-/// # Errors
-/// See [`HttpsError`]; the network's may be retried.
-pub async fn get(url: &str, body_bytes_max: usize) -> Result<Vec<u8>, HttpsError> {
-    exchange(url, "GET", "", &Secret::new(""), body_bytes_max).await
+/// How to ask.
+#[derive(Clone, Debug)]
+pub struct Https {
+    /// The roots of the server's certificate, read at each exchange. `None`: those that this
+    /// machine trusts.
+    pub roots: Option<Pem>,
+    /// From connecting to the last byte.
+    pub patience: Duration,
 }
 
-/// What `url` answers to a form; `authorization` is sent in the header of that name.
-///
-/// # Errors
-/// See [`HttpsError`]; the network's may be retried.
-pub async fn post_form(
-    url: &str,
-    authorization: &Secret,
-    form: &Secret,
-    body_bytes_max: usize,
-) -> Result<Vec<u8>, HttpsError> {
-    let head = format!(
-        "Authorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-         Content-Length: {}\r\n",
-        authorization.expose(),
-        form.expose().len()
-    );
-    exchange(url, "POST", &head, form, body_bytes_max).await
+impl Default for Https {
+    fn default() -> Self {
+        Self { roots: None, patience: EXCHANGE_MAX }
+    }
+}
+
+impl Https {
+    /// Trusts what `roots` have signed. `None`: what those that this machine trusts have signed.
+    #[must_use]
+    pub fn with_roots(roots: Option<Pem>) -> Self {
+        Self { roots, ..Self::default() }
+    }
+
+    /// What is at `url`, `body_bytes_max` bytes at most.
+    ///
+    /// # Errors
+    /// See [`HttpsError`]; the network's may be retried.
+    pub async fn get(&self, url: &str, body_bytes_max: usize) -> Result<Vec<u8>, HttpsError> {
+        self.exchange(url, "GET", "", &Secret::new(""), body_bytes_max).await
+    }
+
+    /// What `url` answers to a form; `authorization` is sent in the header of that name.
+    ///
+    /// # Errors
+    /// See [`HttpsError`]; the network's may be retried.
+    pub async fn post_form(
+        &self,
+        url: &str,
+        authorization: &Secret,
+        form: &Secret,
+        body_bytes_max: usize,
+    ) -> Result<Vec<u8>, HttpsError> {
+        let head = format!(
+            "Authorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n",
+            authorization.expose(),
+            form.expose().len()
+        );
+        self.exchange(url, "POST", &head, form, body_bytes_max).await
+    }
+
+    async fn exchange(
+        &self,
+        url: &str,
+        method: &str,
+        head: &str,
+        body: &Secret,
+        body_bytes_max: usize,
+    ) -> Result<Vec<u8>, HttpsError> {
+        let (endpoint, path) = parts(url).ok_or(HttpsError::Url)?;
+        let options = TlsOptions { roots: self.roots.clone(), ..TlsOptions::default() };
+        let connector = TlsConnector::new(Arc::new(TcpConnector), &options)?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {endpoint}\r\nAccept: application/json\r\n\
+             User-Agent: millstream\r\nConnection: close\r\n{head}\r\n{}",
+            body.expose()
+        );
+        let asked = async {
+            let mut stream = connector.connect(&endpoint).await?;
+            stream.write_all(request.as_bytes()).await?;
+            stream.flush().await?;
+            read_answer(&mut stream, body_bytes_max).await
+        };
+        timeout(self.patience, asked).await.map_err(|_| HttpsError::Timeout(self.patience))?
+    }
 }
 
 /// Host, port and path of a URL.
@@ -83,29 +137,6 @@ fn parts(url: &str) -> Option<(Endpoint, &str)> {
     let endpoint = if has_port { place.to_owned() } else { format!("{place}:443") };
     let path = if path.is_empty() { "/" } else { path };
     Some((endpoint.parse().ok()?, path))
-}
-
-async fn exchange(
-    url: &str,
-    method: &str,
-    head: &str,
-    body: &Secret,
-    body_bytes_max: usize,
-) -> Result<Vec<u8>, HttpsError> {
-    let (endpoint, path) = parts(url).ok_or(HttpsError::Url)?;
-    let connector = TlsConnector::new(Arc::new(TcpConnector), &TlsOptions::default())?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {endpoint}\r\nAccept: application/json\r\n\
-         User-Agent: millstream\r\nConnection: close\r\n{head}\r\n{}",
-        body.expose()
-    );
-    let asked = async {
-        let mut stream = connector.connect(&endpoint).await?;
-        stream.write_all(request.as_bytes()).await?;
-        stream.flush().await?;
-        read_answer(&mut stream, body_bytes_max).await
-    };
-    timeout(EXCHANGE_MAX, asked).await.map_err(|_| HttpsError::Timeout)?
 }
 
 async fn read_answer(stream: &mut BoxStream, max: usize) -> Result<Vec<u8>, HttpsError> {
@@ -196,45 +227,4 @@ fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_taken_apart() {
-        let check = |url: &str, want: Option<(&str, &str)>| {
-            let got = parts(url).map(|(endpoint, path)| (endpoint.to_string(), path));
-            assert_eq!(got, want.map(|(endpoint, path)| (endpoint.to_owned(), path)), "{url}");
-        };
-        check("https://id.example/keys?x=1", Some(("id.example:443", "/keys?x=1")));
-        check("https://id.example:8443", Some(("id.example:8443", "/")));
-        check("https://[::1]:1/a", Some(("[::1]:1", "/a")));
-        for url in [
-            "http://id.example/",
-            "file:///etc/passwd",
-            "https://a:b@c/",
-            "https://a/b c",
-            "https://",
-        ] {
-            check(url, None);
-        }
-    }
-
-    #[test]
-    fn bodies_come_whole_by_length_by_chunks_or_by_the_end() {
-        let check = |answer: &str, want: Option<&str>| {
-            let got = body_of(answer.as_bytes(), 10).ok();
-            assert_eq!(got.as_deref(), want.map(str::as_bytes), "{answer}");
-        };
-        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", Some("ab"));
-        check("HTTP/1.1 200 OK\r\n\r\nabc", Some("abc"));
-        check(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
-            Some("abc"),
-        );
-        check("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", None);
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab\r\n", None);
-        check("HTTP/1.1 200 OK\r\n\r\n12345678901", None);
-        check("HTTP/1.1 302 Found\r\nLocation: http://x\r\n\r\n", None);
-        check("SSH-2.0\r\n\r\n", None);
-    }
-}
+mod tests;

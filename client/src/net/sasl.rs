@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use protocol::sasl::{Hash, Mechanism, SaslError, bearer, plain, scram};
 use protocol::secret::Secret;
 
-use super::https;
+use super::https::Https;
 
 /// 1 MiB: the longest answer of who issues tokens.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -123,6 +123,8 @@ pub struct TokenEndpoint {
     pub client_secret: Secret,
     /// What the token is to be for, if the issuer wants to know.
     pub scope: Option<String>,
+    /// How it is asked.
+    pub https: Https,
 }
 
 #[async_trait::async_trait]
@@ -134,7 +136,7 @@ impl TokenProvider for TokenEndpoint {
         let form = format!("grant_type=client_credentials{}", scope.unwrap_or_default());
         let authorization = Secret::new(format!("Basic {basic}"));
         let (url, form) = (&self.url, Secret::new(form));
-        let answer = https::post_form(url, &authorization, &form, ANSWER_BYTES_MAX).await;
+        let answer = self.https.post_form(url, &authorization, &form, ANSWER_BYTES_MAX).await;
         let answer = answer.map_err(|error| io::Error::other(format!("{url}: {error}")))?;
         let answer: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
         let token = answer.as_ref().and_then(|it| it.get("access_token")?.as_str());

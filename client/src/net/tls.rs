@@ -88,6 +88,39 @@ pub fn versions(names: &[String]) -> Vec<&'static SupportedProtocolVersion> {
     named.collect()
 }
 
+/// What to do about an error of TLS. `None`: it is none, or nothing is known to help.
+#[must_use]
+pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
+    use rustls::{AlertDescription, CertificateError, Error};
+    match error.get_ref()?.downcast_ref()? {
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => {
+            Some("set ssl.truststore.location to the roots that signed the certificate of the peer")
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some(
+            "reach it by a name that stands in its certificate, or leave names unchecked by \
+             setting ssl.endpoint.identification.algorithm to nothing",
+        ),
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => Some("the certificate of the peer must be renewed"),
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired,
+        ) => Some("the peer wants a certificate that it trusts: set ssl.keystore.location"),
+        Error::InvalidMessage(_) => {
+            Some("the peer does not speak TLS: look at security.protocol, and at its port")
+        }
+        _ => None,
+    }
+}
+
 /// What stands in the PEM of a store.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Mechanism;
 use crate::secret::Secret;
+use crate::security::store::{Given, Pem, StoreError};
 
 /// A line, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +112,23 @@ impl Jaas {
         self.options.get(name)
     }
 
+    /// The roots of the certificate of whoever issues tokens, or tells the keys of them: the
+    /// options `ssl.truststore.location` or `ssl.truststore.certificates`. `None`: there are none.
+    ///
+    /// # Errors
+    /// When they do not fit together.
+    pub fn roots(&self) -> Result<Option<Pem>, StoreError> {
+        let text = |name: &str| self.option(name).map(Secret::expose);
+        let given = Given {
+            kind: text("ssl.truststore.type").unwrap_or("PEM"),
+            location: text("ssl.truststore.location"),
+            certificates: self.option("ssl.truststore.certificates"),
+            key: None,
+            has_password: self.option("ssl.truststore.password").is_some(),
+        };
+        given.roots()
+    }
+
     /// The names of all users, with their passwords: options of the form `user_NAME`.
     pub fn users(&self) -> impl Iterator<Item = (&str, &Secret)> {
         let users = self.options.iter();
@@ -183,6 +201,18 @@ mod tests {
         let users: Vec<_> = jaas.users().map(|(name, it)| (name, it.expose())).collect();
         assert_eq!(users, [("admin", "a;b=c"), ("älice", "plain")]);
         assert!(!format!("{jaas:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_roots_of_who_issues_tokens_stand_in_the_line() {
+        let class = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+        let roots =
+            |options: &str| Jaas::parse(&format!("{class} required {options};")).unwrap().roots();
+        assert_eq!(roots("clientId=\"a\""), Ok(None));
+        let file = Pem::File("/ca.pem".into());
+        assert_eq!(roots("ssl.truststore.location=\"/ca.pem\""), Ok(Some(file)));
+        let jks = "ssl.truststore.location=\"/ca.jks\" ssl.truststore.type=\"JKS\"";
+        assert_eq!(roots(jks), Err(StoreError::NoPem));
     }
 
     #[test]
