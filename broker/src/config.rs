@@ -145,25 +145,25 @@ configs! {
         /// Listeners that are for controllers alone. None is needed here: they are not opened.
         controller_listener_names: Vec<String> = ConfigDef::list("controller.listener.names", ""),
         /// The format of certificates and keys: PEM alone.
-        ssl_keystore_type: String = ConfigDef::string("ssl.keystore.type", "PEM"),
+        ssl_keystore_type: String = ConfigDef::string("ssl.keystore.type", "PEM").dynamic(),
         /// A file with the private key and the certificate, and those that lead from it to its root. It is read again when it changes.
-        ssl_keystore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.keystore.location").non_empty(),
+        ssl_keystore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.keystore.location").non_empty().dynamic(),
         /// The certificate and those that lead from it to its root, in place of a file.
-        ssl_keystore_certificate_chain: Option<Secret> = ConfigDef::password("ssl.keystore.certificate.chain"),
+        ssl_keystore_certificate_chain: Option<Secret> = ConfigDef::password("ssl.keystore.certificate.chain").dynamic(),
         /// The private key, in place of a file.
-        ssl_keystore_key: Option<Secret> = ConfigDef::password("ssl.keystore.key"),
+        ssl_keystore_key: Option<Secret> = ConfigDef::password("ssl.keystore.key").dynamic(),
         /// Not for PEM.
-        ssl_keystore_password: Option<Secret> = ConfigDef::password("ssl.keystore.password"),
+        ssl_keystore_password: Option<Secret> = ConfigDef::password("ssl.keystore.password").dynamic(),
         /// Encrypted keys are not read: decrypt them and protect their files.
-        ssl_key_password: Option<Secret> = ConfigDef::password("ssl.key.password"),
+        ssl_key_password: Option<Secret> = ConfigDef::password("ssl.key.password").dynamic(),
         /// The format of the roots of clients' certificates: PEM alone.
-        ssl_truststore_type: String = ConfigDef::string("ssl.truststore.type", "PEM"),
+        ssl_truststore_type: String = ConfigDef::string("ssl.truststore.type", "PEM").dynamic(),
         /// A file with the roots of clients' certificates. It is read again when it changes.
-        ssl_truststore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.truststore.location").non_empty(),
+        ssl_truststore_location: Option<String> = ConfigDef::null(Kind::String, "ssl.truststore.location").non_empty().dynamic(),
         /// The roots of clients' certificates, in place of a file.
-        ssl_truststore_certificates: Option<Secret> = ConfigDef::password("ssl.truststore.certificates"),
+        ssl_truststore_certificates: Option<Secret> = ConfigDef::password("ssl.truststore.certificates").dynamic(),
         /// Not for PEM.
-        ssl_truststore_password: Option<Secret> = ConfigDef::password("ssl.truststore.password"),
+        ssl_truststore_password: Option<Secret> = ConfigDef::password("ssl.truststore.password").dynamic(),
         /// Whether clients must show certificates: none, requested, required.
         ssl_client_auth: ClientAuth = ConfigDef::string("ssl.client.auth", "none").one_of(CLIENT_AUTHS),
         /// Which versions of TLS are spoken.

@@ -94,6 +94,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Whatever the disk says.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
+    /// Bytes of the volume that `path` lies on, free or not. KIP-827.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn total_bytes(&self, path: &Path) -> io::Result<u64>;
+
     /// Takes the lock file `path` for this process, until the guard is dropped.
     ///
     /// # Errors
@@ -253,6 +259,11 @@ impl Disk for RealDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         let file = fs::OpenOptions::new()
             .read(true)
@@ -358,6 +369,8 @@ mod tests {
         assert_eq!(RealDisk.lock(&lock).err().unwrap().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         drop(RealDisk.lock(&lock).unwrap());
-        assert!(RealDisk.free_bytes(dir.path()).unwrap() > 0);
+        let free = RealDisk.free_bytes(dir.path()).unwrap();
+        assert!(free > 0);
+        assert!(RealDisk.total_bytes(dir.path()).unwrap() >= free);
     }
 }

@@ -26,10 +26,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::api::{Api, Meters};
+use crate::api::{Api, Machine, Meters, Volume};
+use crate::auth::stores::{Store, Stores};
 use crate::auth::trail::Trail;
 use crate::auth::{self, KeySourceError};
-use crate::config::{self, BrokerConfig, InitialUser, ListenerError, METRICS};
+use crate::config::{self, BrokerConfig, InitialUser, ListenerError, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::QUORUM_FEED_MAX;
@@ -185,6 +186,7 @@ impl Broker {
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
         let listening = Listening::open(&config, listeners).await?;
+        let stores = listening.stores();
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
@@ -196,6 +198,8 @@ impl Broker {
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let told = config.advertised(&listening.bound, &hostname);
+        // What was altered about certificates is known by now.
+        stores.reload().await;
         let registration = registration(&config, told, &mut rng);
         let epoch = rooms.controller.register_broker(registration).await?;
         ensure_users(&config, &rooms.controller).await?;
@@ -212,7 +216,7 @@ impl Broker {
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
         let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let api = Api::new(
-            config.clone(),
+            Machine { config: config.clone(), stores, volume: volume(&config, &disk) },
             rooms.metadata.clone(),
             rooms.controller.clone(),
             partitions.clone(),
@@ -267,18 +271,24 @@ struct Listening {
 
 impl Listening {
     async fn open(
-        config: &BrokerConfig,
+        config: &Arc<BrokerConfig>,
         given: Option<Vec<Box<dyn Listener>>>,
     ) -> Result<Self, StartError> {
         let listeners = match given {
             Some(listeners) => listeners,
             None => bind(config).await?,
         };
-        let metrics = bind_metrics(config).await?;
-        let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
         let users = Arc::new(OnceLock::new());
+        let metrics = bind_metrics(config, &users).await?;
+        let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
         let listeners = doors(config, listeners, &users).await?;
         Ok(Self { listeners, metrics, bound, users })
+    }
+
+    /// The certificates of all listeners.
+    fn stores(&self) -> Stores {
+        let of_metrics = self.metrics.iter().filter_map(|(_, guard)| guard.store());
+        self.listeners.iter().filter_map(|(_, door)| door.store()).chain(of_metrics).collect()
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {
@@ -434,7 +444,7 @@ async fn ensure_users(
 
 /// Gives each listener its door. `metadata` will be known before the first client is.
 async fn doors(
-    config: &BrokerConfig,
+    config: &Arc<BrokerConfig>,
     listeners: Vec<Box<dyn Listener>>,
     metadata: &Arc<OnceLock<MetadataHandle>>,
 ) -> Result<Vec<(Box<dyn Listener>, Door)>, StartError> {
@@ -449,23 +459,47 @@ async fn doors(
         }
         let sasl = auth::shell::sasl(&settings, metadata).await;
         let sasl = sasl.map_err(|source| StartError::Keys { listener: name.clone(), source })?;
-        let door = Door::new(&name, settings, sasl);
-        let door = door.map_err(|source| StartError::Tls { listener: name, source })?;
-        opened.push((listener, door));
+        let store = store(config, &name, &settings, metadata);
+        let store = store.map_err(|source| StartError::Tls { listener: name, source })?;
+        opened.push((listener, Door::new(settings.protocol, store.map(Arc::new), sasl)));
     }
     Ok(opened)
 }
 
+/// What a listener shows of itself. `None`: it does not encrypt.
+fn store(
+    config: &Arc<BrokerConfig>,
+    listener: &str,
+    settings: &ListenerSettings,
+    metadata: &Arc<OnceLock<MetadataHandle>>,
+) -> Result<Option<Store>, TlsError> {
+    let Some(tls) = &settings.tls else { return Ok(None) };
+    let (start, metadata, name) = (config.clone(), metadata.clone(), listener.to_owned());
+    let now = move || match metadata.get() {
+        Some(metadata) => metadata.image().broker_config(&start).listener(&name),
+        None => start.listener(&name),
+    };
+    Store::start(listener, tls, &settings.config, Box::new(now)).map(Some)
+}
+
+/// Tells of the volume that the directory of all data lies on.
+fn volume(config: &BrokerConfig, disk: &Arc<dyn Disk>) -> Volume {
+    let (dir, disk) = (config.data_dir(), disk.clone());
+    Volume::new(move || Ok((disk.total_bytes(&dir)?, disk.free_bytes(&dir)?)))
+}
+
 /// Where metrics are told, and to whom, if the settings say so.
 async fn bind_metrics(
-    config: &BrokerConfig,
+    config: &Arc<BrokerConfig>,
+    metadata: &Arc<OnceLock<MetadataHandle>>,
 ) -> Result<Option<(TcpListener, http::Guard)>, StartError> {
     let Some(endpoint) = config.metrics_endpoint() else { return Ok(None) };
     let security = config.metrics_security()?;
-    let tls = security.and_then(|it| Some(TlsDoor::start(METRICS, it.tls?, &it.config)));
-    let tls = tls
+    let store = security.map(|settings| store(config, METRICS, &settings, metadata));
+    let store = store
         .transpose()
         .map_err(|source| StartError::Tls { listener: METRICS.to_owned(), source })?;
+    let tls = store.flatten().map(|store| TlsDoor::new(Arc::new(store)));
     let bound = TcpListener::bind(&endpoint.listener, &endpoint.host, endpoint.port).await;
     let bound = bound.map_err(|source| StartError::Listen { endpoint, source })?;
     Ok(Some((bound, http::Guard::new(config, tls))))

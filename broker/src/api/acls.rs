@@ -9,13 +9,11 @@ use protocol::api::acls::{
 };
 use protocol::error_code::ErrorCode;
 
-use crate::controller::ControllerHandle;
+use super::parts::{Refusal, answers};
+use crate::controller::{AclError, ControllerHandle};
 use crate::metadata::{
     Acl, AclFilter, AclOperation, Image, PatternFilter, PatternType, Permission, ResourceType,
 };
-
-/// A code and the words for it.
-type Refusal = (ErrorCode, String);
 
 /// A number of the wire that stands for all.
 const ANY: i8 = 1;
@@ -85,7 +83,9 @@ pub(crate) fn describe(
             }),
         }
     }
-    DescribeAclsResponse { error_message: None, resources, ..DescribeAclsResponse::default() }
+    // Of success Kafka says nothing by an empty text here, and by null where entries are deleted.
+    let error_message = Some(String::new());
+    DescribeAclsResponse { error_message, resources, ..DescribeAclsResponse::default() }
 }
 
 /// Creates entries; each has its own answer.
@@ -95,28 +95,15 @@ pub(crate) async fn create(
     request: CreateAclsRequest,
 ) -> CreateAclsResponse {
     let parse = |creation| if is_enabled { parse_acl(creation) } else { Err(disabled()) };
-    let parsed: Vec<_> = request.creations.into_iter().map(parse).collect();
-    let lawful: Vec<_> = parsed.iter().flatten().cloned().collect();
-    let asked =
-        if lawful.is_empty() { Ok(Vec::new()) } else { controller.create_acls(lawful).await };
-    let mut created = asked.map(Vec::into_iter);
-    let mut answer = |parsed: Result<Acl, Refusal>| -> Result<(), Refusal> {
-        parsed?;
-        match &mut created {
-            Ok(created) => {
-                let created = created.next().expect("one answer per entry");
-                created.map_err(|error| (error.code(), error.to_string()))
-            }
-            Err(error) => Err((error.code(), error.to_string())),
-        }
+    let parsed = request.creations.into_iter().map(parse);
+    let created = answers(parsed, |acls| controller.create_acls(acls)).await;
+    let result = |created: Result<Result<(), AclError>, Refusal>| {
+        let told = created.and_then(|it| it.map_err(|error| (error.code(), error.to_string())));
+        let (code, message) = told.err().unwrap_or_default();
+        AclCreationResult { error_code: code.to_wire(), error_message: Some(message) }
     };
-    let results = parsed.into_iter().map(|parsed| match answer(parsed) {
-        Ok(()) => AclCreationResult { error_code: 0, error_message: None },
-        Err((code, message)) => {
-            AclCreationResult { error_code: code.to_wire(), error_message: Some(message) }
-        }
-    });
-    CreateAclsResponse { results: results.collect(), throttle_time_ms: 0 }
+    let results = created.into_iter().map(result).collect();
+    CreateAclsResponse { results, throttle_time_ms: 0 }
 }
 
 /// Deletes the entries that fit; each filter has its own answer.
@@ -126,19 +113,9 @@ pub(crate) async fn delete(
     request: DeleteAclsRequest,
 ) -> DeleteAclsResponse {
     let parse = |filter| if is_enabled { parse_filter(filter) } else { Err(disabled()) };
-    let parsed: Vec<_> = request.filters.into_iter().map(parse).collect();
-    let lawful: Vec<_> = parsed.iter().flatten().cloned().collect();
-    let asked =
-        if lawful.is_empty() { Ok(Vec::new()) } else { controller.delete_acls(lawful).await };
-    let mut deleted = asked.map(Vec::into_iter);
-    let mut answer = |parsed: Result<AclFilter, Refusal>| -> Result<Vec<Acl>, Refusal> {
-        parsed?;
-        match &mut deleted {
-            Ok(deleted) => Ok(deleted.next().expect("one answer per filter")),
-            Err(error) => Err((error.code(), error.to_string())),
-        }
-    };
-    let results = parsed.into_iter().map(|parsed| match answer(parsed) {
+    let parsed = request.filters.into_iter().map(parse);
+    let deleted = answers(parsed, |filters| controller.delete_acls(filters)).await;
+    let result = |deleted: Result<Vec<Acl>, Refusal>| match deleted {
         Ok(acls) => DeleteAclsFilterResult {
             error_code: 0,
             error_message: None,
@@ -149,8 +126,9 @@ pub(crate) async fn delete(
             error_message: Some(message),
             matching_acls: Vec::new(),
         },
-    });
-    DeleteAclsResponse { filter_results: results.collect(), throttle_time_ms: 0 }
+    };
+    let filter_results = deleted.into_iter().map(result).collect();
+    DeleteAclsResponse { filter_results, throttle_time_ms: 0 }
 }
 
 fn deleted_acl(acl: &Acl) -> DeleteAclsMatchingAcl {

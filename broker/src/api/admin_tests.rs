@@ -29,6 +29,7 @@ use super::quotas::Mutations;
 use super::serving::Context;
 use super::tests::session;
 use super::{cluster, configs, describe, metadata, quotas, topics};
+use crate::auth::stores::Stores;
 use crate::config::{BrokerConfig, Endpoint};
 use crate::controller::{self, ControllerHandle, Registration};
 use crate::disk::{Disk, SimDisk};
@@ -43,6 +44,7 @@ struct Node {
     metadata: MetadataHandle,
     controller: ControllerHandle,
     quotas: QuotaHandle,
+    stores: Stores,
     /// Of every request.
     context: Context,
     disk: SimDisk,
@@ -74,7 +76,8 @@ async fn node(pairs: &[(&str, &str)]) -> Node {
         session: Arc::new(session("IN")),
         now: protocol::time::Now::default(),
     };
-    Node { config, metadata, controller, quotas, context, disk }
+    let stores = Stores::default();
+    Node { config, metadata, controller, quotas, stores, context, disk }
 }
 
 impl Node {
@@ -392,13 +395,18 @@ fn alteration(
 }
 
 impl Node {
+    fn altering(&self) -> configs::Altering<'_> {
+        let Self { controller, metadata, config, stores, .. } = self;
+        configs::Altering { controller, metadata, config, stores }
+    }
+
     async fn alter(
         &self,
         resources: Vec<AlterConfigsResource>,
         validate_only: bool,
     ) -> Vec<ErrorCode> {
         let request = IncrementalAlterConfigsRequest { resources, validate_only };
-        let response = configs::incremental_alter_configs(&self.controller, request).await;
+        let response = configs::incremental_alter_configs(&self.altering(), request).await;
         response.responses.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect()
     }
 }
@@ -462,7 +470,7 @@ async fn what_is_only_validated_changes_nothing() {
         configs: Vec::new(),
     };
     let request = AlterConfigsRequest { resources: vec![replaced], validate_only: false };
-    let response = configs::alter_configs(&node.controller, request).await;
+    let response = configs::alter_configs(&node.altering(), request).await;
     assert_eq!(response.responses[0].error_code, 0);
     assert_eq!(node.metadata.image().topic_configs("t").count(), 0);
 }
@@ -482,7 +490,7 @@ async fn what_is_no_setting_of_a_resource_is_refused_alone() {
     };
     let resources = vec![alter(2, "u", 9), alter(2, "t", 0), alter(4, "1", 0), alter(16, "m", 0)];
     let request = IncrementalAlterConfigsRequest { resources, validate_only: false };
-    let response = configs::incremental_alter_configs(&node.controller, request).await;
+    let response = configs::incremental_alter_configs(&node.altering(), request).await;
     let codes: Vec<_> =
         response.responses.iter().map(|it| ErrorCode::from_wire(it.error_code)).collect();
     let refused = ErrorCode::InvalidRequest;

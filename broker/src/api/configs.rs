@@ -2,7 +2,8 @@
 //!
 //! Requests are translated for the controller, which decides; what is described is read from the
 //! Image by [`describe`](super::describe). Each resource of a request has its own answer, in the
-//! request's order. KIP-133, KIP-226, KIP-339, KIP-1142. Shell.
+//! request's order. Certificates that this broker is to show are read before the controller is
+//! asked, and are in use when it has answered. KIP-133, KIP-226, KIP-339, KIP-1142. Shell.
 
 use protocol::api::configs::{
     AlterConfigsRequest, AlterConfigsResource, AlterConfigsResourceResponse, AlterConfigsResponse,
@@ -11,17 +12,88 @@ use protocol::api::configs::{
     ReplacedConfig, ReplacedConfigsResource,
 };
 use protocol::error_code::ErrorCode;
+use protocol::ids::BrokerId;
 
 use super::describe::{BROKER_LOGGER, CLIENT_METRICS, unknown_resource};
-use crate::controller::{AlterConfig, ConfigChange, ConfigOperation, ControllerHandle};
-use crate::metadata::{Image, Resource};
+use super::parts::{Refusal, answers};
+use crate::auth::stores::{self, Stores};
+use crate::config::BrokerConfig;
+use crate::controller::{
+    AlterConfig, ConfigChange, ConfigOperation, ControllerHandle, SettingError, settings_after,
+};
+use crate::metadata::{Image, MetadataHandle, Resource};
 
-/// A code and the words for it.
-pub(super) type Refusal = (ErrorCode, String);
+/// What settings are altered by: the controller's word, and what this broker alone can see.
+pub(crate) struct Altering<'a> {
+    pub(crate) controller: &'a ControllerHandle,
+    pub(crate) metadata: &'a MetadataHandle,
+    /// What this broker was started with.
+    pub(crate) config: &'a BrokerConfig,
+    /// The certificates that it shows.
+    pub(crate) stores: &'a Stores,
+}
+
+impl Altering<'_> {
+    /// True when this broker's certificates may become others.
+    fn concerns_stores(&self, alteration: &AlterConfig) -> bool {
+        let AlterConfig { resource, changes, replace } = alteration;
+        *resource == Resource::Broker(Some(BrokerId(self.config.node_id)))
+            && (*replace || changes.iter().any(|it| BrokerConfig::is_of_store(&it.name)))
+    }
+
+    /// Whether all that this broker would show can be read.
+    fn check(&self, alteration: AlterConfig) -> Result<AlterConfig, Refusal> {
+        if !self.concerns_stores(&alteration) {
+            return Ok(alteration);
+        }
+        let image = self.metadata.image();
+        let refused = |error: SettingError| (error.code(), error.to_string());
+        let broker = image.broker_config(self.config);
+        let own = settings_after(&broker, &image, &alteration).map_err(refused)?;
+        let own = own.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let config = self.config.with(image.configs(&Resource::Broker(None)).chain(own));
+        let checked = stores::check(&config);
+        checked.map_err(|error| (ErrorCode::InvalidRequest, error.to_string()))?;
+        Ok(alteration)
+    }
+
+    async fn alter(
+        &self,
+        parsed: impl Iterator<Item = Parsed>,
+        validate_only: bool,
+    ) -> Vec<AlterConfigsResourceResponse> {
+        let mut concerns_stores = false;
+        let mut names = Vec::new();
+        let checked = parsed.map(|(resource_type, resource_name, parsed)| {
+            names.push((resource_type, resource_name));
+            let alteration = parsed.and_then(|alteration| self.check(alteration))?;
+            concerns_stores |= self.concerns_stores(&alteration);
+            Ok(alteration)
+        });
+        let checked: Vec<_> = checked.collect();
+        let ask = |alterations| self.controller.alter_configs(alterations, validate_only);
+        let altered = answers(checked, ask).await;
+        if concerns_stores && !validate_only {
+            self.stores.reload().await;
+        }
+        let response = |((resource_type, resource_name), altered): ((i8, String), Answer)| {
+            let told = altered.and_then(|it| it.map_err(|error| (error.code(), error.to_string())));
+            let (code, error_message) = told.err().unzip();
+            let error_code = code.unwrap_or(ErrorCode::None).to_wire();
+            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+        };
+        names.into_iter().zip(altered).map(response).collect()
+    }
+}
+
+/// Type and name of a resource, and what is wanted of it.
+type Parsed = (i8, String, Result<AlterConfig, Refusal>);
+/// What becomes of it.
+type Answer = Result<Result<(), SettingError>, Refusal>;
 
 /// Changes settings and leaves the others of their resources alone.
 pub(crate) async fn incremental_alter_configs(
-    controller: &ControllerHandle,
+    altering: &Altering<'_>,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let IncrementalAlterConfigsRequest { resources, validate_only } = request;
@@ -33,13 +105,13 @@ pub(crate) async fn incremental_alter_configs(
         });
         (resource_type, resource_name, parsed)
     });
-    let responses = alter(controller, parsed.collect(), validate_only).await;
+    let responses = altering.alter(parsed, validate_only).await;
     IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
 }
 
 /// Replaces all settings of resources.
 pub(crate) async fn alter_configs(
-    controller: &ControllerHandle,
+    altering: &Altering<'_>,
     request: AlterConfigsRequest,
 ) -> AlterConfigsResponse {
     let AlterConfigsRequest { resources, validate_only } = request;
@@ -54,37 +126,8 @@ pub(crate) async fn alter_configs(
         let parsed = parsed.map(|resource| AlterConfig { resource, changes, replace: true });
         (resource_type, resource_name, parsed)
     });
-    let responses = alter(controller, parsed.collect(), validate_only).await;
+    let responses = altering.alter(parsed, validate_only).await;
     AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }
-}
-
-/// Type and name of a resource, and what is wanted of it.
-type Parsed = (i8, String, Result<AlterConfig, Refusal>);
-
-async fn alter(
-    controller: &ControllerHandle,
-    parsed: Vec<Parsed>,
-    validate_only: bool,
-) -> Vec<AlterConfigsResourceResponse> {
-    let lawful = parsed.iter().filter_map(|(_, _, parsed)| parsed.as_ref().ok().cloned());
-    let asked = controller.alter_configs(lawful.collect(), validate_only).await;
-    let mut altered = asked.map(Vec::into_iter);
-    let mut answer = |parsed: Result<AlterConfig, Refusal>| -> Result<(), Refusal> {
-        parsed?;
-        match &mut altered {
-            Ok(altered) => {
-                let altered = altered.next().expect("one answer per resource");
-                altered.map_err(|error| (error.code(), error.to_string()))
-            }
-            Err(error) => Err((error.code(), error.to_string())),
-        }
-    };
-    let responses = parsed.into_iter().map(|(resource_type, resource_name, parsed)| {
-        let (code, error_message) = answer(parsed).err().unzip();
-        let error_code = code.unwrap_or(ErrorCode::None).to_wire();
-        AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-    });
-    responses.collect()
 }
 
 fn resource_of(resource_type: i8, resource_name: &str) -> Result<Resource, Refusal> {

@@ -5,6 +5,7 @@
 //! its synonyms: what was altered for this broker, for all brokers, what it was started with, the
 //! default; each of these in every unit, the finest first. KIP-133, KIP-226, KIP-569. Shell.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use protocol::api::configs::{
@@ -15,7 +16,7 @@ use protocol::config::{ConfigDef, find};
 use protocol::error_code::ErrorCode;
 use protocol::ids::BrokerId;
 
-use super::configs::Refusal;
+use super::parts::Refusal;
 use crate::config::{BrokerConfig, GroupConfig};
 use crate::controller::check_name;
 use crate::metadata::{Image, Resource};
@@ -54,6 +55,8 @@ pub(crate) struct Places {
     own: BTreeMap<String, String>,
     all: BTreeMap<String, String>,
     start: BTreeMap<&'static str, String>,
+    /// What single listeners were started with, by full names.
+    start_of_listeners: BTreeMap<String, String>,
     effective: BrokerConfig,
     of_topics: Vec<(&'static ConfigDef, Option<String>)>,
 }
@@ -72,6 +75,10 @@ impl Places {
             own: set(&Resource::Broker(Some(BrokerId(start.node_id)))),
             all: set(&Resource::Broker(None)),
             start: given.filter_map(|(def, text)| Some((def.name, text?))).collect(),
+            start_of_listeners: start
+                .of_listeners()
+                .map(|(name, text)| (name, text.to_owned()))
+                .collect(),
             effective,
             of_topics,
         }
@@ -89,7 +96,7 @@ impl Places {
                 Source::Default => find(BrokerConfig::DEFS, unit).and_then(|def| def.default),
                 Source::Topic | Source::Group => None,
             };
-            text.map(|text| Place { name: unit, text: text.to_owned(), source })
+            text.map(|text| Place { name: unit.into(), text: text.to_owned(), source })
         };
         let sources =
             [Source::DynamicBroker, Source::DynamicDefault, Source::StaticBroker, Source::Default];
@@ -130,10 +137,11 @@ impl Places {
         source: Source,
     ) -> Setting {
         let value = own.map(str::to_owned).or(default);
-        let own = own.map(|text| Place { name: def.name, text: text.to_owned(), source });
+        let own = own.map(|text| Place { name: def.name.into(), text: text.to_owned(), source });
         // What no broker's setting stands behind comes from nowhere but itself.
         let broker = def.synonym.map_or_else(Vec::new, |synonym| self.of(synonym));
-        Setting { def, value, places: own.into_iter().chain(broker).collect(), is_read_only: false }
+        let places = own.into_iter().chain(broker).collect();
+        Setting { def, name: def.name.into(), value, places, is_read_only: false }
     }
 
     /// Every setting of the broker.
@@ -141,11 +149,28 @@ impl Places {
         let setting = |(def, value): (&'static ConfigDef, Option<String>)| {
             // The finer units hold over it, but are no places that its own value comes from.
             let places = self.of(def.name).into_iter().filter(|place| place.name == def.name);
-            Setting { def, value, places: places.collect(), is_read_only: !def.is_dynamic }
+            let (name, places) = (def.name.into(), places.collect());
+            Setting { def, name, value, places, is_read_only: !def.is_dynamic }
         };
         let pairs = self.effective.pairs().into_iter();
-        // Settings of single listeners stand under a name that nobody could set.
-        pairs.filter(|(def, _)| !def.name.ends_with('.')).map(setting).collect()
+        // Settings of single listeners stand there together, under a name that nobody could set.
+        let own = pairs.filter(|(def, _)| !def.name.ends_with('.')).map(setting);
+        let of_listeners = self.effective.of_listeners();
+        own.chain(of_listeners.filter_map(|(name, text)| self.of_listener(name, text))).collect()
+    }
+
+    /// A setting of a single listener, by its full name.
+    fn of_listener(&self, name: String, text: &str) -> Option<Setting> {
+        let def = BrokerConfig::definition(&name)?;
+        let place = |texts: &BTreeMap<String, String>, source| {
+            let text = texts.get(&name)?.clone();
+            Some(Place { name: name.clone().into(), text, source })
+        };
+        let altered = place(&self.own, Source::DynamicBroker);
+        let started = place(&self.start_of_listeners, Source::StaticBroker);
+        let places = altered.into_iter().chain(started).collect();
+        let (value, is_read_only) = (Some(text.to_owned()), !def.is_dynamic);
+        Some(Setting { def, name: name.into(), value, places, is_read_only })
     }
 
     /// What is set for all brokers at once.
@@ -153,8 +178,9 @@ impl Places {
         let setting = |def: &'static ConfigDef| {
             let text = self.all.get(def.name)?.clone();
             let place =
-                Place { name: def.name, text: text.clone(), source: Source::DynamicDefault };
-            Some(Setting { def, value: Some(text), places: vec![place], is_read_only: false })
+                Place { name: def.name.into(), text: text.clone(), source: Source::DynamicDefault };
+            let (name, places) = (def.name.into(), vec![place]);
+            Some(Setting { def, name, value: Some(text), places, is_read_only: false })
         };
         BrokerConfig::DEFS.iter().filter_map(setting).collect()
     }
@@ -163,7 +189,7 @@ impl Places {
 /// A place from which a setting's value could come.
 #[derive(Debug)]
 struct Place {
-    name: &'static str,
+    name: Cow<'static, str>,
     text: String,
     source: Source,
 }
@@ -172,6 +198,7 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) def: &'static ConfigDef,
+    name: Cow<'static, str>,
     value: Option<String>,
     places: Vec<Place>,
     is_read_only: bool,
@@ -193,12 +220,12 @@ impl Setting {
         let (value, config_source) = (self.value(), self.source());
         let places = self.places.into_iter().filter(|_| with_synonyms);
         let synonyms = places.map(|place| DescribeConfigsSynonym {
-            name: place.name.to_owned(),
+            name: place.name.into_owned(),
             value: (!is_sensitive).then_some(place.text),
             source: place.source.to_wire(),
         });
         DescribeConfigsResourceResult {
-            name: self.def.name.to_owned(),
+            name: self.name.into_owned(),
             value,
             read_only: self.is_read_only,
             config_source,
@@ -222,7 +249,7 @@ pub(crate) fn describe_configs(
             (resource.resource_type, resource.resource_name.clone());
         let keys = resource.configuration_keys.as_deref().unwrap_or_default();
         let is_asked =
-            |setting: &Setting| keys.is_empty() || keys.iter().any(|key| key == setting.def.name);
+            |setting: &Setting| keys.is_empty() || keys.iter().any(|key| *key == setting.name);
         let described = settings(image, config, &places, resource).map(|settings| {
             let asked = settings.into_iter().filter(is_asked);
             let doc = request.include_documentation;

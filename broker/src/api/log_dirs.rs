@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use protocol::api::log_dirs::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
@@ -18,6 +19,26 @@ use protocol::ids::PartitionIndex;
 
 use super::Api;
 use crate::partition::PartitionHandle;
+
+/// Tells how many bytes the volume of the directory has, and how many of them are free for us.
+pub(crate) struct Volume(Box<dyn Fn() -> io::Result<(u64, u64)> + Send + Sync>);
+
+impl Volume {
+    /// One that `tell` tells of.
+    pub(crate) fn new(tell: impl Fn() -> io::Result<(u64, u64)> + Send + Sync + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    fn tell(&self) -> io::Result<(u64, u64)> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Volume")
+    }
+}
 
 pub(super) async fn describe_log_dirs(
     api: Api,
@@ -46,7 +67,10 @@ pub(super) async fn describe_log_dirs(
         }
     }
     let dir = api.0.config.data_dir();
-    let (total_bytes, usable_bytes) = volume(&dir).unwrap_or((-1, -1));
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let volume = api.0.volume.tell().map(|(total, free)| (bytes(total), bytes(free)));
+    // -1: the operating system does not say. KIP-827.
+    let (total_bytes, usable_bytes) = volume.unwrap_or((-1, -1));
     let described = |(name, partitions)| DescribeLogDirsTopic { name, partitions };
     let result = DescribeLogDirsResult {
         // A partition that was stopped meanwhile says nothing about the directory.
@@ -66,15 +90,6 @@ pub(super) async fn describe_log_dirs(
 /// The directory's whole path: who asks does not know where the broker was started.
 fn absolute(dir: PathBuf) -> PathBuf {
     std::path::absolute(&dir).unwrap_or(dir)
-}
-
-/// How many bytes the directory's volume has, and how many of them are free for us. `None`: the
-/// operating system does not say, as of a simulated directory, which lies on none. KIP-827.
-fn volume(dir: &Path) -> Option<(i64, i64)> {
-    let told = rustix::fs::statvfs(dir).ok()?;
-    let bytes =
-        |blocks: u64| i64::try_from(blocks.saturating_mul(told.f_frsize)).unwrap_or(i64::MAX);
-    Some((bytes(told.f_blocks), bytes(told.f_bavail)))
 }
 
 /// Answers for each replica that was to move, as if to the directory that was named last.

@@ -29,6 +29,7 @@ mod metadata;
 mod offsets;
 #[cfg(test)]
 mod operator_tests;
+mod parts;
 mod permit;
 mod produce;
 pub(crate) mod producer_id;
@@ -59,6 +60,7 @@ use protocol::rng::Rng;
 
 use crate::auth::Authorizer;
 use crate::auth::audit::Event;
+use crate::auth::stores::Stores;
 use crate::auth::trail::Trail;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
@@ -72,6 +74,7 @@ use crate::txn::shell::MarkerSink;
 use fetch_session::FetchSessions;
 use find_coordinator::Ensure;
 use lanes::Lanes;
+pub(crate) use log_dirs::Volume;
 use permit::Verdict;
 use producer_id::ProducerIds;
 use quotas::Mutations;
@@ -86,6 +89,8 @@ pub(crate) struct Api(Arc<Rooms>);
 #[derive(Debug)]
 struct Rooms {
     config: Arc<BrokerConfig>,
+    stores: Stores,
+    volume: Volume,
     metadata: MetadataHandle,
     controller: ControllerHandle,
     partitions: Partitions,
@@ -116,6 +121,17 @@ pub(crate) struct Coordination {
     pub(crate) markers: MarkerSink,
 }
 
+/// What a broker was started with, and on what.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// The settings.
+    pub(crate) config: Arc<BrokerConfig>,
+    /// The certificates of its listeners.
+    pub(crate) stores: Stores,
+    /// Where its data lies.
+    pub(crate) volume: Volume,
+}
+
 /// What requests are measured by.
 #[derive(Debug)]
 pub(crate) struct Meters {
@@ -135,27 +151,19 @@ impl fmt::Debug for Coordination {
 
 /// Routes each API to what serves it. One list makes the match and what is advertised.
 macro_rules! routes {
-    ($api:ident, $context:ident; served { $($name:ident($body:pat) => $serving:expr,)* }
-        not served { $($other:ident,)* }) => {
+    ($api:ident, $context:ident; $($name:ident($body:pat) => $serving:expr,)*) => {
         /// The APIs that this broker serves.
         const ROUTED: &[ApiKey] = &[$(ApiKey::$name),*];
 
         /// A request of each API, to see whether it is served.
         #[cfg(test)]
         fn one_of_each() -> Vec<AnyRequest> {
-            vec![
-                $(AnyRequest::$name(Default::default()),)*
-                $(AnyRequest::$other(Default::default()),)*
-            ]
+            vec![$(AnyRequest::$name(Default::default()),)*]
         }
 
         fn route($api: &Api, $context: Context, body: AnyRequest) -> Serving {
             match body {
                 $(AnyRequest::$name($body) => $serving,)*
-                $(AnyRequest::$other(_) => {
-                    let reason = concat!(stringify!($other), " is not served");
-                    Serving::Ready(Answer::Close(reason))
-                })*
             }
         }
     };
@@ -163,272 +171,269 @@ macro_rules! routes {
 
 routes! {
     api, context;
-    served {
-        ApiVersions(body) => Serving::ready(api.versions(context.version, &body)),
-        Produce(body) => produce::produce(api, &context, body),
-        Fetch(body) => fetch::fetch(api, &context, body),
-        ListOffsets(body) => Serving::later(offsets::list_offsets(api.clone(), context.version, body)),
-        OffsetForLeaderEpoch(body) => {
-            Serving::later(offsets::offset_for_leader_epoch(api.clone(), body))
-        },
-        DeleteRecords(body) => Serving::later(offsets::delete_records(api.clone(), body)),
-        DescribeLogDirs(body) => Serving::later(log_dirs::describe_log_dirs(api.clone(), body)),
-        Metadata(body) => {
-            let api = api.clone();
-            Serving::later(async move { api.metadata(&context, body).await })
-        },
-        DescribeCluster(body) => {
-            let image = api.0.metadata.image();
-            let controller = api.0.controller.active();
-            let listener = &context.session.listener;
-            Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
-        },
-        CreateTopics(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let Rooms { controller, metadata, config, quotas, .. } = &*api.0;
-                let mutations = Mutations::new(quotas, &context, 6);
-                topics::create_topics(controller, metadata, config, mutations, body).await
-            })
-        },
-        DeleteTopics(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let mutations = Mutations::new(&api.0.quotas, &context, 5);
-                topics::delete_topics(&api.0.controller, &api.image(), mutations, body).await
-            })
-        },
-        CreatePartitions(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let mutations = Mutations::new(&api.0.quotas, &context, 3);
-                topics::create_partitions(&api.0.controller, &api.image(), mutations, body).await
-            })
-        },
-        DescribeClientQuotas(body) => {
-            Serving::ready(quotas::describe_client_quotas(&api.image(), &body))
-        },
-        AlterClientQuotas(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { quotas::alter_client_quotas(&controller, body).await })
-        },
-        DescribeAcls(body) => {
-            let is_enabled = api.0.authorizer.is_some();
-            Serving::ready(acls::describe(&api.image(), is_enabled, body))
-        },
-        CreateAcls(body) => {
-            let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
-            Serving::later(async move { acls::create(&controller, is_enabled, body).await })
-        },
-        DeleteAcls(body) => {
-            let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
-            Serving::later(async move { acls::delete(&controller, is_enabled, body).await })
-        },
-        DescribeConfigs(body) => {
-            let image = api.0.metadata.image();
-            Serving::ready(describe::describe_configs(&image, &api.0.config, &body))
-        },
-        ListConfigResources(body) => {
-            let image = api.0.metadata.image();
-            Serving::ready(configs::list_config_resources(&image, context.version, &body))
-        },
-        AlterConfigs(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { configs::alter_configs(&controller, body).await })
-        },
-        IncrementalAlterConfigs(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move {
-                configs::incremental_alter_configs(&controller, body).await
-            })
-        },
-        OffsetCommit(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group_offsets::commit(&api.coordination().groups, &api.image(), &context, body).await
-            })
-        },
-        OffsetFetch(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group_offsets::fetch(&api.coordination().groups, &api.image(), context.version, body).await
-            })
-        },
-        TxnOffsetCommit(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let Coordination { groups, txns, .. } = api.coordination();
-                group_offsets::txn_commit(groups, txns, &api.image(), &context, body).await
-            })
-        },
-        FindCoordinator(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                find_coordinator::find(&api.image(), &api.coordination().ensure, &context, body).await
-            })
-        },
-        JoinGroup(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::join(&api.coordination().groups, context, body).await
-            })
-        },
-        SyncGroup(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::sync(&api.coordination().groups, context.version, body).await
-            })
-        },
-        Heartbeat(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::heartbeat(&api.coordination().groups, body).await
-            })
-        },
-        LeaveGroup(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::leave(&api.coordination().groups, context.version, body).await
-            })
-        },
-        DescribeGroups(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::describe(&api.coordination().groups, context.version, body).await
-            })
-        },
-        ListGroups(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::list(&api.coordination().groups, body).await
-            })
-        },
-        DeleteGroups(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group::delete(&api.coordination().groups, body).await
-            })
-        },
-        OffsetDelete(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                group_offsets::delete(&api.coordination().groups, &api.image(), body).await
-            })
-        },
-        ConsumerGroupHeartbeat(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                if !features::has_consumer_groups(&api.image()) {
-                    return features::heartbeat_refused();
-                }
-                consumer_group::heartbeat(&api.coordination().groups, context, body).await
-            })
-        },
-        ConsumerGroupDescribe(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                if !features::has_consumer_groups(&api.image()) {
-                    return features::description_refused(body);
-                }
-                consumer_group::describe(&api.coordination().groups, body).await
-            })
-        },
-        InitProducerId(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let Coordination { txns, ids, .. } = api.coordination();
-                producer_id::init(txns, ids, context.version, body).await
-            })
-        },
-        AddPartitionsToTxn(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                txn::add_partitions(&api.coordination().txns, &api.image(), context.version, body).await
-            })
-        },
-        AddOffsetsToTxn(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let Coordination { groups, txns, .. } = api.coordination();
-                txn::add_offsets(txns, groups, context.version, body).await
-            })
-        },
-        EndTxn(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                let Coordination { txns, ids, .. } = api.coordination();
-                txn::end(txns, ids, context.version, body).await
-            })
-        },
-        WriteTxnMarkers(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                txn::write_markers(&api.coordination().markers, body).await
-            })
-        },
-        AlterReplicaLogDirs(body) => {
-            Serving::later(log_dirs::alter_replica_log_dirs(api.clone(), body))
-        },
-        ElectLeaders(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { elections::elect_leaders(&controller, body).await })
-        },
-        AlterPartitionReassignments(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { reassignments::alter(&controller, body).await })
-        },
-        ListPartitionReassignments(body) => {
-            Serving::ready(reassignments::list(&api.image(), body))
-        },
-        DescribeQuorum(body) => {
-            let own = BrokerId(api.0.config.node_id);
-            let facts = api.0.controller.quorum();
-            Serving::ready(quorum::describe(context.version, &facts, own, context.now.wall, body))
-        },
-        UpdateFeatures(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move {
-                features::update_features(&controller, context.version, body).await
-            })
-        },
-        UnregisterBroker(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { brokers::unregister(&controller, body).await })
-        },
-        DescribeTopicPartitions(body) => {
-            let limit = api.0.config.max_request_partition_size_limit;
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let listener = &context.session.listener;
-            Serving::ready(topic_partitions::describe(&api.image(), listener, limit, body))
-        },
-        DescribeProducers(body) => {
-            Serving::later(transactions::describe_producers(api.clone(), body))
-        },
-        DescribeTransactions(body) => {
-            let api = api.clone();
-            Serving::later(async move {
-                transactions::describe(&api.coordination().txns, body).await
-            })
-        },
-        DescribeUserScramCredentials(body) => Serving::ready(scram::describe(&api.image(), &body)),
-        AlterUserScramCredentials(body) => {
-            let controller = api.0.controller.clone();
-            Serving::later(async move { scram::alter(&controller, body).await })
-        },
-        SaslHandshake(_) => Serving::ready(sasl::handshake()),
-        SaslAuthenticate(_) => Serving::ready(sasl::authenticate()),
-        ListTransactions(body) => {
-            let api = api.clone();
-            Serving::later(async move { transactions::list(&api.coordination().txns, body).await })
-        },
-    }
-    not served {}
+    ApiVersions(body) => Serving::ready(api.versions(context.version, &body)),
+    Produce(body) => produce::produce(api, &context, body),
+    Fetch(body) => fetch::fetch(api, &context, body),
+    ListOffsets(body) => Serving::later(offsets::list_offsets(api.clone(), context.version, body)),
+    OffsetForLeaderEpoch(body) => {
+        Serving::later(offsets::offset_for_leader_epoch(api.clone(), body))
+    },
+    DeleteRecords(body) => Serving::later(offsets::delete_records(api.clone(), body)),
+    DescribeLogDirs(body) => Serving::later(log_dirs::describe_log_dirs(api.clone(), body)),
+    Metadata(body) => {
+        let api = api.clone();
+        Serving::later(async move { api.metadata(&context, body).await })
+    },
+    DescribeCluster(body) => {
+        let image = api.0.metadata.image();
+        let controller = api.0.controller.active();
+        let listener = &context.session.listener;
+        Serving::ready(cluster::describe_cluster(&image, controller, listener, &body))
+    },
+    CreateTopics(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let Rooms { controller, metadata, config, quotas, .. } = &*api.0;
+            let mutations = Mutations::new(quotas, &context, 6);
+            topics::create_topics(controller, metadata, config, mutations, body).await
+        })
+    },
+    DeleteTopics(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let mutations = Mutations::new(&api.0.quotas, &context, 5);
+            topics::delete_topics(&api.0.controller, &api.image(), mutations, body).await
+        })
+    },
+    CreatePartitions(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let mutations = Mutations::new(&api.0.quotas, &context, 3);
+            topics::create_partitions(&api.0.controller, &api.image(), mutations, body).await
+        })
+    },
+    DescribeClientQuotas(body) => {
+        Serving::ready(quotas::describe_client_quotas(&api.image(), &body))
+    },
+    AlterClientQuotas(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move { quotas::alter_client_quotas(&controller, body).await })
+    },
+    DescribeAcls(body) => {
+        let is_enabled = api.0.authorizer.is_some();
+        Serving::ready(acls::describe(&api.image(), is_enabled, body))
+    },
+    CreateAcls(body) => {
+        let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
+        Serving::later(async move { acls::create(&controller, is_enabled, body).await })
+    },
+    DeleteAcls(body) => {
+        let (controller, is_enabled) = (api.0.controller.clone(), api.0.authorizer.is_some());
+        Serving::later(async move { acls::delete(&controller, is_enabled, body).await })
+    },
+    DescribeConfigs(body) => {
+        let image = api.0.metadata.image();
+        Serving::ready(describe::describe_configs(&image, &api.0.config, &body))
+    },
+    ListConfigResources(body) => {
+        let image = api.0.metadata.image();
+        Serving::ready(configs::list_config_resources(&image, context.version, &body))
+    },
+    AlterConfigs(body) => {
+        let api = api.clone();
+        Serving::later(async move { configs::alter_configs(&api.altering(), body).await })
+    },
+    IncrementalAlterConfigs(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            configs::incremental_alter_configs(&api.altering(), body).await
+        })
+    },
+    OffsetCommit(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group_offsets::commit(&api.coordination().groups, &api.image(), &context, body).await
+        })
+    },
+    OffsetFetch(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group_offsets::fetch(&api.coordination().groups, &api.image(), context.version, body).await
+        })
+    },
+    TxnOffsetCommit(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let Coordination { groups, txns, .. } = api.coordination();
+            group_offsets::txn_commit(groups, txns, &api.image(), &context, body).await
+        })
+    },
+    FindCoordinator(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            find_coordinator::find(&api.image(), &api.coordination().ensure, &context, body).await
+        })
+    },
+    JoinGroup(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::join(&api.coordination().groups, context, body).await
+        })
+    },
+    SyncGroup(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::sync(&api.coordination().groups, context.version, body).await
+        })
+    },
+    Heartbeat(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::heartbeat(&api.coordination().groups, body).await
+        })
+    },
+    LeaveGroup(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::leave(&api.coordination().groups, context.version, body).await
+        })
+    },
+    DescribeGroups(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::describe(&api.coordination().groups, context.version, body).await
+        })
+    },
+    ListGroups(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::list(&api.coordination().groups, body).await
+        })
+    },
+    DeleteGroups(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group::delete(&api.coordination().groups, body).await
+        })
+    },
+    OffsetDelete(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            group_offsets::delete(&api.coordination().groups, &api.image(), body).await
+        })
+    },
+    ConsumerGroupHeartbeat(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            if !features::has_consumer_groups(&api.image()) {
+                return features::heartbeat_refused();
+            }
+            consumer_group::heartbeat(&api.coordination().groups, context, body).await
+        })
+    },
+    ConsumerGroupDescribe(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            if !features::has_consumer_groups(&api.image()) {
+                return features::description_refused(body);
+            }
+            consumer_group::describe(&api.coordination().groups, body).await
+        })
+    },
+    InitProducerId(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let Coordination { txns, ids, .. } = api.coordination();
+            producer_id::init(txns, ids, context.version, body).await
+        })
+    },
+    AddPartitionsToTxn(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            txn::add_partitions(&api.coordination().txns, &api.image(), context.version, body).await
+        })
+    },
+    AddOffsetsToTxn(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let Coordination { groups, txns, .. } = api.coordination();
+            txn::add_offsets(txns, groups, context.version, body).await
+        })
+    },
+    EndTxn(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            let Coordination { txns, ids, .. } = api.coordination();
+            txn::end(txns, ids, context.version, body).await
+        })
+    },
+    WriteTxnMarkers(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            txn::write_markers(&api.coordination().markers, body).await
+        })
+    },
+    AlterReplicaLogDirs(body) => {
+        Serving::later(log_dirs::alter_replica_log_dirs(api.clone(), body))
+    },
+    ElectLeaders(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move { elections::elect_leaders(&controller, body).await })
+    },
+    AlterPartitionReassignments(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move { reassignments::alter(&controller, body).await })
+    },
+    ListPartitionReassignments(body) => {
+        Serving::ready(reassignments::list(&api.image(), body))
+    },
+    DescribeQuorum(body) => {
+        let own = BrokerId(api.0.config.node_id);
+        let facts = api.0.controller.quorum();
+        Serving::ready(quorum::describe(context.version, &facts, own, context.now.wall, body))
+    },
+    UpdateFeatures(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move {
+            features::update_features(&controller, context.version, body).await
+        })
+    },
+    UnregisterBroker(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move { brokers::unregister(&controller, body).await })
+    },
+    DescribeTopicPartitions(body) => {
+        let limit = api.0.config.max_request_partition_size_limit;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let listener = &context.session.listener;
+        Serving::ready(topic_partitions::describe(&api.image(), listener, limit, body))
+    },
+    DescribeProducers(body) => {
+        Serving::later(transactions::describe_producers(api.clone(), body))
+    },
+    DescribeTransactions(body) => {
+        let api = api.clone();
+        Serving::later(async move {
+            transactions::describe(&api.coordination().txns, body).await
+        })
+    },
+    DescribeUserScramCredentials(body) => Serving::ready(scram::describe(&api.image(), &body)),
+    AlterUserScramCredentials(body) => {
+        let controller = api.0.controller.clone();
+        Serving::later(async move { scram::alter(&controller, body).await })
+    },
+    SaslHandshake(_) => Serving::ready(sasl::handshake()),
+    SaslAuthenticate(_) => Serving::ready(sasl::authenticate()),
+    ListTransactions(body) => {
+        let api = api.clone();
+        Serving::later(async move { transactions::list(&api.coordination().txns, body).await })
+    },
 }
 
 impl Api {
     /// The APIs over these rooms. Ids of fetch sessions follow from `rng`.
     pub(crate) fn new(
-        config: Arc<BrokerConfig>,
+        machine: Machine,
         metadata: MetadataHandle,
         controller: ControllerHandle,
         partitions: Partitions,
@@ -437,6 +442,7 @@ impl Api {
         rng: Rng,
     ) -> Self {
         let Meters { quotas, metrics, trail } = meters;
+        let Machine { config, stores, volume } = machine;
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
         let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
@@ -444,6 +450,8 @@ impl Api {
         let inter_broker_listener = config.inter_broker_listener();
         Self(Arc::new(Rooms {
             config,
+            stores,
+            volume,
             metadata,
             controller,
             partitions,
@@ -456,6 +464,12 @@ impl Api {
             trail,
             fetch_sessions,
         }))
+    }
+
+    /// What settings are altered by.
+    fn altering(&self) -> configs::Altering<'_> {
+        let Rooms { controller, metadata, config, stores, .. } = &*self.0;
+        configs::Altering { controller, metadata, config, stores }
     }
 
     fn coordination(&self) -> &Coordination {

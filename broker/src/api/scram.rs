@@ -39,7 +39,7 @@ pub(crate) fn describe(
         seen.into_iter().map(result).collect()
     };
     DescribeUserScramCredentialsResponse {
-        error_message: None,
+        error_message: Some(String::new()),
         results,
         ..DescribeUserScramCredentialsResponse::default()
     }
@@ -54,13 +54,14 @@ fn described(
         iterations: i32::try_from(own.iterations).unwrap_or(i32::MAX),
     };
     let (code, words, infos) = match found {
-        Ok(own) => (ErrorCode::None, None, own.iter().map(info).collect()),
-        Err((code, words)) => (code, Some(format!("{words}: {name}")), Vec::new()),
+        // Of success Kafka says nothing: by an empty text here, by null where something changes.
+        Ok(own) => (ErrorCode::None, String::new(), own.iter().map(info).collect()),
+        Err((code, words)) => (code, format!("{words}: {name}"), Vec::new()),
     };
     DescribedScramUser {
         user: name.to_owned(),
         error_code: code.to_wire(),
-        error_message: words,
+        error_message: Some(words),
         credential_infos: infos,
     }
 }

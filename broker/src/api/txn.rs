@@ -101,8 +101,9 @@ where
         let is_complete = joined == Err(ErrorCode::ConcurrentTransactions)
             && tokio::select! {
                 biased;
-                is_complete = completion() => is_complete,
+                // First: what completes at once again and again must not outlast it.
                 () = &mut deadline => false,
+                is_complete = completion() => is_complete,
             };
         if !is_complete {
             return joined;
@@ -353,5 +354,7 @@ mod tests {
         check(2, Some(7 * MS), (Ok(()), 14 * MS, 3)).await;
         check(1, Some(101 * MS), (concurrent, COMPLETION_WAIT, 1)).await;
         check(1, None, (concurrent, Duration::ZERO, 1)).await;
+        // Where both come at once the time is over.
+        check(1, Some(COMPLETION_WAIT), (concurrent, COMPLETION_WAIT, 1)).await;
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod jwt;
 mod keys;
 pub(crate) mod sasl;
 pub(crate) mod shell;
+pub(crate) mod stores;
 pub(crate) mod trail;
 
 use std::fmt;

@@ -11,6 +11,11 @@ use protocol::config::{ConfigDef, ConfigValue};
 /// What their names begin with.
 pub(super) const PREFIX: &str = "listener.name.";
 
+/// Which listener a setting is for, and what it is called there. `None`: it is for all of them.
+pub(super) fn parts(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(PREFIX)?.split_once('.')
+}
+
 /// Settings of single listeners, by listener, in small letters, and name.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Scoped(BTreeMap<(String, String), String>);
@@ -23,8 +28,7 @@ impl Scoped {
     ) -> (Self, Vec<(String, String)>) {
         let (mut scoped, mut others) = (BTreeMap::new(), Vec::new());
         for (name, text) in pairs {
-            let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
-            match parts {
+            match parts(&name) {
                 Some((listener, setting)) => {
                     let key = (listener.to_ascii_lowercase(), setting.to_owned());
                     scoped.insert(key, text);
@@ -33,6 +37,18 @@ impl Scoped {
             }
         }
         (Self(scoped), others)
+    }
+
+    /// These with `others` over them.
+    pub(super) fn with(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// Each by its full name, with what it is set to.
+    pub(super) fn named(&self) -> impl Iterator<Item = (String, &str)> {
+        let name = |(listener, setting): &(String, String)| format!("{PREFIX}{listener}.{setting}");
+        self.0.iter().map(move |(key, text)| (name(key), text.as_str()))
     }
 
     /// The settings of `listener`, in letters of either case.

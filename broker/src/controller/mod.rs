@@ -37,7 +37,7 @@ pub use quotas::{AlterQuotas, AlterQuotasError};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use rules::check_name;
 pub use scram::{AlterCredential, AlterCredentialError, SaltedPassword};
-pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError};
+pub use settings::{AlterConfig, ConfigChange, ConfigOperation, SettingError, settings_after};
 pub use shell::{ControllerError, ControllerHandle, start};
 pub use topics::{
     CreatedTopic, DeletedTopic, MorePartitions, NewTopic, Spread, TopicError, TopicRef,

@@ -51,6 +51,7 @@ impl ProducerIdError {
         match self {
             Self::NotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
             Self::StaleEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+            // None comes back: to try again would not help. Kafka says the same.
             Self::Exhausted => ErrorCode::UnknownServerError,
         }
     }

@@ -86,6 +86,9 @@ pub enum SettingError {
     /// The broker's setting is read at its start.
     #[error("{0}: cannot be changed while running: edit the broker's settings and restart it")]
     ReadOnly(String),
+    /// The setting is each broker's own.
+    #[error("{0}: is each broker's own: set it for one of them by its id")]
+    PerBroker(String),
     /// The same setting or resource is named twice.
     #[error("{0} is named twice")]
     Twice(String),
@@ -113,6 +116,7 @@ impl SettingError {
             Self::NoName
             | Self::UnknownBroker(_)
             | Self::ReadOnly(_)
+            | Self::PerBroker(_)
             | Self::Twice(_)
             | Self::NoValue(_)
             | Self::InvalidBroker(_) => ErrorCode::InvalidRequest,
@@ -154,12 +158,32 @@ fn alter(
     image: &Image,
     alteration: &AlterConfig,
 ) -> Result<Vec<Record>, SettingError> {
+    let resource = &alteration.resource;
+    let before: BTreeMap<&str, &str> = image.configs(resource).collect();
+    let after = settings_after(broker, image, alteration)?;
+    let names: BTreeSet<&str> =
+        before.keys().copied().chain(after.keys().map(String::as_str)).collect();
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(name) != after.get(*name).map(String::as_str).as_ref());
+    let record = |name: &str| setting(resource, name, after.get(name).cloned());
+    Ok(changed.map(record).collect())
+}
+
+/// All that a resource would have set, on a broker with the settings `broker`.
+///
+/// # Errors
+/// When it cannot be.
+pub fn settings_after(
+    broker: &BrokerConfig,
+    image: &Image,
+    alteration: &AlterConfig,
+) -> Result<BTreeMap<String, String>, SettingError> {
     let AlterConfig { resource, changes, replace } = alteration;
     check_known(image, resource)?;
-    let before: BTreeMap<&str, &str> = image.configs(resource).collect();
-    let kept = before.iter().filter(|_| !replace);
-    let mut after: BTreeMap<&str, String> =
-        kept.map(|(&name, &value)| (name, value.to_owned())).collect();
+    let kept = image.configs(resource).filter(|_| !replace);
+    let mut after: BTreeMap<String, String> =
+        kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let mut seen = BTreeSet::new();
     for change in changes {
         let name = change.name.as_str();
@@ -168,17 +192,12 @@ fn alter(
         }
         let old = after.get(name).map(String::as_str);
         match altered(broker, resource, change, old)? {
-            Some(value) => after.insert(name, value),
+            Some(value) => after.insert(name.to_owned(), value),
             None => after.remove(name),
         };
     }
     check_whole(broker, resource, &after)?;
-    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
-    let changed = names
-        .into_iter()
-        .filter(|name| before.get(name) != after.get(name).map(String::as_str).as_ref());
-    let record = |name: &str| setting(resource, name, after.get(name).cloned());
-    Ok(changed.map(record).collect())
+    Ok(after)
 }
 
 fn check_known(image: &Image, resource: &Resource) -> Result<(), SettingError> {
@@ -199,16 +218,16 @@ fn check_known(image: &Image, resource: &Resource) -> Result<(), SettingError> {
 fn check_whole(
     broker: &BrokerConfig,
     resource: &Resource,
-    after: &BTreeMap<&str, String>,
+    after: &BTreeMap<String, String>,
 ) -> Result<(), SettingError> {
-    let pairs = after.iter().map(|(&name, value)| (name, value.as_str()));
+    let pairs = after.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     match resource {
         Resource::Topic(_) => drop(TopicConfig::of(broker, pairs)?),
         Resource::Group(_) => GroupConfig::check(broker, pairs)?,
         Resource::Broker(_) => {
             let wrong = pairs.filter_map(|(name, value)| {
                 // What another release accepted stays, and means nothing here.
-                find(BrokerConfig::DEFS, name)?.check(value).err()
+                BrokerConfig::definition(name)?.check(value).err()
             });
             let wrong: Vec<ConfigError> = wrong.collect();
             if !wrong.is_empty() {
@@ -272,10 +291,17 @@ fn setting_def(resource: &Resource, name: &str) -> Result<&'static ConfigDef, Se
     match resource {
         Resource::Topic(_) => Ok(known(TopicConfig::DEFS)?),
         Resource::Group(_) => Ok(known(GroupConfig::DEFS)?),
-        Resource::Broker(_) => match known(BrokerConfig::DEFS) {
-            Ok(def) if def.is_dynamic => Ok(def),
-            Ok(_) => Err(SettingError::ReadOnly(name.to_owned())),
-            Err(unknown) => Err(SettingError::InvalidBroker(unknown)),
+        Resource::Broker(of) => match BrokerConfig::definition(name) {
+            Some(_) if of.is_none() && BrokerConfig::is_of_store(name) => {
+                Err(SettingError::PerBroker(name.to_owned()))
+            }
+            Some(def) if def.is_dynamic => Ok(def),
+            Some(_) => Err(SettingError::ReadOnly(name.to_owned())),
+            None => {
+                let (name, near) = (name.to_owned(), near(BrokerConfig::DEFS, name));
+                let unknown = ConfigErrors(vec![ConfigError::Unknown { name, near }]);
+                Err(SettingError::InvalidBroker(unknown))
+            }
         },
     }
 }

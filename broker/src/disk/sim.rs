@@ -23,7 +23,7 @@ use super::{Disk, File, Open};
 const EIO: i32 = 5;
 /// "No space left on device".
 const ENOSPC: i32 = 28;
-/// What `free_bytes` says of a disk without a capacity.
+/// What `free_bytes` and `total_bytes` say of a disk without a capacity.
 const PLENTY: u64 = 1 << 50;
 /// The root directory's place among the nodes.
 const ROOT: usize = 0;
@@ -444,6 +444,10 @@ impl Disk for SimDisk {
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         let world = self.lock_world();
         Ok(world.capacity.map_or(PLENTY, |capacity| capacity.saturating_sub(world.used_bytes())))
+    }
+
+    fn total_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(self.lock_world().capacity.unwrap_or(PLENTY))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {

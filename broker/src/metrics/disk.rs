@@ -78,6 +78,10 @@ impl Disk for TimedDisk {
         self.inner.free_bytes(path)
     }
 
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.inner.total_bytes(path)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         self.inner.lock(path)
     }

@@ -42,7 +42,7 @@ async fn each_who_cannot_prove_who_they_are_is_one_event() {
     certificates.root("other");
     certificates.signed("client", "ca", "/CN=client", 365);
     certificates.signed("foreign", "other", "/CN=client", 365);
-    let issuer = Issuer::new();
+    let issuer = Issuer::new("1");
     std::fs::write(certificates.path("jwks.json"), issuer.jwks()).unwrap();
     let url = format!("file://{}", certificates.text("jwks.json"));
     let dir = tempfile::tempdir().unwrap();

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use client::net::tls::TlsError;
 use protocol::security::SecurityProtocol;
 
 use super::tls::TlsDoor;
 use crate::auth::sasl::Sasl;
-use crate::config::ListenerSettings;
+use crate::auth::stores::Store;
 
 /// The door of one listener. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -16,23 +15,23 @@ pub(crate) struct Door {
     /// How connections through it are secured.
     pub(crate) protocol: SecurityProtocol,
     /// How they are encrypted. `None`: not.
-    pub(crate) tls: Option<Arc<TlsDoor>>,
+    pub(crate) tls: Option<TlsDoor>,
     /// How their clients authenticate. `None`: by their certificates, or not.
     pub(crate) sasl: Option<Arc<Sasl>>,
 }
 
 impl Door {
-    /// The door of `listener`. To be called within a runtime.
-    ///
-    /// # Errors
-    /// When certificates or keys cannot be used.
+    /// The door of a listener: encrypted by what is in `store`, and with `sasl` to ask by.
     pub(crate) fn new(
-        listener: &str,
-        settings: ListenerSettings,
+        protocol: SecurityProtocol,
+        store: Option<Arc<Store>>,
         sasl: Option<Sasl>,
-    ) -> Result<Self, TlsError> {
-        let ListenerSettings { protocol, tls, config, .. } = settings;
-        let tls = tls.map(|tls| TlsDoor::start(listener, tls, &config)).transpose()?;
-        Ok(Self { protocol, tls: tls.map(Arc::new), sasl: sasl.map(Arc::new) })
+    ) -> Self {
+        Self { protocol, tls: store.map(TlsDoor::new), sasl: sasl.map(Arc::new) }
+    }
+
+    /// What it shows of itself. `None`: it does not encrypt.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.tls.as_ref().map(TlsDoor::store)
     }
 }

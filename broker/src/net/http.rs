@@ -23,6 +23,7 @@ use super::Listener;
 use super::tls::TlsDoor;
 use crate::auth::Session;
 use crate::auth::audit::Event;
+use crate::auth::stores::Store;
 use crate::auth::trail::Trail;
 use crate::config::{BrokerConfig, METRICS};
 use crate::limits::METRICS_CONNECTIONS_MAX;
@@ -68,6 +69,11 @@ impl Guard {
         let bearer = config.metrics_bearer_token.iter();
         let bearer = bearer.map(|it| Secret::new(format!("Bearer {}", it.expose())));
         Self { tls, headers: basic.chain(bearer).collect() }
+    }
+
+    /// What the port shows of itself. `None`: it does not encrypt.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.tls.as_ref().map(TlsDoor::store)
     }
 
     /// Nothing when who sent this head may ask, else why not.

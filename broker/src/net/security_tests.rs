@@ -11,10 +11,17 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use client::net::connection::{CallError, Connection, ConnectionOptions};
+use client::net::https::testing::{HttpsServer, Reply};
 use client::net::tcp::TcpConnector;
 use client::net::tls::{TlsConnector, TlsOptions};
 use client::net::{Connector, Credentials, Endpoint};
+use protocol::api::configs::{
+    AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
+    DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
+};
+use protocol::api::encode_request;
 use protocol::api::metadata::{DescribeClusterRequest, MetadataRequest};
+use protocol::api::sasl::SaslAuthenticateRequest;
 use protocol::api::scram::{
     AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest, ScramCredentialDeletion,
     ScramCredentialUpsertion,
@@ -24,8 +31,10 @@ use protocol::sasl::Hash;
 use protocol::secret::Secret;
 use protocol::security::store::{Identity, Pem};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::BrokerConfig;
+use crate::metadata::Resource;
 use crate::{Broker, BrokerHandle, Outside};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -268,6 +277,37 @@ async fn certificates_are_looked_at_on_both_sides() {
     broker.shutdown().await.unwrap();
 }
 
+/// CVE-2022-34917: a frame of the length that its prefix says would be kept in memory, for a client
+/// that nobody knows.
+#[tokio::test]
+async fn before_authentication_a_frame_may_not_be_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let users =
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "PLAIN"),
+        ("sasl.jaas.config", users),
+        ("sasl.server.max.receive.size", "1000"),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    // Out of order, and so answered at once.
+    let answer_to = async |bytes: usize| {
+        let auth_bytes = vec![7; bytes].into();
+        let request = SaslAuthenticateRequest { auth_bytes }.into();
+        let frame = encode_request(&request, 1, 1, None).unwrap().into_bytes();
+        let mut stream = TcpConnector.connect(&at).await.unwrap();
+        // The broker may end the connection before it has all of it.
+        let _ = stream.write_all(&frame).await;
+        stream.read_i32().await
+    };
+    assert!(answer_to(900).await.is_ok());
+    assert!(answer_to(1001).await.is_err());
+    assert!(answer_to(100_000).await.is_err());
+    broker.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn users_of_scram_come_and_go() {
     let dir = tempfile::tempdir().unwrap();
@@ -398,28 +438,28 @@ fn contains(dir: &Path, wanted: &[u8]) -> bool {
 
 pub(super) const ISSUER: &str = "https://id.example";
 
-/// Signs tokens.
-pub(super) struct Issuer(EcdsaKeyPair);
+/// Signs tokens, by a key of this name.
+pub(super) struct Issuer(EcdsaKeyPair, &'static str);
 
 fn coded(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl Issuer {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()))
+    pub(super) fn new(name: &'static str) -> Arc<Self> {
+        Arc::new(Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(), name))
     }
 
     pub(super) fn jwks(&self) -> String {
         let point = self.0.public_key().as_ref();
         let (x, y) = (coded(&point[1..33]), coded(&point[33..]));
-        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": y});
+        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": self.1, "x": x, "y": y});
         json!({ "keys": [jwk] }).to_string()
     }
 
     fn token(&self, algorithm: &str, issuer: &str, expires: i64) -> Secret {
         let now = client::time::real_clock().now().wall.0 / 1000;
-        let header = json!({"alg": algorithm, "kid": "1"}).to_string();
+        let header = json!({"alg": algorithm, "kid": self.1}).to_string();
         let claims = json!({"iss": issuer, "aud": "kafka", "sub": "alice", "exp": now + expires});
         let claims = claims.to_string();
         let signed = format!("{}.{}", coded(header.as_bytes()), coded(claims.as_bytes()));
@@ -445,7 +485,7 @@ impl Issuer {
 
 #[tokio::test]
 async fn tokens_of_the_issuer_alone_let_in() {
-    let (issuer, stranger) = (Issuer::new(), Issuer::new());
+    let (issuer, stranger) = (Issuer::new("1"), Issuer::new("1"));
     let keys = tempfile::tempdir().unwrap();
     let path = keys.path().join("jwks.json");
     std::fs::write(&path, issuer.jwks()).unwrap();
@@ -484,6 +524,42 @@ async fn tokens_of_the_issuer_alone_let_in() {
 }
 
 #[tokio::test]
+async fn keys_come_over_https_and_are_asked_for_again_when_a_token_names_a_new_one() {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let certificates = tempfile::tempdir().unwrap();
+    let server = HttpsServer::start(certificates.path()).await;
+    server.reply(Reply::ok(&old.jwks()));
+    let url = server.url("/keys");
+    let root = certificates.path().join("ca.pem");
+    let jaas = format!(
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+         ssl.truststore.location=\"{}\";",
+        root.display()
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+        ("listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config", &jaas),
+        ("sasl.oauthbearer.jwks.endpoint.url", &url),
+        ("sasl.oauthbearer.allowed.urls", &url),
+        ("sasl.oauthbearer.expected.audience", "kafka"),
+        ("sasl.oauthbearer.expected.issuer", ISSUER),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    let ask = |issuer: &Arc<Issuer>| connect(&at, None, issuer.client("ES256", ISSUER, 600));
+    assert_eq!(told(&ask(&old)).await.unwrap(), at.port);
+    server.reply(Reply::ok(&new.jwks()));
+    let why = refused(&ask(&new)).await;
+    assert!(why.contains("OAUTHBEARER: authentication failed"), "{why}");
+    while told(&ask(&new)).await.is_err() {}
+    assert_eq!(server.asked().len(), 2, "however often the token came");
+    assert!(told(&ask(&old)).await.is_err(), "the old key is not the issuer's any more");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_replaced_is_shown_to_those_who_come_later() {
     let certificates = Certificates::new();
     certificates.root("new");
@@ -502,6 +578,136 @@ async fn a_certificate_that_is_replaced_is_shown_to_those_who_come_later() {
     while told(&connect(&at, Some(&options("new")), None)).await.is_err() {}
     assert!(told(&connect(&at, Some(&options("ca")), None)).await.is_err());
     assert_eq!(told(&before).await.unwrap(), at.port, "who was there stays");
+    broker.shutdown().await.unwrap();
+}
+
+/// Sets settings of a broker, or of all of them; what is said against it.
+async fn alter(admin: &Connection, broker: &str, settings: &[(&str, &str)]) -> Option<String> {
+    let change = |&(name, value): &(&str, &str)| AlterableConfig {
+        name: name.to_owned(),
+        config_operation: i8::from(value.is_empty()),
+        value: Some(value.to_owned()).filter(|value| !value.is_empty()),
+    };
+    let resource = AlterConfigsResource {
+        resource_type: Resource::BROKER,
+        resource_name: broker.to_owned(),
+        configs: settings.iter().map(change).collect(),
+    };
+    let request =
+        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let told = admin.call(request, PATIENCE).await.unwrap().responses.remove(0);
+    assert_eq!(told.error_code == 0, told.error_message.is_none(), "{told:?}");
+    told.error_message
+}
+
+async fn described(admin: &Connection) -> Vec<DescribeConfigsResourceResult> {
+    let resource = DescribeConfigsResource {
+        resource_type: Resource::BROKER,
+        resource_name: "1".to_owned(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    admin.call(request, PATIENCE).await.unwrap().results.remove(0).configs
+}
+
+#[tokio::test]
+async fn certificates_are_altered_at_once_or_stay_as_they_were() {
+    const OWN: &str = "listener.name.ssl.ssl.keystore.location";
+    let certificates = Certificates::new();
+    certificates.root("new");
+    certificates.signed("next", "new", "/CN=broker", 365);
+    let read = |name: &str| std::fs::read(certificates.path(name)).unwrap();
+    let mixed = [read("broker.crt"), read("next.key")].concat();
+    std::fs::write(certificates.path("mixed.both"), mixed).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let both = certificates.text("broker.both");
+    let settings = [
+        ("listeners", "SSL://127.0.0.1:0,OTHER://127.0.0.1:0"),
+        ("listener.security.protocol.map", "SSL:SSL,OTHER:SSL"),
+        ("ssl.keystore.location", both.as_str()),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints().to_vec();
+    let ask =
+        |at: &Endpoint, root: &str| connect(at, Some(&certificates.options(root, None)), None);
+    let admin = ask(&at[0], "ca");
+    let (next, mixed) = (certificates.text("next.both"), certificates.text("mixed.both"));
+    let without_key = certificates.text("ca.pem");
+    for (to, name, value, want) in [
+        ("1", OWN, "/nowhere/a.pem", "listener SSL: /nowhere/a.pem: cannot be read"),
+        ("1", OWN, without_key.as_str(), "ca.pem: there is no private key"),
+        ("1", OWN, mixed.as_str(), "listener SSL: keys may not be consistent"),
+        ("1", "listener.name.ssl.ssl.keystore.type", "JKS", "stores are read as PEM alone"),
+        ("1", "ssl.keystore.key", "x", "leave out one of them"),
+        ("1", "listener.name.nobody.ssl.keystore.location", &next, "there is no listener NOBODY"),
+        ("1", "listener.name.SSL.ssl.keystore.location", &next, "listener.name.SSL.ssl.keystore"),
+        ("1", "listener.name.ssl.ssl.client.auth", "required", "cannot be changed while running"),
+        ("", OWN, next.as_str(), "is each broker's own"),
+        ("", "ssl.keystore.location", next.as_str(), "is each broker's own"),
+    ] {
+        let told = alter(&admin, to, &[(name, value)]).await.unwrap();
+        assert!(told.contains(want), "{told}");
+        assert_eq!(told_port(&ask(&at[0], "ca")).await, Some(at[0].port), "{told}");
+    }
+    assert_eq!(alter(&admin, "1", &[(OWN, &next)]).await, None);
+    assert_eq!(told_port(&ask(&at[0], "new")).await, Some(at[0].port), "at once");
+    assert_eq!(told_port(&ask(&at[0], "ca")).await, None);
+    assert_eq!(told_port(&ask(&at[1], "ca")).await, Some(at[1].port), "another listener's");
+    assert_eq!(told_port(&admin).await, Some(at[0].port), "who was there stays");
+    let own = described(&admin).await.into_iter().find(|it| it.name == OWN).unwrap();
+    // From this broker's own settings.
+    assert_eq!((own.value, own.config_source, own.read_only), (Some(next), 2, false));
+    broker.shutdown().await.unwrap();
+
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints().to_vec();
+    let admin = ask(&at[0], "new");
+    assert_eq!(told_port(&admin).await, Some(at[0].port), "from the start on");
+    assert_eq!(alter(&admin, "1", &[(OWN, "")]).await, None);
+    assert_eq!(told_port(&ask(&at[0], "ca")).await, Some(at[0].port));
+    assert_eq!(told_port(&ask(&at[0], "new")).await, None);
+    broker.shutdown().await.unwrap();
+}
+
+async fn told_port(connection: &Connection) -> Option<u16> {
+    told(connection).await.ok()
+}
+
+#[tokio::test]
+async fn keys_that_stand_in_settings_are_described_as_null() {
+    let certificates = Certificates::new();
+    certificates.signed("next", "ca", "/CN=next", 365);
+    let read = |name: &str| std::fs::read_to_string(certificates.path(name)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, key) = (read("broker.crt"), read("broker.key"));
+    let settings = [
+        ("listeners", "SSL://127.0.0.1:0"),
+        ("ssl.keystore.certificate.chain", chain.as_str()),
+        ("ssl.keystore.key", key.as_str()),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    let admin = connect(&at, Some(&certificates.options("ca", None)), None);
+    let (chain, key) = (read("next.crt"), read("next.key"));
+    let next = [
+        ("listener.name.ssl.ssl.keystore.certificate.chain", chain.as_str()),
+        ("listener.name.ssl.ssl.keystore.key", key.as_str()),
+    ];
+    let half = alter(&admin, "1", &[("ssl.keystore.key", "canary")]).await.unwrap();
+    assert!(!half.contains("canary"), "{half}");
+    assert_eq!(alter(&admin, "1", &next).await, None);
+    let all = described(&admin).await;
+    for (name, source) in [("ssl.keystore.key", 4), (next[1].0, 2)] {
+        let one = all.iter().find(|it| it.name == name).unwrap();
+        assert_eq!((one.value.as_ref(), one.config_source), (None, source), "{name}");
+        assert!(one.is_sensitive && !one.read_only, "{name}");
+        assert!(one.synonyms.iter().all(|it| it.value.is_none()), "{name}");
+    }
+    assert!(!format!("{all:?}").contains("PRIVATE KEY"));
     broker.shutdown().await.unwrap();
 }
 
