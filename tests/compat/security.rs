@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use harness::certificates::{make_certificates, openssl};
 use harness::kafka::java;
 use harness::process::{BrokerProcess, binary, output, python};
 
@@ -75,40 +76,6 @@ impl Secured {
         std::fs::write(&path, text)?;
         Ok(path.display().to_string())
     }
-}
-
-fn openssl(dir: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    output(Command::new("openssl").args(arguments).current_dir(dir))
-}
-
-fn make_certificates(dir: &Path) -> anyhow::Result<()> {
-    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"];
-    for root in ["ca", "stranger"] {
-        let (key, pem) = (format!("{root}.key"), format!("{root}.pem"));
-        let subject = format!("/CN={root}");
-        let rest = ["-keyout", &key, "-out", &pem, "-subj", &subject, "-days", "3650"];
-        openssl(dir, &[&["req", "-x509"][..], &curve, &rest].concat())?;
-    }
-    std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n")?;
-    for (name, root, days) in [
-        ("broker", "ca", "365"),
-        ("client", "ca", "365"),
-        ("foreign", "stranger", "365"),
-        ("expired", "ca", "-1"),
-    ] {
-        let file = |ending: &str| format!("{name}.{ending}");
-        let (key, csr, crt) = (file("key"), file("csr"), file("crt"));
-        let subject = format!("/O=Example/CN={name}");
-        let request = ["-keyout", &key, "-out", &csr, "-subj", &subject];
-        openssl(dir, &[&["req", "-new"][..], &curve, &request].concat())?;
-        let (ca, ca_key) = (format!("{root}.pem"), format!("{root}.key"));
-        let sign = ["x509", "-req", "-in", &csr, "-CA", &ca, "-CAkey", &ca_key];
-        let rest = ["-CAcreateserial", "-out", &crt, "-extfile", "names", "-days", days];
-        openssl(dir, &[&sign[..], &rest].concat())?;
-        let both = [std::fs::read(dir.join(&crt))?, std::fs::read(dir.join(&key))?].concat();
-        std::fs::write(dir.join(file("both")), both)?;
-    }
-    Ok(())
 }
 
 /// The key by which tokens are signed, another, and what is published of the first.

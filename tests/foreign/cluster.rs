@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use broker::config::BrokerConfig;
 use broker::{Broker, BrokerHandle, Outside};
+use client::config::SecurityConfig;
 use client::consumer::{FetchedBatch, Polled};
 use client::{
     Admin, Bootstrap, Consumer, ConsumerConfig, NewTopic, Producer, ProducerConfig, ProducerRecord,
@@ -66,6 +67,7 @@ pub(crate) use on_both;
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) endpoint: String,
+    pub(crate) security: SecurityConfig,
 }
 
 /// Our broker.
@@ -81,7 +83,7 @@ impl Ours {
 }
 
 /// With `TRACE` set, to directives such as `debug`, client and broker tell what they do.
-fn listen() {
+pub(crate) fn listen() {
     if let Ok(directives) = std::env::var("TRACE") {
         let filter = tracing_subscriber::EnvFilter::new(directives);
         // A second call finds the first one's subscriber in place.
@@ -97,7 +99,7 @@ impl Cluster {
     pub(crate) fn apache_kafka() -> Option<Self> {
         listen();
         let endpoint = APACHE_KAFKA.as_ref()?.lock().unwrap().endpoint().to_owned();
-        Some(Self { endpoint })
+        Some(Self { endpoint, security: SecurityConfig::default() })
     }
 
     /// Ours, for this test alone.
@@ -112,11 +114,11 @@ impl Cluster {
         let config = BrokerConfig::from_pairs(pairs).unwrap();
         let broker = Broker::start(config, Outside::real()).await.unwrap();
         let endpoint = broker.endpoints()[0].to_string();
-        (Self { endpoint }, Ours { broker, _dir: dir })
+        (Self { endpoint, security: SecurityConfig::default() }, Ours { broker, _dir: dir })
     }
 
     pub(crate) fn bootstrap(&self) -> Bootstrap {
-        Bootstrap::tcp(&self.endpoint).unwrap()
+        Bootstrap::tcp(&self.endpoint).unwrap().secured(&self.security).unwrap()
     }
 
     pub(crate) async fn admin(&self) -> Admin {

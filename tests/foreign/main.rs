@@ -14,4 +14,5 @@ mod cluster;
 mod consume;
 mod groups;
 mod produce;
+mod secured;
 mod transactions;

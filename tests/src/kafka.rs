@@ -157,6 +157,8 @@ impl Drop for Running {
 /// A broker of Apache Kafka, with a controller in the same process.
 pub struct KafkaProcess {
     endpoint: String,
+    /// Of further listeners, in their order.
+    more: Vec<String>,
     /// Its end is the broker's, and that of its files.
     _running: Running,
 }
@@ -168,9 +170,17 @@ impl KafkaProcess {
     /// # Errors
     /// When it ends, or does not serve in time; with what it said last.
     pub fn start(settings: &[&str]) -> anyhow::Result<Option<Self>> {
+        Self::start_with(&[], settings)
+    }
+
+    /// The same with further listeners, each called by the protocol that it speaks.
+    ///
+    /// # Errors
+    /// As [`KafkaProcess::start`].
+    pub fn start_with(listeners: &[&str], settings: &[&str]) -> anyhow::Result<Option<Self>> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            match Self::start_once(settings) {
+            match Self::start_once(listeners, settings) {
                 Ok(started) => return Ok(started),
                 Err(error) if format!("{error:#}").contains("Address already in use") => {
                     last = Some(error);
@@ -181,14 +191,14 @@ impl KafkaProcess {
         Err(last.context("at least one attempt")?)
     }
 
-    fn start_once(settings: &[&str]) -> anyhow::Result<Option<Self>> {
+    fn start_once(listeners: &[&str], settings: &[&str]) -> anyhow::Result<Option<Self>> {
         let Some(mut format) = java("kafka.tools.StorageTool")? else { return Ok(None) };
         let options = ["-Dorg.slf4j.simpleLogger.logFile=System.out"];
         let Some(mut broker) = java_with(&options, "kafka.Kafka")? else { return Ok(None) };
         let dir = tempfile::tempdir()?;
-        let (port, controller_port) = free_ports()?;
+        let ports = free_ports(2 + listeners.len())?;
         let properties = dir.path().join("server.properties");
-        write_properties(&properties, dir.path(), (port, controller_port), settings)?;
+        write_properties(&properties, dir.path(), listeners, &ports, settings)?;
         let config = properties.to_str().context("a path in UTF-8")?;
         let cluster_id = "MkU3OEVBNTcwNTJENDM2Qg";
         output(format.args(["format", "-t", cluster_id, "-c", config]))?;
@@ -208,8 +218,15 @@ impl KafkaProcess {
                 last.remove(0);
             }
         }
-        let endpoint = format!("127.0.0.1:{port}");
-        Ok(Some(Self { endpoint, _running: running }))
+        let endpoint = format!("127.0.0.1:{}", ports[0]);
+        let more = ports[2..].iter().map(|port| format!("localhost:{port}")).collect();
+        Ok(Some(Self { endpoint, more, _running: running }))
+    }
+
+    /// Where its further listeners are, in their order.
+    #[must_use]
+    pub fn more_endpoints(&self) -> &[String] {
+        &self.more
     }
 
     /// Where it listens: `host:port`.
@@ -219,29 +236,34 @@ impl KafkaProcess {
     }
 }
 
-/// Two ports that nobody uses at the moment.
-fn free_ports() -> anyhow::Result<(u16, u16)> {
-    // Both at once, so that they differ.
-    let (one, other) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+/// So many ports that nobody uses at the moment.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    // All at once, so that they differ.
+    let bound: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    bound?.iter().map(|it| Ok(it.local_addr()?.port())).collect()
 }
 
 fn write_properties(
     file: &Path,
     dir: &Path,
-    (port, controller_port): (u16, u16),
+    listeners: &[&str],
+    ports: &[u16],
     settings: &[&str],
 ) -> anyhow::Result<()> {
+    let [port, controller_port, more @ ..] = ports else { bail!("two ports at least") };
+    let more = listeners.iter().zip(more);
+    let more: String = more.map(|(name, port)| format!(",{name}://localhost:{port}")).collect();
+    let spoken: String = listeners.iter().map(|name| format!(",{name}:{name}")).collect();
     let log_dir: PathBuf = dir.join("data");
     let mut file = File::create(file)?;
     writeln!(
         file,
         "process.roles=broker,controller\n\
          node.id=1\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{more}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{spoken}\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
          log.dirs={}\n\
          offsets.topic.replication.factor=1\n\

@@ -2,6 +2,7 @@
 //!
 //! Shell.
 
+pub mod certificates;
 pub mod check;
 pub mod kafka;
 pub mod process;
