@@ -134,6 +134,32 @@ fn each_pitfall_has_a_test_where_it_says() {
     );
 }
 
+/// `==` ends at the first byte that differs, and its time tells which (CVE-2021-38153).
+#[test]
+fn secrets_are_compared_in_a_time_that_tells_nothing() {
+    let mut offences = Vec::new();
+    for source in sources().iter().filter(|it| !it.is_test()) {
+        for line in source.bare_code().lines() {
+            let is_comparison = line.contains("==") || line.contains("!=");
+            if is_comparison && line.contains(".expose()") {
+                offences.push(format!("{}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    // Where proofs, signatures and secrets themselves are compared.
+    for (path, by, count) in [
+        ("protocol/src/secret.rs", "verify_slices_are_equal(", 1),
+        ("protocol/src/secret.rs", "are_equal(self.0.as_bytes(), other.0.as_bytes())", 1),
+        ("protocol/src/sasl/scram.rs", "are_equal(&", 2),
+    ] {
+        let text = read(path);
+        if text.matches(by).count() < count {
+            offences.push(format!("{path}: {by} is gone"));
+        }
+    }
+    report("a secret is compared by `==`", "compare `Secret`s, or by `are_equal`", &offences);
+}
+
 #[test]
 fn each_mistake_says_by_what_it_is_caught() {
     let code = read("protocol/src/mutant.rs");

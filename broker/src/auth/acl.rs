@@ -127,6 +127,10 @@ fn covers(acl: &Acl, asked: AclOperation) -> bool {
 }
 
 #[cfg(test)]
+#[path = "acl_model_tests.rs"]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use protocol::ids::TopicId;
 

@@ -267,3 +267,66 @@ fn listeners_of_controllers_are_not_opened() {
     let on: Vec<_> = config.unwrap().listen_on().iter().map(ToString::to_string).collect();
     assert_eq!(on, ["PLAINTEXT://:9092"]);
 }
+
+#[test]
+fn a_class_is_a_word_that_is_known_or_a_broker_that_does_not_start() {
+    for (name, text) in [
+        ("authorizer.class.name", "org.example.Authorizer"),
+        ("alter.config.policy.class.name", "org.example.Policy"),
+        ("create.topic.policy.class.name", "org.example.Policy"),
+        ("client.quota.callback.class", "org.example.Callback"),
+        ("config.providers", "file"),
+        (
+            "config.providers.file.class",
+            "org.apache.kafka.common.config.provider.FileConfigProvider",
+        ),
+        ("metric.reporters", "org.example.Reporter"),
+        ("principal.builder.class", "org.example.Builder"),
+        ("sasl.server.callback.handler.class", "org.example.Handler"),
+        ("security.providers", "org.example.Provider"),
+        ("ssl.engine.factory.class", "org.example.Factory"),
+        ("listener.name.l.ssl.engine.factory.class", "org.example.Factory"),
+        ("listener.name.l.plain.sasl.server.callback.handler.class", "org.example.Handler"),
+    ] {
+        let listener = [("listeners", "L://:1"), ("listener.security.protocol.map", "L:PLAINTEXT")];
+        let told = refused(&[&listener[..], &[(name, text)]].concat());
+        let setting = name.trim_start_matches("listener.name.l.").trim_start_matches("plain.");
+        assert!(told.contains(setting), "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_secret_shows_neither_in_prints_nor_in_what_is_wrong() {
+    const CANARY: &str = "canary";
+    let secrets = BrokerConfig::DEFS.iter().filter(|def| def.is_sensitive());
+    let secrets: Vec<_> = secrets.map(|def| def.name).filter(|name| !name.ends_with('.')).collect();
+    assert!(secrets.len() > 5, "{secrets:?}");
+    let of_listener = |name: &&'static str| {
+        let is_known = ListenerConfig::DEFS.iter().any(|def| def.name == *name);
+        is_known.then(|| format!("listener.name.l.{name}"))
+    };
+    let scoped: Vec<String> = secrets.iter().filter_map(of_listener).collect();
+    let names = secrets.iter().copied().chain(scoped.iter().map(String::as_str));
+    for name in names {
+        for protocol in ["L:SSL", "L:SASL_PLAINTEXT"] {
+            let pairs = [
+                ("listeners", "L://:1"),
+                ("listener.security.protocol.map", protocol),
+                ("sasl.enabled.mechanisms", "PLAIN"),
+                (name, CANARY),
+            ];
+            let told = match BrokerConfig::from_pairs(pairs) {
+                Ok(config) => format!("{config:?} {:?}", config.listener("L")),
+                Err(errors) => format!("{errors} {errors:?}"),
+            };
+            assert!(!told.contains(CANARY), "{name} {protocol}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_was_told_nothing_listens_to_its_own_machine_alone() {
+    let config = BrokerConfig::default();
+    let hosts: Vec<_> = config.listen_on().into_iter().map(|on| on.host).collect();
+    assert_eq!((hosts, config.metrics_endpoint()), (vec!["localhost".to_owned()], None));
+}

@@ -174,7 +174,9 @@ impl World {
         match step {
             Step::Append { partition } => {
                 let appended = &mut self.appended[usize::try_from(partition).unwrap()];
-                let value = u32::try_from(appended.len()).unwrap();
+                // No two partitions have a value in common: one that strays is found out.
+                let value = (u32::try_from(partition).unwrap() << 16)
+                    | u32::try_from(appended.len()).unwrap();
                 appended.push(value);
                 append(&mut self.core, self.now, partition, value);
             }
