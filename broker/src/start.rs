@@ -236,9 +236,7 @@ impl Broker {
             disk,
         };
         let endpoints = listening.endpoints();
-        let metrics = listening
-            .metrics
-            .map(|(listener, guard)| MetricsPort::start(listener, guard, trail, teller));
+        let metrics = listening.metrics.map(|at| MetricsPort::start(at, trail, teller));
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
         let server = Server::start(listening.listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
@@ -304,7 +302,8 @@ struct MetricsPort {
 }
 
 impl MetricsPort {
-    fn start(listener: TcpListener, guard: http::Guard, trail: Trail, teller: Teller) -> Self {
+    fn start(at: (TcpListener, http::Guard), trail: Trail, teller: Teller) -> Self {
+        let (listener, guard) = at;
         let endpoint = listener.endpoint();
         let port = http::start(Box::new(listener), guard, trail, Arc::new(teller));
         Self { endpoint, _port: port }

@@ -78,7 +78,8 @@ macro_rules! watch {
             AnyResponse::$name(response) => answered(response),
             _ => Vec::new(),
         };
-        Some(Box::new(watch) as Watch)
+        let watch: Watch = Box::new(watch);
+        Some(watch)
     }};
 }
 

@@ -59,7 +59,7 @@ impl Api {
                 Ok(body) => body,
                 Err(refused) => {
                     self.note_decision(context, api, permit::brokers::denied(), false);
-                    return refused;
+                    return Verdict::Refuse(*refused);
                 }
             }
         };

@@ -165,7 +165,8 @@ impl Event {
 
     /// True for what a peer can cause as often as it likes: it may be withheld.
     fn is_bounded(&self) -> bool {
-        !self.is_quiet() && !(self.kind == Kind::Change && self.outcome == Outcome::Success)
+        let is_made = self.kind == Kind::Change && self.outcome == Outcome::Success;
+        !self.is_quiet() && !is_made
     }
 
     /// Whose share of the trail it takes. Names that were not proved are anybody's to choose: such

@@ -13,8 +13,10 @@ use super::security_tests::{
     Certificates, ISSUER, Issuer, PATIENCE, connect, plain, refused, scram, start, told,
 };
 use crate::api::Logged;
-use client::net::connection::CallError;
+use client::net::connection::{CallError, Connection};
 use protocol::sasl::Hash;
+
+const CANARY: &str = "canary";
 
 /// Events until there are so many, and none after them for as long as it takes to answer another.
 async fn events(logged: &Logged, count: usize) -> Vec<Value> {
@@ -65,7 +67,7 @@ async fn each_who_cannot_prove_who_they_are_is_one_event() {
     let logged = Logged::from(LevelFilter::INFO);
     let broker = start(dir.path(), &settings).await;
     let at = broker.endpoints();
-    assert_eq!(logged.events(), [] as [Value; 0]);
+    assert!(logged.events().is_empty());
     for (sasl, principal, error) in [
         (plain("alice", "b"), "User:alice", "PLAIN: invalid credentials"),
         (plain("bob", "a"), "User:bob", "PLAIN: invalid credentials"),
@@ -86,7 +88,7 @@ async fn each_who_cannot_prove_who_they_are_is_one_event() {
     }
     // Who proves it is told of to those who ask for everything.
     assert!(told(&connect(&at[0], None, plain("alice", "a"))).await.is_ok());
-    assert_eq!(logged.events(), [] as [Value; 0]);
+    assert!(logged.events().is_empty());
     drop(logged);
     let logged = Logged::from(LevelFilter::DEBUG);
     let options = certificates.options("ca", Some("client"));
@@ -108,11 +110,52 @@ async fn scraped(at: &client::net::Endpoint, header: &str) -> String {
     page
 }
 
+/// What who alters secrets and asks for them is told.
+async fn altered_and_described(alice: &Connection) -> String {
+    let mut answers = String::new();
+    let config = |(name, value): (&str, &str)| AlterableConfig {
+        name: name.to_owned(),
+        config_operation: 0,
+        value: Some(value.to_owned()),
+    };
+    for setting in [
+        ("sasl.jaas.config", CANARY),
+        ("ssl.keystore.key", CANARY),
+        ("listener.name.sasl_plaintext.plain.sasl.jaas.config", CANARY),
+        ("initial.scram.credentials", CANARY),
+        ("metrics.bearer.token", CANARY),
+        ("of.no.release", CANARY),
+    ] {
+        let resource = AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "1".to_owned(),
+            configs: vec![config(setting)],
+        };
+        let request =
+            IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let altered: Result<_, CallError> = alice.call(request, PATIENCE).await;
+        answers.push_str(&format!("{altered:?}"));
+    }
+    let all = DescribeConfigsResource {
+        resource_type: 4,
+        resource_name: "1".to_owned(),
+        configuration_keys: None,
+    };
+    let all = DescribeConfigsRequest {
+        resources: vec![all],
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let described = format!("{:?}", alice.call(all, PATIENCE).await.unwrap());
+    assert!(described.contains("ssl.keystore.password"), "{described}");
+    answers.push_str(&described);
+    answers
+}
+
 /// A secret in each setting, request and credential that can hold one: it is in no log of any level,
 /// no error, no description and no metric.
 #[tokio::test]
 async fn no_secret_leads_out() {
-    const CANARY: &str = "canary";
     let dir = tempfile::tempdir().unwrap();
     let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
     let jaas = format!("{module} user_alice=\"{CANARY}\";");
@@ -151,43 +194,7 @@ async fn no_secret_leads_out() {
     assert!(told(&alice).await.is_ok());
     assert!(told(&connect(&at, None, scram(Hash::Sha256, "admin", CANARY))).await.is_ok());
 
-    let config = |(name, value): (&str, &str)| AlterableConfig {
-        name: name.to_owned(),
-        config_operation: 0,
-        value: Some(value.to_owned()),
-    };
-    for setting in [
-        ("sasl.jaas.config", CANARY),
-        ("ssl.keystore.key", CANARY),
-        ("listener.name.sasl_plaintext.plain.sasl.jaas.config", CANARY),
-        ("initial.scram.credentials", CANARY),
-        ("metrics.bearer.token", CANARY),
-        ("of.no.release", CANARY),
-    ] {
-        let resource = AlterConfigsResource {
-            resource_type: 4,
-            resource_name: "1".to_owned(),
-            configs: vec![config(setting)],
-        };
-        let request =
-            IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-        let altered: Result<_, CallError> = alice.call(request, PATIENCE).await;
-        answers.push_str(&format!("{altered:?}"));
-    }
-    let all = DescribeConfigsResource {
-        resource_type: 4,
-        resource_name: "1".to_owned(),
-        configuration_keys: None,
-    };
-    let all = DescribeConfigsRequest {
-        resources: vec![all],
-        include_synonyms: true,
-        include_documentation: true,
-    };
-    let described = format!("{:?}", alice.call(all, PATIENCE).await.unwrap());
-    assert!(described.contains("ssl.keystore.password"), "{described}");
-    answers.push_str(&described);
-
+    answers.push_str(&altered_and_described(&alice).await);
     let metrics = broker.metrics_endpoint().unwrap().clone();
     answers.push_str(&scraped(&metrics, "Authorization: Bearer canary2").await);
     let page = scraped(&metrics, base64).await;

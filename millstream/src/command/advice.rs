@@ -46,6 +46,12 @@ pub(crate) enum Problem {
         /// How many there are.
         count: usize,
     },
+    /// A broker has doors that are open.
+    #[error("{doors} doors are open")]
+    Open {
+        /// How many.
+        doors: usize,
+    },
     /// Some of several things could not be done.
     #[error("{failed} of {all} failed")]
     Partly {
@@ -96,7 +102,7 @@ impl Problem {
             Self::HasMembers { group, .. } => Some(format!(
                 "stop them first; who they are: millstream group describe {group} --members"
             )),
-            Self::Partly { .. } => None,
+            Self::Partly { .. } | Self::Open { .. } => None,
         }
     }
 }

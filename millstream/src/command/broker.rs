@@ -3,14 +3,19 @@
 //! Settings come from a file, then from --data-dir and --listen, then from --set: what is named
 //! later holds. The first line on stdout names where it listens, as soon as it does. Shell.
 
-use std::path::PathBuf;
+mod check;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use broker::config::BrokerConfig;
+use broker::config::{BrokerConfig, ListenerSettings};
 use broker::{Broker, BrokerHandle, Outside};
 
 use super::advice::Problem;
+use super::output::{Cell, Format, Sheet};
 use super::{output, settings_file, values};
+use check::{CertificateFact, Facts, FileFact};
 
 /// Run a broker. Without options it keeps its data in ./data and listens on localhost:9092.
 #[derive(clap::Args)]
@@ -32,6 +37,13 @@ pub(crate) struct Arguments {
     /// Print every setting with its default, range and meaning, and end.
     #[arg(long)]
     settings: bool,
+    /// Tell which doors the settings and the files that they name leave open, with what to do, and
+    /// end: with 0 when there is none, 1 when there are some.
+    #[arg(long)]
+    check: bool,
+    /// How --check tells it.
+    #[arg(long, value_enum, default_value_t, requires = "check")]
+    output: Format,
 }
 
 /// Runs the broker.
@@ -49,8 +61,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => Vec::new(),
     };
+    let secrets = file.iter().map(|(name, _)| name).filter(|name| is_secret(name));
+    let secrets = secrets.cloned().collect();
     let config = BrokerConfig::from_pairs(pairs(&arguments, file));
     let config = config.map_err(|errors| Problem::usage(format!("the settings:\n{errors}")))?;
+    if arguments.check {
+        return tell_findings(
+            &config,
+            &facts(&config, arguments.config.as_deref(), secrets),
+            arguments.output,
+        );
+    }
     let data_dir = config.data_dir();
     let node_id = config.node_id;
     let handle = Broker::start(config, Outside::real()).await.context("the broker")?;
@@ -62,6 +83,69 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         () = handle.closed() => {}
     }
     handle.shutdown().await.context("shutdown")
+}
+
+/// True for the name of a setting whose value nobody is to see.
+fn is_secret(name: &str) -> bool {
+    let own = name.strip_prefix("listener.name.");
+    let is_sensitive = |name: &str| {
+        protocol::config::find(BrokerConfig::DEFS, name).is_some_and(|def| def.is_sensitive())
+    };
+    match own {
+        None => is_sensitive(name),
+        // The listener's and the mechanism's names stand before it.
+        Some(rest) => rest.match_indices('.').any(|(at, _)| is_sensitive(&rest[at + 1..])),
+    }
+}
+
+/// What is known of the files that the settings name, and of that which they stand in.
+fn facts(config: &BrokerConfig, settings: Option<&Path>, secrets: Vec<String>) -> Facts {
+    let file = |path: &Path| {
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        Some(FileFact { path: path.display().to_string(), mode })
+    };
+    let files =
+        |paths: Vec<String>| paths.iter().filter_map(|path| file(Path::new(path))).collect();
+    let certificate = |(listener, settings): (String, ListenerSettings)| {
+        let tls = settings.tls.expect("of those that are encrypted");
+        let shown = client::net::tls::identity(&tls.identity).map_err(|error| error.to_string());
+        let expires = shown.and_then(|(chain, _)| {
+            let times = chain.iter().map(|it| broker::auth::expires_at(it));
+            let first = times.min().flatten();
+            first.ok_or_else(|| "the end of its certificate's time cannot be read".to_owned())
+        });
+        CertificateFact { listener, expires }
+    };
+    Facts {
+        now: client::time::real_clock().now().wall,
+        settings: settings.and_then(|path| Some((file(path)?, secrets))),
+        data: file(&config.data_dir()),
+        keys: files(check::key_files(config)),
+        issuers: files(check::issuer_files(config)),
+        certificates: check::encrypted(config).into_iter().map(certificate).collect(),
+    }
+}
+
+fn tell_findings(config: &BrokerConfig, facts: &Facts, format: Format) -> anyhow::Result<()> {
+    let found = check::findings(config, facts);
+    match format {
+        Format::Json => {
+            let mut sheet = Sheet::new(&["kind", "subject", "found", "advice"]);
+            for it in &found {
+                let cells = [it.kind, &it.subject, &it.found, &it.advice];
+                sheet.push(cells.map(Cell::text).to_vec());
+            }
+            output::print(format, &sheet)?;
+        }
+        Format::Table if found.is_empty() => output::write("no door is open\n")?,
+        Format::Table => {
+            let told = found.iter().map(|it| {
+                format!("{}: {} ({})\n    {}\n", it.subject, it.found, it.kind, it.advice)
+            });
+            output::write(&told.collect::<String>())?;
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(Problem::Open { doors: found.len() }.into()) }
 }
 
 /// All settings that are given, the later of equal names to hold.
@@ -83,7 +167,7 @@ fn pairs(arguments: &Arguments, file: Vec<(String, String)>) -> Vec<(String, Str
 }
 
 /// What is printed once the broker runs: a line for programs, then what people want to know.
-fn greeting(handle: &BrokerHandle, data_dir: &std::path::Path, node_id: i32) -> String {
+fn greeting(handle: &BrokerHandle, data_dir: &Path, node_id: i32) -> String {
     let mut text = String::new();
     for endpoint in handle.endpoints() {
         text.push_str(&format!("broker started: {endpoint}\n"));
@@ -125,7 +209,15 @@ mod tests {
     use super::*;
 
     fn arguments() -> Arguments {
-        Arguments { config: None, data_dir: None, listen: None, set: Vec::new(), settings: false }
+        Arguments {
+            config: None,
+            data_dir: None,
+            listen: None,
+            set: Vec::new(),
+            settings: false,
+            check: false,
+            output: Format::default(),
+        }
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {
@@ -154,6 +246,21 @@ mod tests {
         let arguments = Arguments { set: vec![pair("num.partitons", "5")], ..arguments() };
         let errors = BrokerConfig::from_pairs(pairs(&arguments, Vec::new())).unwrap_err();
         assert!(errors.to_string().contains("did you mean num.partitions?"), "{errors}");
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_names_also_those_of_one_listener() {
+        for (name, want) in [
+            ("initial.scram.credentials", true),
+            ("metrics.bearer.token", true),
+            ("listener.name.sasl_ssl.plain.sasl.jaas.config", true),
+            ("listener.name.ssl.ssl.keystore.key", true),
+            ("listener.name.ssl.ssl.keystore.location", false),
+            ("ssl.keystore.location", false),
+            ("num.partitions", false),
+        ] {
+            assert_eq!(is_secret(name), want, "{name}");
+        }
     }
 
     #[test]

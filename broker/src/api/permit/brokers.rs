@@ -5,10 +5,10 @@
 //! authorizer asks for CLUSTER_ACTION. Operators who may alter the cluster end hanging transactions
 //! from anywhere, as they may do anything else. KIP-664, CVE-2018-1288. Pure.
 
-use protocol::api::AnyRequest;
 use protocol::api::fetch::FetchRequest;
+use protocol::api::{AnyRequest, AnyResponse};
 
-use super::{Gate, Verdict, refuse, txns};
+use super::{Gate, txns};
 use crate::auth::audit::Target;
 use crate::controller::CLUSTER_NAME;
 use crate::metadata::{AclOperation, ResourceType};
@@ -36,13 +36,13 @@ pub(in crate::api) fn judge(
     gate: Option<&Gate>,
     version: i16,
     body: AnyRequest,
-) -> Result<AnyRequest, Verdict> {
+) -> Result<AnyRequest, Box<AnyResponse>> {
     let is_operators = || gate.is_some_and(|gate| gate.quiet().cluster(AclOperation::Alter));
     match body {
         AnyRequest::WriteTxnMarkers(_) if is_operators() => Ok(body),
-        AnyRequest::WriteTxnMarkers(body) => Err(refuse(txns::unwritten(body))),
+        AnyRequest::WriteTxnMarkers(body) => Err(Box::new(txns::unwritten(body).into())),
         AnyRequest::AddPartitionsToTxn(_) if version >= txns::ADDED_BY_BROKERS => {
-            Err(refuse(txns::not_added()))
+            Err(Box::new(txns::not_added().into()))
         }
         body => Ok(body),
     }
@@ -59,8 +59,8 @@ mod tests {
 
     use super::*;
 
-    fn codes(verdict: Result<AnyRequest, Verdict>) -> Option<Vec<i16>> {
-        let Err(Verdict::Refuse(response)) = verdict else { return None };
+    fn codes(judged: Result<AnyRequest, Box<AnyResponse>>) -> Option<Vec<i16>> {
+        let response = judged.err()?;
         let mut codes = Vec::new();
         response.each_error(&mut |code| codes.push(code));
         Some(codes)
