@@ -452,6 +452,10 @@ macro_rules! configs {
     };
 }
 
+/// 16: unknown names for which a known one is looked for. Who mistypes has mistyped a few; a request
+/// can hold a hundred thousand.
+const PROPOSALS_MAX: usize = 16;
+
 /// Collects a set of settings and everything wrong with it; [`configs!`](crate::configs) uses it.
 #[derive(Debug)]
 pub struct Reader {
@@ -467,10 +471,12 @@ impl Reader {
     ) -> Self {
         let texts: BTreeMap<String, String> =
             pairs.into_iter().map(|(name, text)| (name.into(), text.into())).collect();
-        let errors = texts
-            .keys()
-            .filter(|name| find(defs, name).is_none())
-            .map(|name| ConfigError::Unknown { name: name.clone(), near: near(defs, name) })
+        let unknown = texts.keys().filter(|name| find(defs, name).is_none()).enumerate();
+        let errors = unknown
+            .map(|(index, name)| {
+                let near = if index < PROPOSALS_MAX { near(defs, name) } else { None };
+                ConfigError::Unknown { name: name.clone(), near }
+            })
             .collect();
         Self { texts, errors }
     }
@@ -513,14 +519,24 @@ pub fn find<'a>(defs: &'a [ConfigDef], name: &str) -> Option<&'a ConfigDef> {
     defs.iter().find(|def| def.name == name)
 }
 
-/// The known name nearest to `name`, unless all are far from it.
+/// The known name nearest to `name`, unless all are far from it. Only names of about the same length
+/// are compared: they come from clients, and comparing takes the product of both lengths.
 #[must_use]
 pub fn near(defs: &[ConfigDef], name: &str) -> Option<&'static str> {
     /// One slip in so many characters is still the same name.
     const CHARS_PER_SLIP: usize = 4;
-    let (distance, found) =
-        defs.iter().map(|def| (strsim::damerau_levenshtein(def.name, name), def.name)).min()?;
-    (distance <= found.len() / CHARS_PER_SLIP).then_some(found)
+    let slips_max = |known: &str| known.len() / CHARS_PER_SLIP;
+    let longest = defs.iter().map(|def| def.name.len()).max()?;
+    // Counted no further than it matters. Each character too many or too few is a slip.
+    let length = name.chars().take(2 * longest).count();
+    let is_comparable = |known: &&str| length.abs_diff(known.len()) <= slips_max(known);
+    let (distance, found) = defs
+        .iter()
+        .map(|def| def.name)
+        .filter(is_comparable)
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min()?;
+    (distance <= slips_max(found)).then_some(found)
 }
 
 /// The settings as a markdown table: name, type, default, meaning.
@@ -582,6 +598,30 @@ mod tests {
             ("thing.ways", "a,c"),
         ]);
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_name_is_compared_with_names_of_about_its_length_alone() {
+        let near = |name: &str| near(TestConfig::DEFS, name);
+        for name in
+            ["thing.wait.minuten", "thing.wait.minüüüs", "thing.wt.mintes", "thing.wait.minutes!!"]
+        {
+            assert_eq!(near(name), Some("thing.wait.minutes"), "{name}");
+        }
+        assert_eq!(near(""), None);
+        assert_eq!(near(&"thing.wait.minutes".repeat(2)), None);
+        // Compared, this would take minutes.
+        assert_eq!(near(&"thing.wait.minutes".repeat(1 << 20)), None);
+    }
+
+    #[test]
+    fn of_many_unknown_names_the_first_alone_are_proposed_for() {
+        let pairs = (10..99).map(|number| (format!("thing.count{number}"), "1"));
+        let errors = TestConfig::parse(pairs).expect_err("none of them is known").0;
+        let is_proposed = |error: &&ConfigError| error.to_string().contains("did you mean");
+        assert_eq!(errors.len(), 89);
+        assert_eq!(errors.iter().filter(is_proposed).count(), PROPOSALS_MAX);
+        assert!(errors[..PROPOSALS_MAX].iter().all(|error| is_proposed(&error)));
     }
 
     #[test]
