@@ -11,6 +11,7 @@ use protocol::api_key::ApiKey;
 use protocol::frame::Framer;
 use protocol::limits::{FRAME_BYTES_MAX, decode_budget};
 use protocol::primitive::Writer;
+use protocol::record::{Codec, DECOMPRESSED_BYTES_MAX, HEADER_BYTES, RecordBatch};
 use protocol::rng::Rng;
 use protocol::sample::damage;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -104,6 +105,27 @@ fn hostile(sound: &Sound, rng: &mut Rng) -> Bytes {
     }
 }
 
+/// A frame of zstd that says that it holds 46 bytes, and whose block wants more and more room.
+const LIE: &[u8] = b"(\xb5/\xfd .U\x01\04\x02&\0\0\0\x06key\x06vvv\x04\
+    \x02h\x02x\x02h\x012\0\x14\x02\x01\x18v\x04\x02h\x02x\x02h\x01\x01\0\
+    \x1b`\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\
+    \xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\xfd\x0c";
+
+/// What a compressed batch says that it holds is all that is set aside for it.
+fn check_lie() {
+    let mut batch = vec![0; HEADER_BYTES];
+    batch.extend_from_slice(LIE);
+    let length = i32::try_from(batch.len() - 12).expect("a short batch");
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch[16] = 2;
+    batch[21..23].copy_from_slice(&Codec::Zstd.to_wire().to_be_bytes());
+    let batch = RecordBatch::parse(batch.into()).expect("a sound header");
+    let region = Region::new(ALLOCATOR);
+    assert!(batch.decode(DECOMPRESSED_BYTES_MAX).is_err());
+    let allocated = region.change().bytes_allocated;
+    assert!(allocated < 64 * 1024, "{allocated} bytes for {}", LIE.len());
+}
+
 #[test]
 fn hostile_frames_neither_panic_nor_allocate_out_of_proportion() {
     let frames = number("FUZZ_FRAMES", 200_000);
@@ -146,4 +168,5 @@ fn hostile_frames_neither_panic_nor_allocate_out_of_proportion() {
     println!("of those above 1 KiB at most {densest} for each of its bytes");
     assert!(accepted > frames / 100, "damage so heavy shows only the first check");
     assert!(accepted < frames, "some damage must be noticed");
+    check_lie();
 }

@@ -303,12 +303,15 @@ const ZSTD_OUTPUT_FULL: usize = 0_usize.wrapping_sub(70);
 fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure> {
     // Decompressing in one go into the output needs no window: a streaming decoder would set
     // aside as much as the frame declares. Producers that stream do not tell the size, so the room
-    // is guessed and on failure quadrupled, which at worst repeats a third of the work.
-    let declared = zstd_safe::get_frame_content_size(input).map_err(|_| Failure::Malformed)?;
-    let declared = declared.and_then(|size| usize::try_from(size).ok());
+    // is guessed and on failure quadrupled, which at worst repeats a third of the work; where it is
+    // told, a frame that wants more lies, and would have it up to the limit.
+    let declared = declared_zstd(input)?;
+    if declared.is_some_and(|size| size > limit_bytes) {
+        return Err(Failure::TooLarge);
+    }
+    let room_max = declared.unwrap_or(limit_bytes);
     let guess = first_guess(input, limit_bytes);
-    let mut room =
-        declared.map_or(guess, |size| size.min(guess.saturating_mul(4))).min(limit_bytes);
+    let mut room = guess.saturating_mul(if declared.is_some() { 4 } else { 1 }).min(room_max);
     loop {
         let mut output = Vec::with_capacity(room);
         let result =
@@ -316,11 +319,26 @@ fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure>
         match result {
             Ok(_) if output.len() > limit_bytes => return Err(Failure::TooLarge),
             Ok(_) => return Ok(output),
-            Err(ZSTD_OUTPUT_FULL) if output.capacity() >= limit_bytes => {
-                return Err(Failure::TooLarge);
+            Err(ZSTD_OUTPUT_FULL) if output.capacity() >= room_max => {
+                let is_lie = declared.is_some();
+                return Err(if is_lie { Failure::Malformed } else { Failure::TooLarge });
             }
-            Err(ZSTD_OUTPUT_FULL) => room = room.max(1).saturating_mul(4).min(limit_bytes),
+            Err(ZSTD_OUTPUT_FULL) => room = room.max(1).saturating_mul(4).min(room_max),
             Err(_) => return Err(Failure::Malformed),
         }
     }
+}
+
+/// What all frames of `input` together say that they decompress to. `None`: some do not say.
+fn declared_zstd(input: &[u8]) -> Result<Option<usize>, Failure> {
+    let mut rest = input;
+    let mut declared = Some(0_usize);
+    while !rest.is_empty() {
+        let size = zstd_safe::get_frame_content_size(rest).map_err(|_| Failure::Malformed)?;
+        let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        let length = zstd_safe::find_frame_compressed_size(rest).map_err(|_| Failure::Malformed)?;
+        rest = rest.get(length..).ok_or(Failure::Malformed)?;
+        declared = declared.zip(size).map(|(before, size)| before.saturating_add(size));
+    }
+    Ok(declared)
 }
