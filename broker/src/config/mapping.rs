@@ -4,7 +4,7 @@
 //! the subject as it is. Patterns are of the regex crate, whose time is linear in the subject: what
 //! needs more (looking ahead, references back) is refused when the settings are read. KIP-371. Pure.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// The most that a compiled pattern may take, in bytes.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
@@ -97,13 +97,17 @@ impl Rule {
                 None => (Case::Kept, rest),
             },
         };
-        // The whole subject must fit, as in Kafka.
-        let whole = format!("^(?:{pattern})$");
-        let compiled = regex::RegexBuilder::new(&whole).size_limit(PATTERN_BYTES_MAX).build();
-        let pattern = compiled.map_err(|error| MappingError::Pattern {
-            pattern: pattern.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let compile = |text: &str| {
+            let compiled = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
+            compiled.map_err(|error| MappingError::Pattern {
+                pattern: pattern.to_owned(),
+                reason: error.to_string(),
+            })
+        };
+        // Alone first: `a)|(b` must not become a pattern, of parts of the subject, by what is put
+        // around it. Then the whole subject must fit, as in Kafka.
+        compile(pattern)?;
+        let pattern = compile(&format!("^(?:{pattern})$"))?;
         Ok((Self::Replace { pattern, replacement: expandable(replacement), case }, rest))
     }
 
@@ -194,7 +198,8 @@ mod tests {
             let refused = PrincipalRules::parse(text);
             assert!(matches!(refused, Err(MappingError::NoRule(_))), "{text}");
         }
-        for text in ["RULE:(a/b/", "RULE:(?=a)b/c/", r"RULE:(a)\1/c/"] {
+        // The last would be two patterns, each for one end of the subject alone.
+        for text in ["RULE:(a/b/", "RULE:(?=a)b/c/", r"RULE:(a)\1/c/", "RULE:CN=a)|(?:b/c/"] {
             let refused = PrincipalRules::parse(text);
             assert!(matches!(refused, Err(MappingError::Pattern { .. })), "{text}");
         }
