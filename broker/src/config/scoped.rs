@@ -70,27 +70,61 @@ impl fmt::Debug for Scoped {
     }
 }
 
-/// One line per setting; line ends within it are written as `%0A`, percent signs as `%25`.
+/// One line per setting, its parts separated by tabs; line ends and tabs within them are written as
+/// `%0A` and `%09`, percent signs as `%25`.
 impl ConfigValue for Scoped {
     fn read(_: &ConfigDef, text: &str) -> Option<Self> {
         let mut scoped = BTreeMap::new();
         for line in text.split('\n').filter(|line| !line.is_empty()) {
-            let mut parts = line.splitn(3, '\t');
+            let mut parts = line.splitn(3, '\t').map(decoded);
             let (listener, name, text) = (parts.next()?, parts.next()?, parts.next()?);
-            let text = text.replace("%0A", "\n").replace("%25", "%");
-            scoped.insert((listener.to_owned(), name.to_owned()), text);
+            scoped.insert((listener, name), text);
         }
         Some(Self(scoped))
     }
 
     fn show(&self, _: &ConfigDef) -> Option<String> {
         let line = |((listener, name), text): (&(String, String), &String)| {
-            format!("{listener}\t{name}\t{}\n", text.replace('%', "%25").replace('\n', "%0A"))
+            format!("{}\t{}\t{}\n", coded(listener), coded(name), coded(text))
         };
         Some(self.0.iter().map(line).collect())
     }
 
     fn null() -> Option<Self> {
         Some(Self::default())
+    }
+}
+
+fn coded(text: &str) -> String {
+    text.replace('%', "%25").replace('\n', "%0A").replace('\t', "%09")
+}
+
+fn decoded(text: &str) -> String {
+    text.replace("%09", "\t").replace("%0A", "\n").replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_stands_in_names_and_values_reads_back() {
+        let parts = ["a", "a\tb", "a\nb", "%0A", "%09%", "\t", "\n%25"];
+        let mut pairs = Vec::new();
+        for name in parts {
+            for text in parts {
+                pairs.push((format!("{PREFIX}x{name}.{name}{text}"), text.to_owned()));
+            }
+        }
+        let (scoped, others) = Scoped::split(pairs.into_iter());
+        assert_eq!((scoped.0.len(), others.len()), (49, 0));
+        let def = ConfigDef::password(PREFIX);
+        let shown = scoped.show(&def).unwrap();
+        assert!(Scoped::read(&def, &shown) == Some(scoped));
+        // A setting's name does not end where a tab stands in it.
+        let named = format!("{PREFIX}x.ssl.client.auth\tnone");
+        let (scoped, _) = Scoped::split([(named, "required".to_owned())].into_iter());
+        let again = Scoped::read(&def, &scoped.show(&def).unwrap()).unwrap();
+        assert_eq!(again.of("x").get("ssl.client.auth"), None);
     }
 }
