@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use protocol::ids::{Offset, TopicId, TopicPartition};
 use protocol::mutant::{self, Mutant};
-use protocol::record::ControlRecord;
+use protocol::record::{ControlRecord, RecordBatch};
 
 use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
@@ -236,6 +236,10 @@ fn walk(place: &Place, segment: &Segment, end: u64, state: &mut LogState) -> Res
             continue;
         }
         state.check_place(&header).map_err(|_| damaged())?;
+        // No checksum is over the offset: what was damaged to be far would end beyond the log.
+        if header.next_offset() > segment.summary().next_offset {
+            return Err(damaged());
+        }
         let mut control = None;
         if header.attributes.is_control() {
             let batch = match scanner.take(&header) {
@@ -278,7 +282,8 @@ fn recover_tail(
             Err(ScanError::Malformed) => break,
             Err(ScanError::Io(error)) => return Err(fail(error)),
         };
-        if batch.verify_crc().is_err() || state.check_place(batch.header()).is_err() {
+        let is_far = is_beyond_reach(active.segment.base(), &batch);
+        if batch.verify_crc().is_err() || state.check_place(batch.header()).is_err() || is_far {
             recovery.truncated_bytes = length - at;
             break;
         }
@@ -298,6 +303,12 @@ fn recover_tail(
         active.file.sync_data().map_err(fail)?;
     }
     Ok(())
+}
+
+/// True when no segment that begins at `base` was given this batch: it would have been rolled before.
+/// The checksum does not cover the offset, and what was damaged to be far would hide all after it.
+fn is_beyond_reach(base: Offset, batch: &RecordBatch) -> bool {
+    batch.header().last_offset().0.saturating_sub(base.0) > i64::from(i32::MAX)
 }
 
 impl Recovered {

@@ -871,6 +871,52 @@ fn damage_to_what_was_durable_is_not_cut_off_but_refused() {
 }
 
 #[test]
+fn a_batch_whose_offset_was_damaged_to_be_far_is_cut_off() {
+    let batch = data(2, 0, None, false);
+    let size = u64::try_from(batch.bytes().len()).unwrap();
+    // The highest byte of the offset of the first, a middle and the last batch: no checksum is over it.
+    for damaged in [0, 2, 3] {
+        let disk = SimDisk::new(1);
+        let mut rig = Rig::open(&disk).unwrap();
+        for _ in 0..4 {
+            rig.append(&batch, 0).unwrap();
+        }
+        rig.log.sync().unwrap();
+        disk.kill();
+        disk.flip(Path::new("/data/t-0/00000000000000000000.log"), damaged * size).unwrap();
+        let mut rig = Rig::open(&disk).unwrap();
+        assert_eq!(rig.state.log_end(), Offset(2 * i64::try_from(damaged).unwrap()));
+        assert_eq!(rig.recovery.truncated_bytes, (4 - damaged) * size);
+        rig.append(&batch, 0).unwrap();
+        assert_eq!(rig.reader.log_end(), rig.state.log_end());
+    }
+}
+
+#[test]
+fn a_durable_batch_whose_offset_was_damaged_is_named_instead_of_walked_beyond_the_log() {
+    let batch = data(2, 0, None, false);
+    let size = u64::try_from(batch.bytes().len()).unwrap();
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    for _ in 0..3 {
+        rig.append(&batch, 0).unwrap();
+    }
+    rig.log.checkpoint(&mut rig.checkpoints).unwrap();
+    rig.checkpoints.store().unwrap();
+    disk.kill();
+    // The lowest byte of the last one's offset, then the highest.
+    let log = Path::new("/data/t-0/00000000000000000000.log");
+    for byte in [7, 0] {
+        disk.flip(log, 2 * size + byte).unwrap();
+        let error = Rig::open(&disk).err().expect("it is damaged");
+        let is_named = matches!(error, LogError::Corrupt { position, .. } if position == 2 * size);
+        assert!(is_named, "{error}");
+        disk.flip(log, 2 * size + byte).unwrap();
+    }
+    assert_eq!(Rig::open(&disk).unwrap().state.log_end(), Offset(6));
+}
+
+#[test]
 fn truncation_below_the_log_start_empties_the_log_where_the_batch_began() {
     let disk = SimDisk::new(1);
     let mut rig = Rig::open(&disk).unwrap();
