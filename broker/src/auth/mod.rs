@@ -14,6 +14,8 @@ pub(crate) mod certificate;
 pub(crate) mod gate;
 pub(crate) mod jwt;
 mod keys;
+#[cfg(feature = "check")]
+pub mod probe;
 pub(crate) mod sasl;
 pub(crate) mod shell;
 pub(crate) mod stores;

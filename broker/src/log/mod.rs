@@ -33,6 +33,8 @@ mod epochs;
 mod error;
 mod files;
 mod index;
+#[cfg(feature = "check")]
+pub mod probe;
 mod producers;
 mod reader;
 mod recovery;

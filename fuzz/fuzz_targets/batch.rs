@@ -1,0 +1,4 @@
+//! See `src/batch.rs`.
+#![no_main]
+
+millstream_fuzz::target!(batch);

@@ -1,0 +1,4 @@
+//! See `src/decompress.rs`.
+#![no_main]
+
+millstream_fuzz::target!(decompress);

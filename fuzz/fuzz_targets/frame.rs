@@ -1,0 +1,4 @@
+//! See `src/frame.rs`.
+#![no_main]
+
+millstream_fuzz::target!(frame);

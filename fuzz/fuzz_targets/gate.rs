@@ -1,0 +1,4 @@
+//! See `src/gate.rs`.
+#![no_main]
+
+millstream_fuzz::target!(gate);

@@ -1,0 +1,4 @@
+//! See `src/jwt.rs`.
+#![no_main]
+
+millstream_fuzz::target!(jwt);

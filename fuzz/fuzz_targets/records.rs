@@ -1,0 +1,4 @@
+//! See `src/records.rs`.
+#![no_main]
+
+millstream_fuzz::target!(records);

@@ -1,0 +1,4 @@
+//! See `src/recovery.rs`.
+#![no_main]
+
+millstream_fuzz::target!(recovery);

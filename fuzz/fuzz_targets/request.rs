@@ -1,0 +1,4 @@
+//! See `src/request.rs`.
+#![no_main]
+
+millstream_fuzz::target!(request);

@@ -1,0 +1,4 @@
+//! See `src/response.rs`.
+#![no_main]
+
+millstream_fuzz::target!(response);

@@ -1,0 +1,4 @@
+//! See `src/scram.rs`.
+#![no_main]
+
+millstream_fuzz::target!(scram);

@@ -1,0 +1,4 @@
+//! See `src/settings.rs`.
+#![no_main]
+
+millstream_fuzz::target!(settings);
