@@ -200,8 +200,7 @@ impl Broker {
         let told = config.advertised(&listening.bound, &hostname);
         // What was altered about certificates is known by now.
         stores.reload().await;
-        let registration = registration(&config, told, &mut rng);
-        let epoch = rooms.controller.register_broker(registration).await?;
+        let epoch = rooms.controller.register_broker(registration(&config, told, &mut rng)).await?;
         ensure_users(&config, &rooms.controller).await?;
         let partitions = Partitions::start(
             config.clone(),

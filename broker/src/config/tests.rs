@@ -330,3 +330,35 @@ fn a_broker_that_was_told_nothing_listens_to_its_own_machine_alone() {
     let hosts: Vec<_> = config.listen_on().into_iter().map(|on| on.host).collect();
     assert_eq!((hosts, config.metrics_endpoint()), (vec!["localhost".to_owned()], None));
 }
+
+#[test]
+fn brokers_speak_by_the_listener_that_is_named_or_by_the_one_of_their_protocol_or_by_the_first() {
+    const MAP: (&str, &str) = (
+        "listener.security.protocol.map",
+        "A:PLAINTEXT,B:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+    );
+    let check = |listeners: &str, pairs: &[(&str, &str)], want: &str| {
+        let base = [MAP, ("listeners", listeners), ("sasl.enabled.mechanisms", "SCRAM-SHA-256")];
+        let read = BrokerConfig::from_pairs(base.iter().chain(pairs).copied());
+        match read {
+            Ok(config) => assert_eq!(config.inter_broker_listener(), want, "{listeners} {pairs:?}"),
+            Err(errors) => {
+                let told = errors.to_string();
+                assert!(!want.is_empty() && told.contains(want), "{listeners} {pairs:?}: {told}");
+            }
+        }
+    };
+    let named = |name| ("inter.broker.listener.name", name);
+    let protocol = |name| ("security.inter.broker.protocol", name);
+    check("A://a:1", &[], "A");
+    check("A://a:1,B://a:2", &[], "A");
+    check("A://a:1,PLAINTEXT://a:2", &[], "PLAINTEXT");
+    check("A://a:1,PLAINTEXT://a:2", &[named("a")], "A");
+    check("A://a:1,SASL_PLAINTEXT://a:2", &[protocol("SASL_PLAINTEXT")], "SASL_PLAINTEXT");
+    // What Kafka would not start with.
+    check("A://a:1", &[named("B")], "there is no listener B");
+    check("A://a:1", &[protocol("PLAINTEXT")], "there is no listener PLAINTEXT");
+    let both = [named("A"), protocol("PLAINTEXT")];
+    check("A://a:1,PLAINTEXT://a:2", &both, "security.inter.broker.protocol is set, too");
+    check("A://a:1", &[protocol("TLS")], "security.inter.broker.protocol");
+}

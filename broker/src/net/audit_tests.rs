@@ -1,10 +1,17 @@
 //! The audit trail of those who want to come in, and that no secret leads out: over sockets, with
 //! certificates and tokens made for each test. Shell.
 
+use std::sync::Arc;
+
+use client::net::connection::{CallError, Connection};
+use client::net::tcp::TcpConnector;
+use client::net::tls::TlsConnector;
+use client::net::{Connector, Endpoint};
 use protocol::api::configs::{
     AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
     IncrementalAlterConfigsRequest,
 };
+use protocol::sasl::Hash;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing_subscriber::filter::LevelFilter;
@@ -13,16 +20,14 @@ use super::security_tests::{
     Certificates, ISSUER, Issuer, PATIENCE, connect, plain, refused, scram, start, told,
 };
 use crate::api::Logged;
-use client::net::connection::{CallError, Connection};
-use protocol::sasl::Hash;
 
 const CANARY: &str = "canary";
 
-/// Events until there are so many, and none after them for as long as it takes to answer another.
+/// The events of the audit trail, once there are so many.
 async fn events(logged: &Logged, count: usize) -> Vec<Value> {
     let mut events = logged.events();
     while events.len() < count {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         events.extend(logged.events());
     }
     events
@@ -101,7 +106,7 @@ async fn each_who_cannot_prove_who_they_are_is_one_event() {
 }
 
 /// What a scraper is told at the port of metrics.
-async fn scraped(at: &client::net::Endpoint, header: &str) -> String {
+async fn scraped(at: &Endpoint, header: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect((&*at.host, at.port)).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\n{header}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -210,4 +215,45 @@ async fn no_secret_leads_out() {
             assert!(line.is_none(), "{secret} in {what}: {line:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_port_of_metrics_is_encrypted_and_asks_who_it_is_where_the_settings_say_so() {
+    let certificates = Certificates::new();
+    certificates.root("other");
+    certificates.signed("client", "ca", "/CN=client", 365);
+    certificates.signed("foreign", "other", "/CN=client", 365);
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "PLAINTEXT://127.0.0.1:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,METRICS:SSL"),
+        ("listener.name.metrics.ssl.keystore.location", &certificates.text("broker.both")),
+        ("listener.name.metrics.ssl.truststore.location", &certificates.text("ca.pem")),
+        ("listener.name.metrics.ssl.client.auth", "required"),
+        // Beyond loopback, which a certificate is guard enough for.
+        ("metrics.listener", "0.0.0.0:0"),
+    ];
+    let logged = Logged::from(LevelFilter::INFO);
+    let broker = start(dir.path(), &settings).await;
+    let at = Endpoint::new("localhost", broker.metrics_endpoint().unwrap().port);
+    for (own, is_let_in) in [(Some("client"), true), (Some("foreign"), false), (None, false)] {
+        let options = certificates.options("ca", own);
+        let connector = TlsConnector::new(Arc::new(TcpConnector), &options).unwrap();
+        let mut page = String::new();
+        if let Ok(mut stream) = connector.connect(&at).await {
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await;
+            let _ = stream.read_to_string(&mut page).await;
+        }
+        assert_eq!(page.starts_with("HTTP/1.0 200 "), is_let_in, "{own:?}: {page}");
+        if !is_let_in {
+            check(&events(&logged, 1).await, "User:ANONYMOUS", "METRICS", "TLS: ");
+        }
+    }
+    // In clear nothing is told.
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", at.port)).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut page = Vec::new();
+    let _ = stream.read_to_end(&mut page).await;
+    assert!(!page.starts_with(b"HTTP"));
+    broker.shutdown().await.unwrap();
 }
