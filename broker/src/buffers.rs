@@ -4,13 +4,14 @@
 //! is first touched, and the allocator gives large pieces back at once. A [`Buffer`] that is no
 //! longer used waits here for the next who needs one of about its size; the oldest go when too many
 //! bytes wait. Small ones are left to the allocator, and so are those larger than any common
-//! request. Shell.
+//! request. What a buffer takes of the budget of memory it holds for as long as it is used. Shell.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use crate::budget::Grant;
 use crate::limits::{BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
 
 /// 64 KiB: what the allocator handles well itself, and the grain of what is kept.
@@ -30,6 +31,8 @@ pub struct Buffer {
     /// How much of it was asked for.
     size: usize,
     filled: usize,
+    /// What it takes of the budget, where that is counted.
+    _charged: Option<Grant>,
 }
 
 impl Buffer {
@@ -40,7 +43,20 @@ impl Buffer {
             Some(bytes) => take(size).unwrap_or_else(|| vec![0; bytes]),
             None => vec![0; size],
         };
-        Self { bytes, size, filled: 0 }
+        Self { bytes, size, filled: 0, _charged: None }
+    }
+
+    /// The same, which gives `grant` back when it is no longer used.
+    #[must_use]
+    pub(crate) fn charged(mut self, grant: Grant) -> Self {
+        self._charged = Some(grant);
+        self
+    }
+
+    /// How much of it is filled.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
     }
 
     /// What is not filled yet: whatever it holds is nobody's.

@@ -15,6 +15,8 @@ use protocol::secret::Secret;
 use protocol::security::SecurityProtocol;
 use protocol::{config_words, configs};
 
+use crate::limits::BUDGET_BYTES_MIN;
+
 mod dynamic;
 mod endpoint;
 mod group;
@@ -300,10 +302,12 @@ configs! {
         max_connection_creation_rate: u32 = ConfigDef::int("max.connection.creation.rate", "2147483647").at_least(1).dynamic(),
         /// How long a connection may be silent.
         connections_max_idle: Duration = ConfigDef::long("connections.max.idle.ms", "600000").at_least(1),
-        /// How many requests of all connections may wait for their answer before reading stops.
+        /// Accepted for compatibility: requests are begun as they are read, in the bounds of memory.budget.bytes.
         queued_max_requests: u32 = ConfigDef::int("queued.max.requests", "500").at_least(1),
-        /// How many bytes of requests may wait for their answer before reading stops, -1 for no limit.
+        /// How many bytes requests may take in all before reading stops, small ones not counted; -1: as many as memory.budget.bytes leaves them.
         queued_max_request_bytes: Option<u64> = ConfigDef::long("queued.max.request.bytes", "-1").at_least(-1),
+        /// How many bytes of memory connections, requests and answers may take; -1: a quarter of what the machine has, or its control group.
+        memory_budget_bytes: Option<u64> = ConfigDef::long("memory.budget.bytes", "-1").at_least(-1),
 
         /// How many windows a quota of bytes or time looks back on, the present one among them.
         quota_window_num: u32 = ConfigDef::int("quota.window.num", "11").at_least(1),
@@ -449,6 +453,13 @@ impl BrokerConfig {
         Path::new(self.log_dirs.as_ref().unwrap_or(&self.log_dir).trim()).to_owned()
     }
 
+    /// How much memory larger requests may take in all. `None`: as much as their share.
+    #[must_use]
+    pub fn queued_request_bytes_max(&self) -> Option<u64> {
+        // Nothing is no bound in Kafka, either.
+        self.queued_max_request_bytes.filter(|bytes| *bytes > 0)
+    }
+
     /// How long records are kept when their topic does not say. `None`: for ever.
     #[must_use]
     pub fn log_retention(&self) -> Option<Duration> {
@@ -519,6 +530,16 @@ impl BrokerConfig {
         }
         for (name, reason) in self.metrics_conflicts() {
             refuse(name, reason);
+        }
+        let request_bytes_max = u64::from(self.socket_request_max_bytes);
+        if self.queued_max_request_bytes.is_some_and(|bytes| 0 < bytes && bytes < request_bytes_max)
+        {
+            let reason = "is smaller than socket.request.max.bytes".to_owned();
+            refuse("queued.max.request.bytes", reason);
+        }
+        if self.memory_budget_bytes.is_some_and(|bytes| bytes < BUDGET_BYTES_MIN) {
+            let reason = format!("is smaller than {BUDGET_BYTES_MIN}");
+            refuse("memory.budget.bytes", reason);
         }
         if self.group_min_session_timeout > self.group_max_session_timeout {
             let reason = "is larger than group.max.session.timeout.ms".to_owned();

@@ -4,6 +4,7 @@
 //!
 //! - [`config`], [`limits`]: settings and bounds
 //! - [`disk`]: the seam to storage
+//! - `budget`: how much memory clients may take
 //! - [`buffers`]: memory that is used again
 //! - [`metrics`]: what was done, counted
 //! - [`log`]: one partition's bytes
@@ -22,6 +23,7 @@
 
 mod api;
 pub mod auth;
+mod budget;
 pub mod buffers;
 pub mod config;
 pub mod controller;

@@ -152,3 +152,46 @@ pub const AUDIT_SOURCES_MAX: usize = 256;
 
 /// 1 KiB: the longest value in the audit trail. Longer ones are cut.
 pub const AUDIT_TEXT_MAX: usize = 1024;
+
+/// 16 MiB: the smallest budget of memory. What is set below it counts as this.
+pub const BUDGET_BYTES_MIN: u64 = 16 << 20;
+
+/// 1 GiB: the memory that a machine is taken to have which does not tell.
+pub const MACHINE_BYTES_UNKNOWN: u64 = 1 << 30;
+
+/// 65,536: claims to memory that wait. More are refused: the connection is closed, or the fetch is
+/// answered with nothing.
+pub const BUDGET_WAITERS_MAX: usize = 64 << 10;
+
+/// 56 KiB: what a fetch can be given while larger answers wait. With what is read beside it a buffer
+/// of the allocator's own.
+pub const BUDGET_SMALL_BYTES: u64 = 56 << 10;
+
+/// 12 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
+/// 4 KiB of a request's beginning.
+pub const CONNECTION_BYTES: u64 = 12 << 10;
+
+/// 40 KiB: what a connection costs in addition when it is encrypted: a record of TLS in each
+/// direction, and keys.
+pub const CONNECTION_TLS_BYTES: u64 = 40 << 10;
+
+/// 4 KiB: how much of a frame is read before room is claimed for all of it: what is announced alone
+/// claims nothing.
+pub const FRAME_UNCLAIMED_BYTES: usize = 4 << 10;
+
+/// 30 s: how long nothing may come of a frame that was begun, and nothing be taken of an answer. Then the
+/// connection is closed.
+pub const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// 5 s: how often it is looked whether a frame comes fast enough: a sixteenth of it each time while
+/// others wait for memory. Then the connection is closed.
+pub const FRAME_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
+/// 1 s: how often it is looked whether an answer is taken fast enough: a sixteenth of it each time while
+/// others wait for memory. Then the connection is closed, those that hold most first.
+pub const ANSWER_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
+/// 5 s: how long a fetch waits for memory. Then it is answered with nothing, and its client asks again.
+pub const RATION_WAIT_MAX: Duration = Duration::from_secs(5);
+
+const _: () = assert!(BUDGET_SMALL_BYTES < BUDGET_BYTES_MIN / 64);

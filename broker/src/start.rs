@@ -30,10 +30,11 @@ use crate::api::{Api, Machine, Meters, Volume};
 use crate::auth::stores::{Store, Stores};
 use crate::auth::trail::Trail;
 use crate::auth::{self, KeySourceError};
+use crate::budget::{Budget, machine_bytes};
 use crate::config::{self, BrokerConfig, InitialUser, ListenerError, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
-use crate::limits::QUORUM_FEED_MAX;
+use crate::limits::{MACHINE_BYTES_UNKNOWN, QUORUM_FEED_MAX};
 use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
 use crate::metrics::Metrics;
@@ -214,19 +215,26 @@ impl Broker {
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
         let quotas = QuotaHandle::start(&config, &rooms.metadata);
+        let budget = budget(&config);
         let api = Api::new(
             Machine { config: config.clone(), stores, volume: volume(&config, &disk) },
             rooms.metadata.clone(),
             rooms.controller.clone(),
             partitions.clone(),
             coordination,
-            Meters { quotas: quotas.clone(), metrics: counted.clone(), trail: trail.clone() },
+            Meters {
+                quotas: quotas.clone(),
+                metrics: counted.clone(),
+                trail: trail.clone(),
+                budget: budget.clone(),
+            },
             rng.fork(),
         );
         let teller = Teller {
             config: config.clone(),
             counted,
             trail: trail.clone(),
+            budget: budget.clone(),
             rooms: rooms.clone(),
             partitions: partitions.clone(),
             groups: coordinators.groups(),
@@ -236,7 +244,7 @@ impl Broker {
         };
         let endpoints = listening.endpoints();
         let metrics = listening.metrics.map(|at| MetricsPort::start(at, trail, teller));
-        let limits = Limits { config: rooms.metadata.broker_config(&config), quotas };
+        let limits = Limits { config: rooms.metadata.broker_config(&config), quotas, budget };
         let server = Server::start(listening.listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
@@ -459,7 +467,8 @@ async fn doors(
         let sasl = sasl.map_err(|source| StartError::Keys { listener: name.clone(), source })?;
         let store = store(config, &name, &settings, metadata);
         let store = store.map_err(|source| StartError::Tls { listener: name, source })?;
-        opened.push((listener, Door::new(settings.protocol, store.map(Arc::new), sasl)));
+        let store = store.map(Arc::new);
+        opened.push((listener, Door::new(settings.protocol, store, sasl, &settings.config)));
     }
     Ok(opened)
 }
@@ -517,6 +526,14 @@ fn open_dir(
         info!("the last shutdown was not clean: logs are recovered as they are opened");
     }
     Ok(started)
+}
+
+/// How much memory clients may take: as the settings say, or a quarter of what there is.
+fn budget(config: &BrokerConfig) -> Budget {
+    let bytes = config
+        .memory_budget_bytes
+        .unwrap_or_else(|| machine_bytes().unwrap_or(MACHINE_BYTES_UNKNOWN) / 4);
+    Budget::new(bytes, config.queued_request_bytes_max())
 }
 
 /// How this run of the broker joins the cluster.

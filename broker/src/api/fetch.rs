@@ -4,7 +4,11 @@
 //! the first batch is returned even if it alone is larger (KIP-74), so every reader moves on. With
 //! fewer bytes than asked for, the request waits for the partitions' bells, or its time; an error
 //! is told at once. `read_committed` readers see up to the last stable offset and are told which
-//! transactions in their range were aborted. Shell.
+//! transactions in their range were aborted.
+//!
+//! What is read is taken of the budget of memory before. While that is short an answer holds less, a
+//! first batch that does not fit waits for its room, and who waited too long is answered with
+//! nothing: its client asks again. Shell.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,7 +27,9 @@ use tokio::sync::Notify;
 use super::Api;
 use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
 use super::permit::brokers;
-use super::serving::{Context, Serving};
+use super::serving::{Answer, Context, Serving};
+use crate::budget::{Budget, Grant, Use};
+use crate::limits::{BUDGET_SMALL_BYTES, RATION_WAIT_MAX};
 use crate::metadata::AclOperation;
 use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
 
@@ -55,6 +61,12 @@ struct Target {
 }
 
 type Outcome = Result<Fetched, ErrorCode>;
+
+/// What was read, and the memory that it takes.
+struct Reading {
+    outcomes: Vec<Outcome>,
+    grant: Grant,
+}
 
 pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serving {
     let by_topic_id = context.version >= BY_TOPIC_ID;
@@ -157,12 +169,14 @@ fn find_all(api: &Api, context: &Context, is_followers: bool, wanted: Vec<Wanted
     targets
 }
 
-async fn serve(api: &Api, terms: Terms, plan: Plan, targets: Vec<Target>) -> FetchResponse {
-    let mut outcomes = read_all(&targets, terms).await;
-    if !is_enough(&outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
-        outcomes = wait(&targets, terms, outcomes).await;
+async fn serve(api: &Api, terms: Terms, plan: Plan, targets: Vec<Target>) -> Answer {
+    let mut reading = read_all(api.budget(), &targets, terms).await;
+    if !is_enough(&reading.outcomes, terms) && !targets.is_empty() && !terms.wait_max.is_zero() {
+        reading = wait(api.budget(), &targets, terms, reading).await;
     }
-    respond(api, terms, &plan, targets, outcomes)
+    let Reading { outcomes, grant } = reading;
+    let response = respond(api, terms, &plan, targets, outcomes);
+    Answer::Records(response.into(), grant)
 }
 
 fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
@@ -173,9 +187,52 @@ fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
     .map_err(|error| error.code())
 }
 
-async fn read_all(targets: &[Target], terms: Terms) -> Vec<Outcome> {
+/// Reads what there is, in as much memory as can be had for it.
+async fn read_all(budget: &Budget, targets: &[Target], terms: Terms) -> Reading {
+    // While there is plenty, a first batch may be larger than what was asked for.
+    let is_easy = budget.is_easy();
+    let bytes_max = wide(terms.bytes_max);
+    let mut grant = match budget.ration(bytes_max) {
+        Some(grant) => grant,
+        None => claim(budget, Use::Small, bytes_max.min(BUDGET_SMALL_BYTES)).await,
+    };
+    let mut outcomes = read(targets, terms, &grant, is_easy).await;
+    if !is_easy && let Some(batch_bytes) = left_out(targets, &outcomes, terms) {
+        // Nothing is held while more is waited for: others may be waiting for that.
+        drop((outcomes, grant));
+        grant = claim(budget, Use::Answer, batch_bytes).await;
+        let is_granted = grant.bytes() > 0;
+        outcomes = read(targets, terms, &grant, is_granted).await;
+    }
+    grant.set(wide(record_bytes(&outcomes)));
+    Reading { outcomes, grant }
+}
+
+/// Waits for memory; not for ever: then there is none.
+async fn claim(budget: &Budget, of: Use, bytes: u64) -> Grant {
+    let Ok(wait) = budget.take(of, bytes) else { return budget.nothing(of) };
+    let granted = tokio::time::timeout(RATION_WAIT_MAX, wait).await;
+    granted.unwrap_or_else(|_| budget.nothing(of))
+}
+
+/// How large the batches may be of the first partition that has records which did not fit, where
+/// nothing was read at all.
+fn left_out(targets: &[Target], outcomes: &[Outcome], terms: Terms) -> Option<u64> {
+    if record_bytes(outcomes) > 0 {
+        return None;
+    }
+    targets.iter().zip(outcomes).find_map(|(Target { wanted, handle }, outcome)| {
+        let (handle, fetched) = (handle.as_ref().ok()?, outcome.as_ref().ok()?);
+        let has_more = wanted.offset < fetched.watermarks.readable_end(terms.isolation);
+        let is_cut = has_more && fetched.diverging.is_none();
+        is_cut.then(|| u64::from(handle.config().max_message_bytes))
+    })
+}
+
+/// Reads into the memory of `grant`; with `at_least_one` the first batch even if it is larger.
+async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    let mut left = terms.bytes_max;
+    let mut left = usize::try_from(grant.bytes()).unwrap_or(usize::MAX).min(terms.bytes_max);
     let mut is_empty = true;
     for Target { wanted, handle } in targets {
         let from = FetchFrom {
@@ -184,7 +241,7 @@ async fn read_all(targets: &[Target], terms: Terms) -> Vec<Outcome> {
             last_fetched_epoch: wanted.last_fetched_epoch,
             isolation: terms.isolation,
             max_bytes: wanted.bytes_max.min(left),
-            at_least_one: is_empty,
+            at_least_one: at_least_one && is_empty,
         };
         let outcome = match handle {
             Ok(handle) => {
@@ -222,15 +279,19 @@ fn is_enough(outcomes: &[Outcome], terms: Terms) -> bool {
     record_bytes(outcomes) >= terms.bytes_min || !outcomes.iter().all(is_news)
 }
 
+fn wide(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 fn record_bytes(outcomes: &[Outcome]) -> usize {
     outcomes.iter().flatten().map(|fetched| fetched.records.len()).sum()
 }
 
 /// Waits until there is enough, or the time is over. All outcomes are without error.
-async fn wait(targets: &[Target], terms: Terms, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+async fn wait(budget: &Budget, targets: &[Target], terms: Terms, mut reading: Reading) -> Reading {
     let mut deadline = pin!(tokio::time::sleep(terms.wait_max));
     let mut seen: Vec<Watermarks> =
-        outcomes.iter().flatten().map(|fetched| fetched.watermarks).collect();
+        reading.outcomes.iter().flatten().map(|fetched| fetched.watermarks).collect();
     loop {
         let bell = Arc::new(Notify::new());
         let waiting: Vec<_> = handles(targets)
@@ -248,7 +309,8 @@ async fn wait(targets: &[Target], terms: Terms, mut outcomes: Vec<Outcome>) -> V
         drop(waiting);
         let now: Vec<_> =
             handles(targets).map(|(_, handle)| *handle.watermarks().borrow()).collect();
-        let gained: u64 = outcomes
+        let gained: u64 = reading
+            .outcomes
             .iter()
             .flatten()
             .zip(&now)
@@ -257,16 +319,17 @@ async fn wait(targets: &[Target], terms: Terms, mut outcomes: Vec<Outcome>) -> V
             })
             .sum();
         let gained = usize::try_from(gained).unwrap_or(usize::MAX);
-        let may_be_enough = record_bytes(&outcomes).saturating_add(gained) >= terms.bytes_min
+        let may_be_enough = record_bytes(&reading.outcomes).saturating_add(gained)
+            >= terms.bytes_min
             || now.iter().zip(&seen).any(|(now, seen)| has_ended(now, seen));
         if is_over && gained == 0 && !may_be_enough {
-            return outcomes;
+            return reading;
         }
         seen = now;
         if is_over || may_be_enough {
-            outcomes = read_all(targets, terms).await;
-            if is_over || is_enough(&outcomes, terms) {
-                return outcomes;
+            reading = read_all(budget, targets, terms).await;
+            if is_over || is_enough(&reading.outcomes, terms) {
+                return reading;
             }
         }
     }

@@ -62,6 +62,7 @@ use crate::auth::Authorizer;
 use crate::auth::audit::Event;
 use crate::auth::stores::Stores;
 use crate::auth::trail::Trail;
+use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::group::Groups;
@@ -97,6 +98,7 @@ struct Rooms {
     coordination: Coordination,
     quotas: QuotaHandle,
     metrics: Arc<Metrics>,
+    budget: Budget,
     lanes: Lanes,
     /// `None`: everybody may do everything.
     authorizer: Option<Arc<Authorizer>>,
@@ -141,6 +143,8 @@ pub(crate) struct Meters {
     pub(crate) metrics: Arc<Metrics>,
     /// What concerns who may do what.
     pub(crate) trail: Trail,
+    /// How much memory answers may take.
+    pub(crate) budget: Budget,
 }
 
 impl fmt::Debug for Coordination {
@@ -441,7 +445,7 @@ impl Api {
         meters: Meters,
         rng: Rng,
     ) -> Self {
-        let Meters { quotas, metrics, trail } = meters;
+        let Meters { quotas, metrics, trail, budget } = meters;
         let Machine { config, stores, volume } = machine;
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
@@ -458,6 +462,7 @@ impl Api {
             coordination,
             quotas,
             metrics,
+            budget,
             lanes: Lanes::default(),
             authorizer,
             inter_broker_listener,
@@ -497,6 +502,10 @@ impl Api {
     }
 
     /// Most bytes of records in one response.
+    fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
     fn fetch_bytes_max(&self) -> usize {
         usize::try_from(self.0.config.fetch_max_bytes).unwrap_or(usize::MAX)
     }
@@ -565,7 +574,7 @@ impl Serve for Api {
     fn settle(&self, spent: &Spent<'_>, answer: &mut Answer) -> Duration {
         let Rooms { quotas, metrics, .. } = &*self.0;
         metrics.answered(spent.api, spent.request_bytes, spent.taken);
-        let Answer::Response(response) = answer else {
+        let Some(response) = answer.response_mut() else {
             return quotas::charge(quotas, spent, 0);
         };
         let fetched_bytes = quotas::fetched_bytes(response);

@@ -15,6 +15,7 @@ use protocol::time::Now;
 
 use crate::auth::Session;
 use crate::auth::audit::Event;
+use crate::budget::Grant;
 
 /// A decoded request and where it came from.
 #[derive(Debug)]
@@ -39,12 +40,24 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Response(AnyResponse),
+    /// Records, and the memory that they hold of the budget.
+    Records(AnyResponse, Grant),
     /// The client expects none (`acks=0`).
     Nothing,
     /// A message of SASL without a header.
     Bare(Bytes),
     /// The connection must end: no response can say what went wrong.
     Close(&'static str),
+}
+
+impl Answer {
+    /// The response, if it is one.
+    pub(crate) fn response_mut(&mut self) -> Option<&mut AnyResponse> {
+        match self {
+            Self::Response(response) | Self::Records(response, _) => Some(response),
+            Self::Nothing | Self::Bare(_) | Self::Close(_) => None,
+        }
+    }
 }
 
 impl<R: Into<AnyResponse>> From<R> for Answer {
@@ -57,8 +70,8 @@ impl<R: Into<AnyResponse>> From<R> for Answer {
 pub(crate) enum Serving {
     Ready(Answer),
     Later(Later),
-    /// Like `Later`, but with an answer so large that a connection has no two of them in memory:
-    /// it is not begun before the one of its kind before it was sent.
+    /// Like `Later`, but with an answer so large that a connection has no other answer in memory beside
+    /// it: it is not begun before all answers before it were taken.
     Alone(Later),
 }
 
@@ -81,7 +94,7 @@ impl Serving {
     /// The same, its response changed by `change` before it is sent.
     pub(crate) fn amended(self, change: impl FnOnce(&mut AnyResponse) + Send + 'static) -> Self {
         let amend = |mut answer: Answer| {
-            if let Answer::Response(response) = &mut answer {
+            if let Some(response) = answer.response_mut() {
                 change(response);
             }
             answer

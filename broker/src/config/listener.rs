@@ -4,7 +4,8 @@
 //! are those of the broker with its own, `listener.name.NAME.SETTING`, over them, and those of one
 //! mechanism as `listener.name.NAME.MECHANISM.SETTING`. What cannot work is refused before anything
 //! listens: encryption without a key, authentication without anyone who could be authenticated,
-//! tokens without somebody to have issued them. KIP-103, KIP-226. Pure.
+//! tokens without somebody to have issued them. Bounds on connections hold for a listener beside the
+//! broker's own (KIP-402, KIP-612). KIP-103, KIP-226. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -91,8 +92,16 @@ configs! {
         sasl_oauthbearer_clock_skew: Duration = ConfigDef::int("sasl.oauthbearer.clock.skew.seconds", "30").at_least(0),
         /// Which of their claims names the user.
         sasl_oauthbearer_sub_claim_name: String = ConfigDef::string("sasl.oauthbearer.sub.claim.name", "sub").non_empty(),
+        /// How many connections it holds at once. Null: those of the broker are bounded alone.
+        max_connections: Option<u32> = ConfigDef::null(Kind::Int, "max.connections").at_least(0),
+        /// How many it accepts per second. Null: those of the broker are bounded alone.
+        max_connection_creation_rate: Option<u32> = ConfigDef::null(Kind::Int, "max.connection.creation.rate").at_least(1),
     }
 }
+
+/// What a listener has of its own alone: the broker's setting of the same name bounds all listeners
+/// together.
+const OWN_ALONE: &[&str] = &["max.connections", "max.connection.creation.rate"];
 
 /// How one listener is secured.
 #[derive(Clone, Debug)]
@@ -339,7 +348,9 @@ impl BrokerConfig {
             }
         }
         let base = self.pairs().into_iter();
-        let base = base.filter(|(def, _)| find(ListenerConfig::DEFS, def.name).is_some());
+        let is_base =
+            |name| !OWN_ALONE.contains(&name) && find(ListenerConfig::DEFS, name).is_some();
+        let base = base.filter(|(def, _)| is_base(def.name));
         let base = base.filter_map(|(def, text)| Some((def.name.to_owned(), text?)));
         let own = own.iter().filter(|(name, _)| of_mechanism(name).is_none());
         let own = own.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));

@@ -109,8 +109,10 @@ fn settings_that_contradict_are_refused_together() {
         ("log.dirs", "a,b"),
         ("group.min.session.timeout.ms", "1800001"),
         ("metrics.listener", "9644"),
+        ("queued.max.request.bytes", "104857599"),
+        ("memory.budget.bytes", "1000"),
     ]);
-    assert_eq!(told.lines().count(), 7, "{told}");
+    assert_eq!(told.lines().count(), 9, "{told}");
 }
 
 #[test]

@@ -63,6 +63,12 @@ metrics! {
     CONNECTIONS Gauge "kafka_network_socketserver_connections" "Connections that are open.";
     ACCEPTED Counter "kafka_network_socketserver_connections_accepted_total" "Connections that were served.";
     REFUSED Counter "kafka_network_socketserver_connections_refused_total" "Connections that were closed at once: too many, or too fast.";
+    MEMORY_TOTAL Gauge "kafka_network_socketserver_memorypoolsize_bytes" "Memory that connections, requests and answers may take: memory.budget.bytes.";
+    MEMORY_USED Gauge "kafka_network_socketserver_memorypoolused_bytes" "What they take of it.";
+    MEMORY_AVAILABLE Gauge "kafka_network_socketserver_memorypoolavailable_bytes" "What is left of it.";
+    MEMORY_WAITING Gauge "kafka_network_socketserver_memorypoolwaiting" "Requests and answers that wait for memory.";
+    MEMORY_WAITS Counter "kafka_network_socketserver_memorypoolwaits_total" "Requests and answers that had to wait for memory.";
+    MEMORY_CLOSED Counter "kafka_network_socketserver_memorypoolclosed_total" "Connections that were closed for sending or taking too slowly what others waited for memory behind.";
     AUTHENTICATED Counter "kafka_network_socketserver_successful_authentication_total" "Times that a client proved who it is, by SASL.";
     UNAUTHENTICATED Counter "kafka_network_socketserver_failed_authentication_total" "Times that a client could not prove who it is, by SASL.";
     AUDITED Counter "millstream_audit_events_total" "Failed authentications, denials and changes, by event, whether written or withheld.";

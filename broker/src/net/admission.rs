@@ -1,8 +1,8 @@
-//! Who may connect: how many at once, from one address, and how fast.
+//! Who may connect: how many at once, in all, by one listener and from one address, and how fast.
 //!
 //! Bounds are read anew for each connection, so that they can be altered while running; what was
 //! admitted stays. Counts are kept by address as the network tells it, one entry per address with a
-//! connection. KIP-612. Pure.
+//! connection. KIP-402, KIP-612. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::door::Bounds;
 use crate::config::BrokerConfig;
 use crate::quota::{Refill, TokenBucket};
 
@@ -19,53 +20,85 @@ pub(super) enum Refused {
     /// As many are open as may be.
     #[error("as many connections are open as allowed")]
     Full,
+    /// As many are open by its listener as may be.
+    #[error("as many connections are open by its listener as allowed")]
+    ListenerFull,
     /// As many are open from its address as may be.
     #[error("as many connections are open from its address as allowed")]
     AddressFull,
+    /// There is no memory for another.
+    #[error("connections have taken their share of memory.budget.bytes")]
+    Memory,
 }
 
 /// The connections that are open.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     total: u32,
+    by_listener: BTreeMap<Arc<str>, u32>,
     by_address: BTreeMap<Arc<str>, u32>,
+    pace: Pace,
+}
+
+impl Admission {
+    /// Counts a connection by `listener` from `address`.
+    ///
+    /// # Errors
+    /// When there are as many as may be. It is not counted.
+    pub(super) fn admit(
+        &mut self,
+        (listener, bounds): (&Arc<str>, Bounds),
+        address: &Arc<str>,
+        config: &BrokerConfig,
+    ) -> Result<(), Refused> {
+        if self.total >= config.max_connections {
+            return Err(Refused::Full);
+        }
+        let by_listener = self.by_listener.get(listener).copied().unwrap_or(0);
+        if bounds.connections_max.is_some_and(|most| by_listener >= most) {
+            return Err(Refused::ListenerFull);
+        }
+        let own = config.connections_per_ip().find(|(known, _)| *known == &**address);
+        let most = own.map_or(config.max_connections_per_ip, |(_, count)| count);
+        let by_address = self.by_address.get(address).copied().unwrap_or(0);
+        if by_address >= most {
+            return Err(Refused::AddressFull);
+        }
+        self.total += 1;
+        self.by_listener.insert(listener.clone(), by_listener + 1);
+        self.by_address.insert(address.clone(), by_address + 1);
+        Ok(())
+    }
+
+    /// Forgets a connection by `listener` from `address`.
+    pub(super) fn leave(&mut self, listener: &str, address: &str) {
+        self.total = self.total.checked_sub(1).expect("it was counted when it was admitted");
+        for (counts, name) in [(&mut self.by_listener, listener), (&mut self.by_address, address)] {
+            let open = counts.get_mut(name).expect("it was counted when it was admitted");
+            *open -= 1;
+            if *open == 0 {
+                counts.remove(name);
+            }
+        }
+    }
+
+    /// How long to wait before a connection is accepted by whatever listener, so that they do not
+    /// come too fast.
+    pub(super) fn pace(&mut self, now: Duration, config: &BrokerConfig) -> Duration {
+        self.pace.spend(now, config.max_connection_creation_rate, config)
+    }
+}
+
+/// How fast connections come.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
     /// Of connections that may be accepted. `None`: none was counted yet.
     tokens: Option<TokenBucket>,
 }
 
-impl Admission {
-    /// Counts a connection from `address`.
-    ///
-    /// # Errors
-    /// When there are as many as may be. It is not counted.
-    pub(super) fn admit(&mut self, address: &str, config: &BrokerConfig) -> Result<(), Refused> {
-        if self.total >= config.max_connections {
-            return Err(Refused::Full);
-        }
-        let own = config.connections_per_ip().find(|(known, _)| *known == address);
-        let most = own.map_or(config.max_connections_per_ip, |(_, count)| count);
-        let open = self.by_address.get(address).copied().unwrap_or(0);
-        if open >= most {
-            return Err(Refused::AddressFull);
-        }
-        self.total += 1;
-        self.by_address.insert(address.into(), open + 1);
-        Ok(())
-    }
-
-    /// Forgets a connection from `address`.
-    pub(super) fn leave(&mut self, address: &str) {
-        self.total = self.total.checked_sub(1).expect("it was counted when it was admitted");
-        let open = self.by_address.get_mut(address).expect("it was counted when it was admitted");
-        *open -= 1;
-        if *open == 0 {
-            self.by_address.remove(address);
-        }
-    }
-
-    /// How long to wait before a connection is accepted, so that they do not come too fast.
-    pub(super) fn pace(&mut self, now: Duration, config: &BrokerConfig) -> Duration {
-        let rate = config.max_connection_creation_rate;
+impl Pace {
+    /// How long to wait before a connection is accepted, at `rate` per second.
+    pub(super) fn spend(&mut self, now: Duration, rate: u32, config: &BrokerConfig) -> Duration {
         if rate >= i32::MAX.unsigned_abs() {
             return Duration::ZERO;
         }
@@ -91,20 +124,43 @@ mod tests {
             ("max.connections.per.ip.overrides", "10.0.0.3:1, ::1:3"),
         ]);
         let mut admission = Admission::default();
-        let mut admit = |address: &str| admission.admit(address, &config);
+        let listener: Arc<str> = "L".into();
+        let mut admit = |address: &str| {
+            admission.admit((&listener, Bounds::default()), &address.into(), &config)
+        };
         assert_eq!([admit("10.0.0.1"), admit("10.0.0.1")], [Ok(()), Ok(())]);
         assert_eq!(admit("10.0.0.1"), Err(Refused::AddressFull));
         assert_eq!([admit("10.0.0.3"), admit("10.0.0.3")], [Ok(()), Err(Refused::AddressFull)]);
         assert_eq!([admit("::1"), admit("::1")], [Ok(()), Err(Refused::Full)]);
-        admission.leave("10.0.0.1");
-        assert_eq!(admission.admit("10.0.0.1", &config), Ok(()));
+        admission.leave("L", "10.0.0.1");
+        let any = (&listener, Bounds::default());
+        assert_eq!(admission.admit(any, &"10.0.0.1".into(), &config), Ok(()));
         // A bound that was lowered ends no connection.
         let lowered = self::config(&[("max.connections", "1")]);
-        assert_eq!(admission.admit("10.0.0.9", &lowered), Err(Refused::Full));
+        assert_eq!(admission.admit(any, &"10.0.0.9".into(), &lowered), Err(Refused::Full));
         for address in ["10.0.0.1", "10.0.0.1", "10.0.0.3", "::1"] {
-            admission.leave(address);
+            admission.leave("L", address);
         }
-        assert_eq!((admission.total, admission.by_address.len()), (0, 0));
+        let counted = (admission.by_listener.len(), admission.by_address.len());
+        assert_eq!((admission.total, counted), (0, (0, 0)));
+    }
+
+    #[test]
+    fn a_listener_that_is_full_leaves_the_others_open() {
+        let config = config(&[("max.connections", "4")]);
+        let mut admission = Admission::default();
+        let (inner, outer): (Arc<str>, Arc<str>) = ("INNER".into(), "OUTER".into());
+        let two = Bounds { connections_max: Some(2), ..Bounds::default() };
+        let address = "10.0.0.1".into();
+        let mut outer_admits = || admission.admit((&outer, two), &address, &config);
+        assert_eq!([outer_admits(), outer_admits()], [Ok(()), Ok(())]);
+        assert_eq!(outer_admits(), Err(Refused::ListenerFull));
+        let any = Bounds::default();
+        assert_eq!(admission.admit((&inner, any), &address, &config), Ok(()));
+        admission.leave("OUTER", &address);
+        assert_eq!(admission.admit((&outer, two), &address, &config), Ok(()));
+        assert_eq!(admission.admit((&inner, any), &address, &config), Ok(()));
+        assert_eq!(admission.admit((&inner, any), &address, &config), Err(Refused::Full));
     }
 
     #[test]

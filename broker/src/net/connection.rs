@@ -3,30 +3,30 @@
 //! Requests are begun in order of arrival, so that batches that a producer sent one after the
 //! other are appended so; then they run side by side, and an answer that is ready early waits for
 //! those before it. Ready answers leave in one vectored write. When as many requests are in flight
-//! as allowed, or for as long as a quota silences the client (KIP-219), the socket is not read: the
-//! peer's own buffers then stop it. Whatever is no request
+//! as allowed, while an answer was not taken, while there is no memory, or for as long as a quota
+//! silences the client (KIP-219), the socket is not read: the peer's own buffers then stop it. Whatever is no request
 //! of Kafka's ends the connection with a line in the log, never more than the connection. Dropping
 //! the task, or its peer's leaving, drops all that still waits. Shell.
 
 mod entrance;
+mod intake;
+mod outlet;
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use client::net::{BoxStream, Endpoint};
 use protocol::api::{AnyRequest, encode_response, split_request};
 use protocol::api_key::ApiKey;
-use protocol::frame::{FrameError, Framer, PREFIX_BYTES};
+use protocol::frame::FrameError;
 use protocol::primitive::{Chunks, DecodeError, EncodeError};
 use protocol::time::Clock;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -35,8 +35,12 @@ use super::tls::TlsRefusal;
 use crate::api::serving::{Answer, Context, Request, Serve, Serving, Spent};
 use crate::auth::Session;
 use crate::auth::gate::{Gate, Refusal};
-use crate::buffers::Buffer;
-use crate::limits::{AUTHENTICATION_MAX, BUFFER_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX};
+use crate::budget::{Budget, Grant, Overfull, Use, Wait};
+use crate::limits::{
+    AUTHENTICATION_MAX, BUFFERS_KEPT_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES,
+};
+use intake::{Frame, Intake, wide};
+use outlet::Unsent;
 
 /// Requests of one connection that may be in flight. More wait in the socket. Clients that know
 /// their own bound use 5; those that do not (librdkafka without idempotence) are held here.
@@ -46,24 +50,6 @@ const IN_FLIGHT_MAX: usize = 64;
 /// while the next arrive, and as much as there are buffers kept for. The one that crosses it is
 /// still taken, so that any request that is accepted at all can be served.
 const IN_FLIGHT_BYTES_MAX: usize = BUFFERS_KEPT_BYTES_MAX;
-
-/// Room for one read where nothing says how much will come. Most requests fit.
-const SCRATCH_BYTES: usize = 64 << 10;
-
-/// Most room to make at once for a frame that is announced: the peer must send what it claims
-/// before it is given more.
-const RESERVE_BYTES_MAX: usize = 1 << 20;
-
-/// Slices in one vectored write; more go into the next.
-const SLICES_MAX: usize = 64;
-
-/// How long a peer may take no byte of its answers before it is given up.
-const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
-
-thread_local! {
-    /// Where a read lands before its size is known; empty between reads.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
-}
 
 /// How a connection is to be treated.
 #[derive(Clone, Debug)]
@@ -76,6 +62,8 @@ pub(crate) struct Terms {
     pub(crate) listener: Arc<str>,
     /// How its connections are secured.
     pub(crate) door: Door,
+    /// Whence it takes memory.
+    pub(crate) budget: Budget,
 }
 
 /// Why a connection ended, other than that its peer left.
@@ -101,6 +89,14 @@ pub(crate) enum ConnectionError {
     Unproved,
     #[error("no byte was taken for {0:?}")]
     Stalled(Duration),
+    #[error("no byte of a request that was begun came for {0:?}")]
+    FrameStalled(Duration),
+    #[error("its request came too slowly while others waited for memory")]
+    FrameSlow,
+    #[error("its answers were taken too slowly while others waited for memory")]
+    InTheWay,
+    #[error(transparent)]
+    Overfull(#[from] Overfull),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -120,19 +116,25 @@ pub(crate) async fn serve(
         let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms, &service)).await?;
         let gate = terms.door.sasl.clone().map(Gate::new);
         let unproved_max = gate.as_ref().map_or(usize::MAX, Gate::request_bytes_max);
+        let bytes_max = terms.request_bytes_max.min(unproved_max);
+        let of = if gate.is_some() { Use::Unproved } else { Use::Frame };
+        let budget = terms.budget.clone();
         let connection = Connection {
             stream,
-            framer: Framer::new(terms.request_bytes_max.min(unproved_max)),
+            intake: Intake::new(bytes_max, budget.clone(), of),
+            charged: budget.nothing(Use::Small),
+            budget,
+            turn: None,
             terms,
             service,
             clock,
             session: Arc::new(session),
             gate,
             ending: None,
-            inbox: BytesMut::new(),
-            frame: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            unclaimed_bytes: 0,
+            is_held_back: false,
             silent_until: Duration::ZERO,
             is_silenced: false,
         };
@@ -153,7 +155,13 @@ pub(super) async fn until_draining(mut draining: watch::Receiver<bool>) {
 
 struct Connection<S> {
     stream: BoxStream,
-    framer: Framer,
+    /// What was read and not begun.
+    intake: Intake,
+    budget: Budget,
+    /// What it takes of the budget without having asked: what is small, and answers that are no records.
+    charged: Grant,
+    /// It waits until there is anything left of the budget.
+    turn: Option<Wait>,
     terms: Terms,
     service: S,
     clock: Clock,
@@ -162,13 +170,13 @@ struct Connection<S> {
     gate: Option<Gate>,
     /// Why the connection ends once what was begun is answered.
     ending: Option<Refusal>,
-    /// What was read and is not a whole frame yet.
-    inbox: BytesMut,
-    /// A larger frame, of which the beginning was read; the inbox is empty then.
-    frame: Option<Buffer>,
     /// Begun and not answered, oldest first.
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
+    /// Of those, the bytes for which no room was claimed.
+    unclaimed_bytes: usize,
+    /// Not all that was read was begun: what makes room for more begins that first.
+    is_held_back: bool,
     /// Until then a quota silences the client.
     silent_until: Duration,
     is_silenced: bool,
@@ -180,6 +188,10 @@ struct InFlight {
     correlation_id: i32,
     /// Of its frame, which its batches are slices of.
     bytes: usize,
+    /// Of its frame, the bytes for which no room was claimed: all or none.
+    unclaimed_bytes: usize,
+    /// Its frame's room, unless that is held by the frame.
+    _room: Option<Grant>,
     serving: Serving,
     cost: Cost,
 }
@@ -196,6 +208,12 @@ struct Cost {
 }
 
 impl InFlight {
+    /// A request whose frame is not told yet.
+    fn new(version: i16, correlation_id: i32, serving: Serving, cost: Cost) -> Self {
+        let (bytes, unclaimed_bytes) = (0, 0);
+        Self { version, correlation_id, bytes, unclaimed_bytes, _room: None, serving, cost }
+    }
+
     /// Charges the request, which is answered; says how long its client must be silent.
     fn settle(&mut self, service: &impl Serve, user: &str, now: Duration) -> Duration {
         let (Some(api), Serving::Ready(answer)) = (self.cost.api, &mut self.serving) else {
@@ -213,22 +231,25 @@ impl InFlight {
         service.settle(&spent, answer)
     }
 
-    /// The frame to answer with, in parts; none when no answer is expected, or none is there yet.
-    fn answer(self) -> Result<Vec<Bytes>, ConnectionError> {
-        let response = match self.serving {
-            Serving::Ready(Answer::Response(response)) => response,
+    /// The frame to answer with, in parts, and what it holds of the budget; none when no answer is
+    /// expected, or none is there yet.
+    fn answer(self) -> Result<(Vec<Bytes>, Option<Grant>), ConnectionError> {
+        let (response, grant) = match self.serving {
+            Serving::Ready(Answer::Response(response)) => (response, None),
+            Serving::Ready(Answer::Records(response, grant)) => (response, Some(grant)),
             Serving::Ready(Answer::Nothing) | Serving::Later(_) | Serving::Alone(_) => {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), None));
             }
             Serving::Ready(Answer::Bare(message)) => {
                 let length = u32::try_from(message.len()).expect("messages of SASL are short");
-                return Ok(vec![Bytes::copy_from_slice(&length.to_be_bytes()), message]);
+                let parts = vec![Bytes::copy_from_slice(&length.to_be_bytes()), message];
+                return Ok((parts, None));
             }
             Serving::Ready(Answer::Close(reason)) => return Err(ConnectionError::Refused(reason)),
         };
         let (api, version) = (response.api_key().name(), self.version);
         encode_response(&response, version, self.correlation_id)
-            .map(Chunks::into_parts)
+            .map(|chunks| (Chunks::into_parts(chunks), grant))
             .map_err(|source| ConnectionError::Response { api, version, source })
     }
 }
@@ -251,8 +272,13 @@ impl<S: Serve> Connection<S> {
         let mut silence = pin!(tokio::time::sleep(Duration::ZERO));
         let mut is_draining = false;
         let mut patience = pin!(tokio::time::sleep(AUTHENTICATION_MAX));
+        let mut look = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut is_looked_at = false;
         loop {
-            let is_silenced = self.is_silenced;
+            if !is_looked_at && self.intake.is_filling() {
+                is_looked_at = true;
+                look.set(tokio::time::sleep(FRAME_LOOKED_AT_EVERY));
+            }
             if self.in_flight.is_empty() {
                 if let Some(refusal) = self.ending.take() {
                     return Err(refusal.into());
@@ -261,24 +287,28 @@ impl<S: Serve> Connection<S> {
                     return Ok(());
                 }
             }
-            let is_unproved = self.gate.as_ref().is_some_and(Gate::is_waiting);
             let happened = tokio::select! {
                 biased;
                 () = &mut drain, if !is_draining => {
                     is_draining = true;
                     continue;
                 }
-                () = &mut patience, if is_unproved => return Err(self.unproved()),
-                () = &mut silence, if is_silenced => {
+                () = &mut patience, if self.is_unproved() => return Err(self.unproved()),
+                () = &mut silence, if self.is_silenced => {
                     self.is_silenced = false;
                     last_read = self.clock.now().monotonic;
                     self.begin_requests()?;
                     continue;
                 }
+                () = &mut look, if is_looked_at => {
+                    is_looked_at = false;
+                    self.intake.look()?;
+                    continue;
+                }
                 happened = poll_fn(|polling| self.poll(polling, is_draining)) => happened?,
                 () = &mut idle => {
                     let unread = self.clock.now().monotonic.saturating_sub(last_read);
-                    let is_idle = self.in_flight.is_empty() && !is_silenced;
+                    let is_idle = self.in_flight.is_empty() && !self.is_silenced;
                     if unread >= self.terms.idle_max && is_idle {
                         return Ok(());
                     }
@@ -307,23 +337,25 @@ impl<S: Serve> Connection<S> {
         }
     }
 
+    /// True while nobody has said yet who it is, and somebody must.
+    fn is_unproved(&self) -> bool {
+        self.gate.as_ref().is_some_and(Gate::is_waiting)
+    }
+
     /// Waits for whatever comes first. Nothing is lost when it is dropped.
     fn poll(
         &mut self,
         polling: &mut Polling<'_>,
         is_draining: bool,
     ) -> Poll<Result<Happened, ConnectionError>> {
-        let mut has_large = false;
         let is_timed = self.service.is_timed();
-        for request in &mut self.in_flight {
+        for (index, request) in self.in_flight.iter_mut().enumerate() {
             let later = match &mut request.serving {
                 Serving::Ready(_) => continue,
                 Serving::Later(later) => later,
-                Serving::Alone(_) if has_large => continue,
-                Serving::Alone(later) => {
-                    has_large = true;
-                    later
-                }
+                // While answers before it are not taken it would hold memory for nothing.
+                Serving::Alone(_) if index > 0 => continue,
+                Serving::Alone(later) => later,
             };
             let began = is_timed.then(|| self.clock.now().monotonic);
             let polled = later.as_mut().poll(polling);
@@ -338,79 +370,70 @@ impl<S: Serve> Connection<S> {
         {
             return Poll::Ready(Ok(Happened::Answerable));
         }
-        if is_draining || !self.has_room() {
+        if let Some(turn) = &mut self.turn {
+            if Pin::new(turn).poll(polling).is_pending() {
+                return Poll::Pending;
+            }
+            self.turn = None;
+            return Poll::Ready(Ok(Happened::Read));
+        }
+        if is_draining || self.is_held_back || !self.has_room() {
             return Poll::Pending;
         }
-        self.poll_read(polling)
-    }
-
-    fn poll_read(&mut self, polling: &mut Polling<'_>) -> Poll<Result<Happened, ConnectionError>> {
-        let polled = if let Some(frame) = &mut self.frame {
-            poll_read_into(&mut self.stream, polling, frame)
-        } else if self.inbox.is_empty() {
-            self.poll_read_first(polling)
-        } else {
-            let missing = self.framer.missing(&self.inbox)?;
-            self.inbox.reserve(missing.clamp(1, RESERVE_BYTES_MAX));
-            pin!(self.stream.read_buf(&mut self.inbox)).poll(polling)
-        };
-        polled.map(|read| match read? {
-            0 => Ok(Happened::Ended),
-            _ => Ok(Happened::Read),
-        })
-    }
-
-    /// Reads where nothing is known to come: into this thread's scratch, so that connections that
-    /// wait for a request, which is what most do, hold no buffer.
-    fn poll_read_first(&mut self, polling: &mut Polling<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            let polled = Pin::new(&mut self.stream).poll_read(polling, &mut buf);
-            polled.map_ok(|()| {
-                self.inbox = BytesMut::from(buf.filled());
-                buf.filled().len()
-            })
-        })
+        let was_filling = self.intake.is_filling();
+        let polled = self.intake.poll_read(&mut self.stream, polling);
+        if polled.is_pending() && !was_filling && self.intake.is_filling() {
+            // From now on it is looked at whether the frame comes.
+            return Poll::Ready(Ok(Happened::Read));
+        }
+        polled.map_ok(|count| if count == 0 { Happened::Ended } else { Happened::Read })
     }
 
     /// True when another request may begin.
     fn has_room(&self) -> bool {
-        !self.is_silenced
+        let is_allowed = !self.is_silenced
+            && self.turn.is_none()
             && self.ending.is_none()
             && self.in_flight.len() < IN_FLIGHT_MAX
-            && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX
+            && self.in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+        // An answer that is there already and not counted yet: no second beside it while memory is
+        // short.
+        let has_answer = || {
+            let newest = self.in_flight.back();
+            newest.is_some_and(|newest| matches!(newest.serving, Serving::Ready(_)))
+        };
+        is_allowed && (self.budget.is_easy() || !has_answer())
+    }
+
+    /// Charges the connection for what it holds without having asked, `unsent_bytes` of answers
+    /// among it.
+    fn charge(&mut self, unsent_bytes: u64) {
+        let held = self.intake.unclaimed_bytes() + self.unclaimed_bytes;
+        self.charged.set(wide(held).saturating_add(unsent_bytes));
     }
 
     /// Begins to serve every whole frame that was read, as far as there is room in flight.
     fn begin_requests(&mut self) -> Result<(), ConnectionError> {
+        self.is_held_back = true;
         while self.has_room() {
-            let Some(frame) = self.next_frame()? else { break };
+            if self.budget.is_full() && self.intake.unclaimed_bytes() > 0 {
+                self.turn = Some(self.budget.take(Use::Small, wide(FRAME_UNCLAIMED_BYTES))?);
+                break;
+            }
+            let Some(Frame { bytes: frame, is_claimed, grant }) = self.intake.next_frame()? else {
+                self.is_held_back = false;
+                break;
+            };
             let bytes = frame.len();
+            let unclaimed_bytes = if is_claimed { 0 } else { bytes };
             let request = self.begin(frame)?;
             self.in_flight_bytes += bytes;
-            self.in_flight.push_back(InFlight { bytes, ..request });
+            self.unclaimed_bytes += unclaimed_bytes;
+            let request = InFlight { bytes, unclaimed_bytes, _room: grant, ..request };
+            self.in_flight.push_back(request);
         }
+        self.charge(0);
         Ok(())
-    }
-
-    /// The next whole frame, if it was read. The rest of a larger one is read into a buffer of
-    /// exactly its size, so that it need not be moved.
-    fn next_frame(&mut self) -> Result<Option<Bytes>, ConnectionError> {
-        if let Some(frame) = self.frame.take_if(|frame| frame.is_full()) {
-            return Ok(Some(frame.freeze().slice(PREFIX_BYTES..)));
-        }
-        let whole = self.framer.next(&mut self.inbox)?;
-        if whole.is_none() {
-            let size = self.inbox.len() + self.framer.missing(&self.inbox)?;
-            if (SCRATCH_BYTES..=BUFFER_BYTES_MAX).contains(&size) {
-                let mut frame = Buffer::with_room(size);
-                frame.room()[..self.inbox.len()].copy_from_slice(&self.inbox);
-                frame.fill(self.inbox.len());
-                self.inbox = BytesMut::new();
-                self.frame = Some(frame);
-            }
-        }
-        Ok(whole)
     }
 
     fn begin(&mut self, frame: Bytes) -> Result<InFlight, ConnectionError> {
@@ -425,13 +448,8 @@ impl<S: Serve> Connection<S> {
                 // The one refusal that every client can read: version 0 of the response. KIP-511.
                 let answer = Answer::Response(self.service.unsupported_api_versions());
                 let (began, busy) = (Duration::ZERO, Duration::ZERO);
-                return Ok(InFlight {
-                    version: 0,
-                    correlation_id,
-                    bytes: 0,
-                    serving: Serving::Ready(answer),
-                    cost: Cost { api: None, client_id: None, began, busy },
-                });
+                let cost = Cost { api: None, client_id: None, began, busy };
+                return Ok(InFlight::new(0, correlation_id, Serving::Ready(answer), cost));
             }
             return Err(ConnectionError::Unsupported { key: header.api_key, version });
         };
@@ -454,27 +472,33 @@ impl<S: Serve> Connection<S> {
         let ended = if is_timed { self.clock.now().monotonic } else { began };
         let busy = ended.saturating_sub(began);
         let cost = Cost { api: Some(api), client_id, began, busy };
-        Ok(InFlight { version, correlation_id, bytes: 0, serving, cost })
+        Ok(InFlight::new(version, correlation_id, serving, cost))
     }
 
     /// Takes all answers that are next in order, encoded; an error ends the connection after them.
-    fn take_answers(&mut self) -> (VecDeque<Bytes>, Result<(), ConnectionError>) {
-        let mut slices = VecDeque::new();
+    fn take_answers(&mut self) -> (Unsent, Result<(), ConnectionError>) {
+        let mut unsent = Unsent::default();
         let is_ready = |oldest: &mut InFlight| matches!(oldest.serving, Serving::Ready(_));
         let now = self.clock.now().monotonic;
+        let mut end = Ok(());
         while let Some(mut request) = self.in_flight.pop_front_if(is_ready) {
             self.in_flight_bytes -= request.bytes;
+            self.unclaimed_bytes -= request.unclaimed_bytes;
             let silent = request.settle(&self.service, self.session.user(), now);
             self.silent_until = self.silent_until.max(now.saturating_add(silent));
             match request.answer() {
-                Ok(answer) => {
-                    self.service.sent(answer.iter().map(Bytes::len).sum());
-                    slices.extend(answer);
+                Ok((parts, grant)) => {
+                    self.service.sent(parts.iter().map(Bytes::len).sum());
+                    unsent.push(parts, grant);
                 }
-                Err(error) => return (slices, Err(error)),
+                Err(error) => {
+                    end = Err(error);
+                    break;
+                }
             }
         }
-        (slices, Ok(()))
+        self.charge(unsent.charged_bytes());
+        (unsent, end)
     }
 
     /// Silences the client for as long as its answers told it. `None`: it may speak.
@@ -483,67 +507,6 @@ impl<S: Serve> Connection<S> {
         self.is_silenced = left > Duration::ZERO;
         self.is_silenced.then_some(left)
     }
-
-    /// Writes all of `slices`. A peer that takes nothing for long is given up.
-    async fn write(&mut self, mut slices: VecDeque<Bytes>) -> Result<(), ConnectionError> {
-        while !slices.is_empty() {
-            let written = {
-                let mut write = pin!(write_some(&mut self.stream, &slices));
-                // The timer costs more than a write that succeeds at once, as nearly all do.
-                match poll_fn(|polling| Poll::Ready(write.as_mut().poll(polling))).await {
-                    Poll::Ready(written) => written?,
-                    Poll::Pending => tokio::time::timeout(WRITE_STALL_MAX, write)
-                        .await
-                        .map_err(|_| ConnectionError::Stalled(WRITE_STALL_MAX))??,
-                }
-            };
-            advance(&mut slices, written)?;
-        }
-        self.stream.flush().await?;
-        Ok(())
-    }
-}
-
-/// Reads what there is of `frame`, and no more.
-fn poll_read_into(
-    stream: &mut BoxStream,
-    polling: &mut Polling<'_>,
-    frame: &mut Buffer,
-) -> Poll<io::Result<usize>> {
-    let mut buf = ReadBuf::new(frame.room());
-    let polled = Pin::new(stream).poll_read(polling, &mut buf);
-    let count = buf.filled().len();
-    polled.map_ok(|()| {
-        frame.fill(count);
-        count
-    })
-}
-
-/// Writes as many bytes of `slices` as the stream takes at once.
-async fn write_some(stream: &mut BoxStream, slices: &VecDeque<Bytes>) -> io::Result<usize> {
-    let mut parts = [IoSlice::new(&[]); SLICES_MAX];
-    let mut count = 0;
-    for (part, slice) in parts.iter_mut().zip(slices) {
-        *part = IoSlice::new(slice);
-        count += 1;
-    }
-    poll_fn(|polling| Pin::new(&mut *stream).poll_write_vectored(polling, &parts[..count])).await
-}
-
-/// Drops the first `written` bytes of `slices`.
-fn advance(slices: &mut VecDeque<Bytes>, mut written: usize) -> io::Result<()> {
-    if written == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    while let Some(first) = slices.front_mut() {
-        if written < first.len() {
-            first.advance(written);
-            break;
-        }
-        written -= first.len();
-        slices.pop_front();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,11 +7,15 @@ use client::net::memory::MemoryNetwork;
 use client::net::{Connector, Endpoint};
 use protocol::api::versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::api::{decode_response, encode_request};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 
+use bytes::BytesMut;
 use protocol::api::AnyResponse;
+use protocol::api::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+use protocol::frame::PREFIX_BYTES;
 
+use super::intake::SCRATCH_BYTES;
 use super::*;
 
 /// Answers each ApiVersions request with the number in its client software name as error code,
@@ -21,6 +25,7 @@ struct Fake {
     begun: mpsc::Sender<String>,
     gate: Arc<Semaphore>,
     dropped: Arc<Mutex<u32>>,
+    budget: Budget,
 }
 
 /// Counts futures that were dropped.
@@ -41,6 +46,9 @@ impl Serve for Fake {
         self.begun.try_send(name.clone()).unwrap();
         if name == "close" {
             return Serving::ready(Answer::Close("as the test wishes"));
+        }
+        if let Some(mib) = name.strip_prefix("bulk") {
+            return bulk(self.budget.clone(), self.begun.clone(), mib.parse().unwrap());
         }
         let (is_now, number) = match name.strip_prefix("now") {
             Some(number) => (true, number),
@@ -81,6 +89,20 @@ impl Serve for Fake {
     }
 }
 
+/// So many MiB of records, charged to `budget`.
+fn bulk(budget: Budget, begun: mpsc::Sender<String>, mib: usize) -> Serving {
+    let bytes = mib << 20;
+    Serving::alone(async move {
+        begun.try_send(format!("waits for {mib}")).unwrap();
+        let grant = budget.take(Use::Answer, wide(bytes)).unwrap().await;
+        begun.try_send(format!("has {mib}")).unwrap();
+        let data = PartitionData { records: Some(vec![0; bytes].into()), ..Default::default() };
+        let topic = FetchableTopicResponse { partitions: vec![data], ..Default::default() };
+        let response = FetchResponse { responses: vec![topic], ..Default::default() };
+        Answer::Records(response.into(), grant)
+    })
+}
+
 struct Fixture {
     client: BoxStream,
     fake: Fake,
@@ -90,19 +112,25 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
+    fixture_in(&Budget::new(64 << 20, None)).await
+}
+
+async fn fixture_in(budget: &Budget) -> Fixture {
     let network = MemoryNetwork::new();
     let endpoint = Endpoint::new("broker", 1);
     let mut listener = network.listen(endpoint.clone()).unwrap();
     let client = network.connect(&endpoint).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let (begun_sender, begun) = mpsc::channel(1024);
-    let fake =
-        Fake { begun: begun_sender, gate: Arc::new(Semaphore::new(0)), dropped: Arc::default() };
+    let gate = Arc::new(Semaphore::new(0));
+    let dropped = Arc::default();
+    let fake = Fake { begun: begun_sender, gate, dropped, budget: budget.clone() };
     let terms = Terms {
         request_bytes_max: 1 << 16,
         idle_max: Duration::from_secs(600),
         listener: "PLAINTEXT".into(),
         door: Door::default(),
+        budget: budget.clone(),
     };
     let (draining, drain) = watch::channel(false);
     let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
@@ -370,6 +398,190 @@ async fn a_silenced_client_is_answered_at_once_and_not_read_until_its_time_is_ov
     let waited = clock.now().monotonic.saturating_sub(began);
     let slack = Duration::from_millis(2);
     assert!((Duration::from_millis(500)..=Duration::from_millis(500) + slack).contains(&waited));
+}
+
+/// Lets every other task go on as far as it can.
+async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_finds_no_room_waits_and_nobody_else_does() {
+    let budget = Budget::new(64 << 20, None);
+    let hog = budget.try_take(Use::Frame, 16 << 20).unwrap();
+    let mut it = fixture_in(&budget).await;
+    it.send(&frame(7, "1")).await;
+    it.begun.recv().await.unwrap();
+    let (mut receiver, mut sender) = tokio::io::split(it.client);
+    let sending = tokio::spawn(async move {
+        sender.write_all(&large_frame(1)).await.unwrap();
+        sender
+    });
+    settle().await;
+    assert_eq!(budget.waiting(), 1);
+    // What was begun on the same connection goes on, and so do others.
+    it.fake.gate.add_permits(1);
+    assert_eq!(receive(&mut receiver, 3).await, (7, 1));
+    let mut other = fixture_in(&budget).await;
+    other.send(&frame(2, "now2")).await;
+    assert_eq!(other.receive(3).await, (2, 2));
+    assert_eq!(budget.waiting(), 1);
+    drop(hog);
+    assert_eq!(receive(&mut receiver, 3).await, (1, 1));
+    sending.await.unwrap();
+    assert_eq!((budget.used(), budget.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_announced_alone_takes_nothing() {
+    let budget = Budget::new(16 << 20, None);
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        let mut it = fixture_in(&budget).await;
+        it.send(&large_frame(1)[..1000]).await;
+        all.push(it);
+    }
+    settle().await;
+    assert_eq!((budget.used(), budget.waiting()), (200 * 1000, 0));
+    let mut honest = fixture_in(&budget).await;
+    honest.send(&frame(2, "now2")).await;
+    assert_eq!(honest.receive(3).await, (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_frames_hold_up_nobody_for_long() {
+    let budget = Budget::new(16 << 20, None);
+    let mut flood = Vec::new();
+    // 4 MiB are for frames: 63 of these find room.
+    for _ in 0..70 {
+        let mut it = fixture_in(&budget).await;
+        it.send(&large_frame(1)[..5000]).await;
+        flood.push(it);
+    }
+    settle().await;
+    assert_eq!(budget.waiting(), 7);
+    let mut honest = fixture_in(&budget).await;
+    honest.send(&frame(2, "now2")).await;
+    assert_eq!(honest.receive(3).await, (2, 2), "what is small is not held up at all");
+    let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let began = clock.now().monotonic;
+    honest.send(&large_frame(3)).await;
+    assert_eq!(honest.receive(3).await, (3, 3));
+    let waited = clock.now().monotonic.saturating_sub(began);
+    assert!(waited <= FRAME_LOOKED_AT_EVERY * 3, "{waited:?}");
+    assert_eq!(budget.closed_slow(), 8, "as many as it takes for those who waited");
+    for it in flood {
+        drop(it.client);
+        it.task.await.unwrap();
+    }
+    drop(honest.client);
+    honest.task.await.unwrap();
+    assert_eq!((budget.used(), budget.waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_of_which_nothing_comes_any_more_ends_its_connection() {
+    let mut it = fixture().await;
+    it.send(&large_frame(1)[..5000]).await;
+    let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let began = clock.now().monotonic;
+    assert!(it.ends().await);
+    let waited = clock.now().monotonic.saturating_sub(began);
+    assert!((30..60).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_do_not_take_their_answers_the_largest_is_closed_when_another_needs_the_room()
+{
+    let budget = Budget::new(64 << 20, None);
+    let [mut large, mut small, mut next] =
+        [fixture_in(&budget).await, fixture_in(&budget).await, fixture_in(&budget).await];
+    for (it, name) in [(&mut large, "bulk16"), (&mut small, "bulk4")] {
+        it.send(&frame_in(4, 1, name)).await;
+        assert_eq!(it.begun.recv().await.unwrap(), name);
+        assert!(it.begun.recv().await.unwrap().starts_with("waits"));
+        assert!(it.begun.recv().await.unwrap().starts_with("has"));
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(budget.closed_slow(), 0, "nobody needs what they hold");
+    next.send(&frame_in(4, 1, "bulk8")).await;
+    for want in ["bulk8", "waits for 8", "has 8"] {
+        assert_eq!(next.begun.recv().await.unwrap(), want);
+    }
+    assert_eq!(budget.closed_slow(), 1);
+    large.task.await.unwrap();
+    // The small one can still be read to its end.
+    let length = small.client.read_i32().await.unwrap();
+    let mut answer = vec![0; usize::try_from(length).unwrap()];
+    small.client.read_exact(&mut answer).await.unwrap();
+    assert!(answer.len() > 4 << 20);
+    drop((small.client, next.client));
+    small.task.await.unwrap();
+    next.task.await.unwrap();
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn no_records_are_read_for_who_has_not_taken_the_answers_before() {
+    let budget = Budget::new(64 << 20, None);
+    let mut it = fixture_in(&budget).await;
+    for (number, name) in [(1, "bulk1"), (2, "bulk2")] {
+        it.send(&frame_in(4, number, name)).await;
+    }
+    for want in ["bulk1", "bulk2", "waits for 1", "has 1"] {
+        assert_eq!(it.begun.recv().await.unwrap(), want);
+    }
+    settle().await;
+    assert!(it.begun.try_recv().is_err());
+    let used = budget.used();
+    assert!(((1 << 20) - (64 << 10)..(1 << 20) + 1000).contains(&used), "{used}");
+    let length = usize::try_from(it.client.read_i32().await.unwrap()).unwrap();
+    it.client.read_exact(&mut vec![0; length]).await.unwrap();
+    assert_eq!(it.begun.recv().await.unwrap(), "waits for 2");
+    drop(it.client);
+    it.task.await.unwrap();
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_gives_everything_back_wherever_it_was() {
+    let budget = Budget::new(64 << 20, None);
+    let bulk = frame_in(4, 1, "bulk8");
+    let large = large_frame(2);
+    let half = [&frame(3, "1")[..], &large[..30_000]].concat();
+    for (bytes, is_aborted) in
+        [(&bulk[..], true), (&bulk[..], false), (&half[..], true), (&half[..], false)]
+    {
+        let mut it = fixture_in(&budget).await;
+        it.send(bytes).await;
+        it.begun.recv().await.unwrap();
+        settle().await;
+        assert!(budget.used() > 0);
+        if is_aborted {
+            it.task.abort();
+            let _ = it.task.await;
+        } else {
+            drop(it.client);
+            it.task.await.unwrap();
+        }
+        assert_eq!((budget.used(), budget.waiting()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn while_nothing_is_left_requests_wait_for_their_turn() {
+    let budget = Budget::new(64 << 20, None);
+    let mut hog = budget.nothing(Use::Small);
+    hog.set(budget.total());
+    let mut it = fixture_in(&budget).await;
+    it.send(&frame(1, "now1")).await;
+    settle().await;
+    assert!(it.begun.try_recv().is_err());
+    drop(hog);
+    assert_eq!(it.receive(3).await, (1, 1));
+    assert_eq!(budget.used(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,8 @@ use protocol::security::SecurityProtocol;
 use super::tls::TlsDoor;
 use crate::auth::sasl::Sasl;
 use crate::auth::stores::Store;
+use crate::config::ListenerConfig;
+use crate::limits::{CONNECTION_BYTES, CONNECTION_TLS_BYTES};
 
 /// The door of one listener. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -18,16 +20,37 @@ pub(crate) struct Door {
     pub(crate) tls: Option<TlsDoor>,
     /// How their clients authenticate. `None`: by their certificates, or not.
     pub(crate) sasl: Option<Arc<Sasl>>,
+    /// What bounds its connections, beside what bounds those of the broker.
+    pub(crate) bounds: Bounds,
+}
+
+/// Bounds on the connections of one listener.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    /// How many there may be.
+    pub(crate) connections_max: Option<u32>,
+    /// How many may come per second.
+    pub(crate) creation_rate_max: Option<u32>,
 }
 
 impl Door {
-    /// The door of a listener: encrypted by what is in `store`, and with `sasl` to ask by.
+    /// What a connection through it costs while nothing is under way on it, in bytes of memory.
+    pub(crate) fn connection_bytes(&self) -> u64 {
+        CONNECTION_BYTES + if self.tls.is_some() { CONNECTION_TLS_BYTES } else { 0 }
+    }
+
+    /// The door of a listener: encrypted by what is in `store`, with `sasl` to ask by, and bounded by its settings.
     pub(crate) fn new(
         protocol: SecurityProtocol,
         store: Option<Arc<Store>>,
         sasl: Option<Sasl>,
+        config: &ListenerConfig,
     ) -> Self {
-        Self { protocol, tls: store.map(TlsDoor::new), sasl: sasl.map(Arc::new) }
+        let bounds = Bounds {
+            connections_max: config.max_connections,
+            creation_rate_max: config.max_connection_creation_rate,
+        };
+        Self { protocol, tls: store.map(TlsDoor::new), sasl: sasl.map(Arc::new), bounds }
     }
 
     /// What it shows of itself. `None`: it does not encrypt.

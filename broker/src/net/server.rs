@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::Listener;
-use super::admission::{Admission, Refused};
+use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
 use super::door::Door;
 use crate::api::serving::Serve;
+use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
 use crate::quota::QuotaHandle;
 
@@ -37,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) config: watch::Receiver<Arc<BrokerConfig>>,
     /// How fast they may come from one address.
     pub(crate) quotas: QuotaHandle,
+    /// How much memory they may take.
+    pub(crate) budget: Budget,
 }
 
 /// The listeners of a broker and their connections. Dropping it ends them all at once.
@@ -65,6 +68,7 @@ impl Server {
                 idle_max: config.connections_max_idle,
                 listener: listener.name().into(),
                 door,
+                budget: limits.budget.clone(),
             };
             let accept = Accept {
                 terms,
@@ -72,6 +76,7 @@ impl Server {
                 clock: clock.clone(),
                 limits: limits.clone(),
                 admission: admission.clone(),
+                pace: Pace::default(),
                 draining: drain.clone(),
             };
             accepting.spawn(accept.run(listener));
@@ -98,11 +103,13 @@ struct Accept<S> {
     limits: Limits,
     /// A lock, as all listeners and all connections that end count here; held to count.
     admission: Arc<Mutex<Admission>>,
+    /// How fast connections come by this listener.
+    pace: Pace,
     draining: watch::Receiver<bool>,
 }
 
 impl<S: Serve> Accept<S> {
-    async fn run(self, mut listener: Box<dyn Listener>) {
+    async fn run(mut self, mut listener: Box<dyn Listener>) {
         let endpoint = listener.endpoint();
         info!(listener = listener.name(), %endpoint, "listening");
         let mut connections = JoinSet::new();
@@ -137,7 +144,7 @@ impl<S: Serve> Accept<S> {
         peer: &Endpoint,
         connections: &mut JoinSet<()>,
     ) {
-        let admitted = match Admitted::new(&self.admission, &peer.host, &self.config()) {
+        let admitted = match self.admitted(&peer.host) {
             Ok(admitted) => admitted,
             Err(reason) => {
                 warn!(%peer, %reason, "connection refused");
@@ -173,10 +180,28 @@ impl<S: Serve> Accept<S> {
         });
     }
 
+    /// Counts a connection from `address`, and takes memory for it.
+    fn admitted(&self, address: &Arc<str>) -> Result<Admitted, Refused> {
+        let Terms { listener, door, .. } = &self.terms;
+        let by = (listener, door.bounds);
+        locked(&self.admission).admit(by, address, &self.config())?;
+        let bytes = door.connection_bytes();
+        let memory = self.limits.budget.try_take(Use::Connection, bytes);
+        let admitted = Admitted {
+            admission: self.admission.clone(),
+            listener: listener.clone(),
+            address: address.clone(),
+            memory,
+        };
+        if admitted.memory.is_some() { Ok(admitted) } else { Err(Refused::Memory) }
+    }
+
     /// How long to wait before the next connection is accepted.
-    fn pace(&self) -> Duration {
-        let now = self.clock.now().monotonic;
-        locked(&self.admission).pace(now, &self.config())
+    fn pace(&mut self) -> Duration {
+        let (now, config) = (self.clock.now().monotonic, self.config());
+        let in_all = locked(&self.admission).pace(now, &config);
+        let rate = self.terms.door.bounds.creation_rate_max;
+        rate.map_or(in_all, |rate| in_all.max(self.pace.spend(now, rate, &config)))
     }
 
     fn config(&self) -> Arc<BrokerConfig> {
@@ -187,23 +212,15 @@ impl<S: Serve> Accept<S> {
 /// A connection that counts. It no longer does when this is dropped.
 struct Admitted {
     admission: Arc<Mutex<Admission>>,
+    listener: Arc<str>,
     address: Arc<str>,
-}
-
-impl Admitted {
-    fn new(
-        admission: &Arc<Mutex<Admission>>,
-        address: &Arc<str>,
-        config: &BrokerConfig,
-    ) -> Result<Self, Refused> {
-        locked(admission).admit(address, config)?;
-        Ok(Self { admission: admission.clone(), address: address.clone() })
-    }
+    /// What it takes of the budget. `None`: there was nothing left for it.
+    memory: Option<Grant>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        locked(&self.admission).leave(&self.address);
+        locked(&self.admission).leave(&self.listener, &self.address);
     }
 }
 

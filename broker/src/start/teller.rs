@@ -12,6 +12,7 @@ use protocol::ids::BrokerId;
 
 use super::Rooms;
 use crate::auth::trail::Trail;
+use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::disk::Disk;
 use crate::group::{self, Groups};
@@ -33,6 +34,7 @@ pub(super) struct Teller {
     pub(super) config: Arc<BrokerConfig>,
     pub(super) counted: Arc<Metrics>,
     pub(super) trail: Trail,
+    pub(super) budget: Budget,
     pub(super) rooms: Rooms,
     pub(super) partitions: Partitions,
     pub(super) groups: Groups,
@@ -62,6 +64,7 @@ impl Teller {
         let (audited, withheld) = self.trail.counts();
         page.each(metrics::AUDITED, "event", audited);
         page.one(metrics::AUDIT_WITHHELD, withheld);
+        self.write_budget(&mut page);
         let image = self.rooms.metadata.image();
         let led = self.partitions.all();
         self.write_cluster(&mut page, &image, &led);
@@ -79,6 +82,17 @@ impl Teller {
         write_process(&mut page);
         page.each(metrics::BUILD, "version", [(env!("CARGO_PKG_VERSION"), 1)]);
         page.into_text()
+    }
+
+    fn write_budget(&self, page: &mut Page) {
+        let budget = &self.budget;
+        let used = budget.used();
+        page.one(metrics::MEMORY_TOTAL, budget.total());
+        page.one(metrics::MEMORY_USED, used);
+        page.one(metrics::MEMORY_AVAILABLE, budget.total().saturating_sub(used));
+        page.one(metrics::MEMORY_WAITING, budget.waiting());
+        page.one(metrics::MEMORY_WAITS, budget.waits());
+        page.one(metrics::MEMORY_CLOSED, budget.closed_slow());
     }
 
     fn write_cluster(&self, page: &mut Page, image: &Image, led: &[PartitionHandle]) {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use client::net::{BoxStream, Endpoint};
 use protocol::api::AnyRequest;
-use protocol::frame::Framer;
 use protocol::time::Now;
 use tracing::debug;
 
@@ -15,6 +14,7 @@ use crate::api::serving::{Answer, Serve, Serving};
 use crate::auth::audit::Event;
 use crate::auth::gate::{BareVerdict, Gate, Refusal, Verdict};
 use crate::auth::{Principal, Session};
+use crate::budget::Use;
 use crate::limits::AUTHENTICATION_MAX;
 
 /// Encrypts the stream where the listener says so; what is known of its peer then.
@@ -93,7 +93,7 @@ impl<S: Serve> Connection<S> {
         };
         let (began, busy) = (now.monotonic, Duration::ZERO);
         let cost = Cost { api: None, client_id: None, began, busy };
-        InFlight { version: 0, correlation_id: 0, bytes: 0, serving, cost }
+        InFlight::new(0, 0, serving, cost)
     }
 
     /// The client is known from now on.
@@ -101,7 +101,7 @@ impl<S: Serve> Connection<S> {
         let principal = Principal::user(name);
         debug!(peer = %self.session.peer, %principal, "authenticated");
         self.session = Arc::new(Session { principal, ..(*self.session).clone() });
-        self.framer = Framer::new(self.terms.request_bytes_max);
+        self.intake.widen(self.terms.request_bytes_max, Use::Frame);
         self.service.authenticated(true);
         self.service.audit(&Event::proved(&self.session));
     }

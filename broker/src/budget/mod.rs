@@ -1,0 +1,27 @@
+//! One budget of memory for connections, requests and answers.
+//!
+//! Whoever holds memory for a client holds a [`Grant`] of it for as long: a connection a fixed sum, a frame its size from
+//! before room is made for it until its last slice is gone, an answer its bytes until the socket has
+//! taken them. The budget is cut into shares, so that no use of it starves another; what a share has no
+//! room for waits in line, first come, first served, and what is small is never made to wait while
+//! anything is left. Invariant: what is granted conditionally stays within its share but for one
+//! claim that is larger than all of it, which is served alone; dropping a grant, or a wait for
+//! one, gives everything back.
+//!
+//! | use | share | when it is full |
+//! |---|---|---|
+//! | connections | 1/4 | the next is closed |
+//! | frames of who has not authenticated | 1/16 | they are not read on |
+//! | frames | 1/4 | they are not read on |
+//! | answers of fetches | 3/8 | they wait; who takes answers slowly is closed, the largest first |
+//! | small frames, other answers | what is left | requests wait for their turn |
+//!
+//! Shell.
+
+mod core;
+mod machine;
+mod shell;
+
+pub(crate) use self::core::Use;
+pub(crate) use machine::machine_bytes;
+pub(crate) use shell::{Budget, Grant, Overfull, SlowReader, Wait};

@@ -1,0 +1,169 @@
+//! Answers out, charged to the budget of memory until the socket has taken them.
+//!
+//! A peer that takes nothing for long is given up. One that takes its answers slowly is looked at from
+//! time to time: while others wait for memory, those that hold most of it are closed first. Shell.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use client::net::BoxStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Sleep, sleep};
+
+use super::intake::wide;
+use super::{Connection, ConnectionError};
+use crate::api::serving::Serve;
+use crate::budget::{Budget, Grant, SlowReader};
+use crate::limits::{ANSWER_LOOKED_AT_EVERY, STALL_MAX};
+
+/// Slices in one vectored write; more go into the next.
+const SLICES_MAX: usize = 64;
+
+/// Answers that are not on the socket yet.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    parts: VecDeque<Bytes>,
+    bytes: u64,
+    /// What records among them hold of the budget. The rest is charged to the connection.
+    records: Option<Grant>,
+}
+
+impl Unsent {
+    /// Adds an answer, and what it holds of the budget already.
+    pub(super) fn push(&mut self, parts: Vec<Bytes>, grant: Option<Grant>) {
+        let bytes = wide(parts.iter().map(Bytes::len).sum());
+        self.bytes += bytes;
+        self.parts.extend(parts);
+        if let Some(mut grant) = grant {
+            grant.set(bytes);
+            // Of such answers there is one at a time: it is begun when those before it were taken.
+            self.records = Some(grant);
+        }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many of them are to be charged to the connection.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.bytes - self.records.as_ref().map_or(0, Grant::bytes)
+    }
+
+    /// Drops the first `written` bytes.
+    fn advance(&mut self, mut written: usize) -> io::Result<()> {
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.bytes -= wide(written);
+        while let Some(first) = self.parts.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            self.parts.pop_front();
+        }
+        if let Some(grant) = &mut self.records {
+            grant.set(grant.bytes().min(self.bytes));
+        }
+        Ok(())
+    }
+}
+
+impl<S: Serve> Connection<S> {
+    /// Writes all of `unsent`. A peer that takes nothing for long is given up, and one that is slow when
+    /// others need what it holds.
+    pub(super) async fn write(&mut self, mut unsent: Unsent) -> Result<(), ConnectionError> {
+        let mut patience = None;
+        loop {
+            let is_all = unsent.parts.is_empty();
+            let written = {
+                let mut write = pin!(write_some(&mut self.stream, &unsent.parts));
+                // The timer costs more than a write that succeeds at once, as nearly all do.
+                match poll_fn(|polling| Poll::Ready(write.as_mut().poll(polling))).await {
+                    Poll::Ready(written) => Some(written?),
+                    Poll::Pending => {
+                        let patience = patience
+                            .get_or_insert_with(|| Patience::new(&self.budget, unsent.bytes()));
+                        tokio::select! {
+                            biased;
+                            written = &mut write => Some(written?),
+                            () = &mut patience.look => None,
+                        }
+                    }
+                }
+            };
+            match (written, &mut patience) {
+                (Some(_), _) if is_all => return Ok(()),
+                (Some(written), _) => {
+                    unsent.advance(written)?;
+                    self.charge(unsent.charged_bytes());
+                }
+                (None, Some(patience)) => patience.judge(unsent.bytes())?,
+                (None, None) => unreachable!("it is there when its time is over"),
+            }
+        }
+    }
+}
+
+/// How long a peer is waited for that did not take its answers at once.
+#[derive(Debug)]
+struct Patience {
+    budget: Budget,
+    look: Pin<Box<Sleep>>,
+    /// How much was left when it was last looked at.
+    left: u64,
+    stalled: Duration,
+    slow: Option<SlowReader>,
+}
+
+impl Patience {
+    fn new(budget: &Budget, left: u64) -> Self {
+        let look = Box::pin(sleep(ANSWER_LOOKED_AT_EVERY));
+        Self { budget: budget.clone(), look, left, stalled: Duration::ZERO, slow: None }
+    }
+
+    /// Looks at a peer that has not taken `left` bytes yet.
+    fn judge(&mut self, left: u64) -> Result<(), ConnectionError> {
+        self.look.set(sleep(ANSWER_LOOKED_AT_EVERY));
+        let before = std::mem::replace(&mut self.left, left);
+        let is_still = left == before;
+        self.stalled =
+            if is_still { self.stalled + ANSWER_LOOKED_AT_EVERY } else { Duration::ZERO };
+        if self.stalled >= STALL_MAX {
+            return Err(ConnectionError::Stalled(STALL_MAX));
+        }
+        if before - left > before / 16 {
+            self.slow = None;
+            return Ok(());
+        }
+        let slow = self.slow.get_or_insert_with(|| self.budget.slow_reader());
+        if slow.is_in_the_way(left) {
+            self.budget.count_closed();
+            return Err(ConnectionError::InTheWay);
+        }
+        Ok(())
+    }
+}
+
+/// Writes as many bytes of `parts` as the stream takes at once; of none, sees that all that was
+/// written leaves.
+async fn write_some(stream: &mut BoxStream, parts: &VecDeque<Bytes>) -> io::Result<usize> {
+    if parts.is_empty() {
+        return stream.flush().await.map(|()| 0);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let mut count = 0;
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+        count += 1;
+    }
+    poll_fn(|polling| Pin::new(&mut *stream).poll_write_vectored(polling, &slices[..count])).await
+}
