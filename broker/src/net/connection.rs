@@ -144,6 +144,11 @@ pub(crate) async fn serve(
     match ended {
         Ok(()) => debug!(%peer, "connection closed"),
         Err(ConnectionError::Io(error)) => debug!(%peer, %error, "connection lost"),
+        // The audit trail has told of it, and bounds how often.
+        Err(
+            error
+            @ (ConnectionError::Gate(_) | ConnectionError::Tls(_) | ConnectionError::Unproved),
+        ) => debug!(%peer, %error, "connection closed"),
         Err(error) => warn!(%peer, %error, "connection closed"),
     }
 }
