@@ -94,7 +94,11 @@ impl Guests {
             mechanisms: Mechanism::ALL.into_iter().map(|it| (it, max_reauth)).collect(),
             users,
             credentials: Box::new(credentials),
-            tokens: Some(Tokens { keys: Box::new(move || Arc::clone(&keys)), expected }),
+            tokens: Some(Tokens {
+                keys: Box::new(move || Arc::clone(&keys)),
+                miss: Box::new(|| ()),
+                expected,
+            }),
             decoy_key: [7; 32],
             request_bytes_max: 512 << 10,
             refusal_delay: Duration::ZERO,
