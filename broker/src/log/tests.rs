@@ -917,6 +917,26 @@ fn a_durable_batch_whose_offset_was_damaged_is_named_instead_of_walked_beyond_th
 }
 
 #[test]
+fn a_reader_is_not_sent_back_by_an_offset_that_was_damaged() {
+    let disk = SimDisk::new(1);
+    let large = LogConfig { segment_bytes: 1 << 20, ..config() };
+    let mut rig = Rig::open_with(&disk, large).unwrap();
+    let batch = data(40, 0, None, false);
+    for _ in 0..8 {
+        rig.append(&batch, 0).unwrap();
+    }
+    // Of the batch at 280, 256 less.
+    let size = u64::try_from(batch.bytes().len()).unwrap();
+    disk.flip(Path::new("/data/t-0/00000000000000000000.log"), 7 * size + 6).unwrap();
+    let read = |from| rig.reader.read(Offset(from), Offset(320), 1 << 20, true);
+    assert!(read(270).is_err(), "64 would be next");
+    assert_eq!(
+        rig.reader.read(Offset(270), Offset(280), 1, true).unwrap().next_offset,
+        Offset(280)
+    );
+}
+
+#[test]
 fn truncation_below_the_log_start_empties_the_log_where_the_batch_began() {
     let disk = SimDisk::new(1);
     let mut rig = Rig::open(&disk).unwrap();
