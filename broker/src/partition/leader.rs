@@ -197,10 +197,11 @@ impl Leader {
         &mut self,
         now: Now,
         token: Token,
-        append: Append,
+        mut append: Append,
         effects: &mut Vec<Effect>,
         told: &mut Vec<Effect>,
     ) {
+        append.acks = self.what_leader_alone_gives(append.acks);
         let acks = append.acks;
         match self.accept(now, append, effects) {
             Ok(appended) => self.owe(acks, Owed::Append { token, appended }, appended.end, told),
@@ -348,6 +349,13 @@ impl Leader {
             self.unflushed = None;
         }
         is_due
+    }
+
+    /// With `acks=1`, a leader that nobody follows answers when the record can be read, not a moment before: the
+    /// high watermark waits for no one else, and clients ask for the end next.
+    fn what_leader_alone_gives(&self, acks: Acks) -> Acks {
+        let is_alone = self.isr.len() == 1 && self.min_in_sync() <= 1;
+        if acks == Acks::Written && is_alone { Acks::Committed } else { acks }
     }
 
     /// Answers when `end` is as safe as `acks` asks for.

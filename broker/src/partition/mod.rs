@@ -100,7 +100,8 @@ pub enum Acks {
     /// As soon as its offsets are assigned in memory. It may still be lost. Coordinators replay
     /// then, and hold back what follows from it until the high watermark reaches its end.
     Accepted,
-    /// Once it is written: `acks=1`. A power cut may take it back, a killed process does not.
+    /// `acks=1`: once it is written; if the leader alone is in sync, once it can be read. While it cannot, a power
+    /// cut may take it back, a killed process does not.
     Written,
     /// Once the high watermark reached its end: `acks=all`.
     Committed,

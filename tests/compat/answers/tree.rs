@@ -66,6 +66,12 @@ impl Tree {
         {
             return Some(format!("{name} of type {number}"));
         }
+        if let [(kind, number), (iterations, _)] = &fields[..]
+            && kind == "mechanism"
+            && iterations == "iterations"
+        {
+            return Some(format!("mechanism {number}"));
+        }
         let key = KEYS.iter().find_map(|key| {
             fields.iter().find(|(name, value)| {
                 name == key && !["None", "\"\""].contains(&value.to_string().as_str())
