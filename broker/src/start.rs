@@ -187,7 +187,6 @@ impl Broker {
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
         let listening = Listening::open(&config, listeners).await?;
-        let stores = listening.stores();
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
@@ -199,10 +198,7 @@ impl Broker {
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let told = config.advertised(&listening.bound, &hostname);
-        // What was altered about certificates is known by now.
-        stores.reload().await;
-        let epoch = rooms.controller.register_broker(registration(&config, told, &mut rng)).await?;
-        ensure_users(&config, &rooms.controller).await?;
+        let epoch = rooms.join(&config, told, &listening.stores(), &mut rng).await?;
         let partitions = Partitions::start(
             config.clone(),
             rooms.metadata.clone(),
@@ -217,7 +213,7 @@ impl Broker {
         let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let budget = budget(&config);
         let api = Api::new(
-            Machine { config: config.clone(), stores, volume: volume(&config, &disk) },
+            machine(&config, &listening, &disk),
             rooms.metadata.clone(),
             rooms.controller.clone(),
             partitions.clone(),
@@ -343,6 +339,23 @@ impl Rooms {
         let controller =
             controller::start(config.clone(), rng.next_u64(), quorum.clone(), metadata.clone());
         Ok(Self { metadata, quorum, controller })
+    }
+
+    /// Makes this run of the broker known to the cluster, with the users that are to exist from the
+    /// first start on, and shows the certificates that were altered since.
+    async fn join(
+        &self,
+        config: &BrokerConfig,
+        told: Vec<config::Endpoint>,
+        stores: &Stores,
+        rng: &mut Rng,
+    ) -> Result<BrokerEpoch, ControllerError> {
+        let registration = registration(config, told, rng);
+        let epoch = self.controller.register_broker(registration).await?;
+        ensure_users(config, &self.controller).await?;
+        // All that was ever altered is known by now.
+        stores.reload().await;
+        Ok(epoch)
     }
 }
 
@@ -489,10 +502,11 @@ fn store(
     Store::start(listener, tls, &settings.config, Box::new(now)).map(Some)
 }
 
-/// Tells of the volume that the directory of all data lies on.
-fn volume(config: &BrokerConfig, disk: &Arc<dyn Disk>) -> Volume {
+/// What the broker runs on: its certificates, and the volume of its directory of all data.
+fn machine(config: &Arc<BrokerConfig>, listening: &Listening, disk: &Arc<dyn Disk>) -> Machine {
     let (dir, disk) = (config.data_dir(), disk.clone());
-    Volume::new(move || Ok((disk.total_bytes(&dir)?, disk.free_bytes(&dir)?)))
+    let volume = Volume::new(move || Ok((disk.total_bytes(&dir)?, disk.free_bytes(&dir)?)));
+    Machine { config: config.clone(), stores: listening.stores(), volume }
 }
 
 /// Where metrics are told, and to whom, if the settings say so.
