@@ -18,7 +18,7 @@ pub(super) enum Tree {
 }
 
 /// Fields that tell elements of a list apart; the first that is there counts.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 25] = [
     "name",
     "topic",
     "topic_name",
@@ -42,6 +42,8 @@ const KEYS: [&str; 23] = [
     "key",
     "entity_type",
     "entity",
+    "user",
+    "mechanism",
 ];
 
 impl Tree {
