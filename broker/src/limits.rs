@@ -167,9 +167,9 @@ pub const BUDGET_WAITERS_MAX: usize = 64 << 10;
 /// of the allocator's own.
 pub const BUDGET_SMALL_BYTES: u64 = 56 << 10;
 
-/// 12 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
+/// 10 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
 /// 4 KiB of a request's beginning.
-pub const CONNECTION_BYTES: u64 = 12 << 10;
+pub const CONNECTION_BYTES: u64 = 10 << 10;
 
 /// 40 KiB: what a connection costs in addition when it is encrypted: a record of TLS in each
 /// direction, and keys.

@@ -57,7 +57,7 @@ impl Ledger {
     /// Nothing is taken of `total` bytes yet. Frames get `frames_max` bytes at most.
     pub(super) fn new(total: u64, frames_max: Option<u64>) -> Self {
         let frames = (total / 4).min(frames_max.unwrap_or(u64::MAX));
-        let shares = [total / 4, frames.min(total / 16), frames, total / 8 * 3, total];
+        let shares = [total / 4, frames.min(total / 16), frames, total / 4, total];
         let zero = || AtomicU64::new(0);
         let taken = [zero(), zero(), zero(), zero(), zero()];
         Self { total, shares, taken, used: zero(), waiting: zero() }

@@ -24,8 +24,8 @@ fn each_use_has_its_share_and_takes_nothing_of_the_others() {
         (Use::Connection, 16),
         (Use::Unproved, 4),
         (Use::Frame, 16),
-        (Use::Answer, 24),
-        (Use::Small, 64 - 60),
+        (Use::Answer, 16),
+        (Use::Small, 64 - 52),
     ];
     for (of, mib) in shares {
         for _ in 0..mib {

@@ -13,7 +13,7 @@
 //! | connections | 1/4 | the next is closed |
 //! | frames of who has not authenticated | 1/16 | they are not read on |
 //! | frames | 1/4 | they are not read on |
-//! | answers of fetches | 3/8 | they wait; who takes answers slowly is closed, the largest first |
+//! | answers of fetches | 1/4 | they wait; who takes answers slowly is closed, the largest first |
 //! | small frames, other answers | what is left | requests wait for their turn |
 //!
 //! Shell.

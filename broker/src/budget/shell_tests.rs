@@ -67,7 +67,7 @@ fn a_grant_grows_and_shrinks() {
 #[test]
 fn slow_readers_are_in_the_way_only_while_somebody_wants_what_they_hold() {
     let budget = budget();
-    let answers = budget.try_take(Use::Answer, 20 * MIB).unwrap();
+    let answers = budget.try_take(Use::Answer, 12 * MIB).unwrap();
     let (large, small) = (budget.slow_reader(), budget.slow_reader());
     assert!(!small.is_in_the_way(MIB) && !large.is_in_the_way(10 * MIB));
     let waits = budget.take(Use::Answer, 5 * MIB).unwrap();

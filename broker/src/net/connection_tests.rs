@@ -498,7 +498,7 @@ async fn of_those_who_do_not_take_their_answers_the_largest_is_closed_when_anoth
     let budget = Budget::new(64 << 20, None);
     let [mut large, mut small, mut next] =
         [fixture_in(&budget).await, fixture_in(&budget).await, fixture_in(&budget).await];
-    for (it, name) in [(&mut large, "bulk16"), (&mut small, "bulk4")] {
+    for (it, name) in [(&mut large, "bulk9"), (&mut small, "bulk4")] {
         it.send(&frame_in(4, 1, name)).await;
         assert_eq!(it.begun.recv().await.unwrap(), name);
         assert!(it.begun.recv().await.unwrap().starts_with("waits"));

@@ -29,6 +29,8 @@ const SLICES_MAX: usize = 64;
 pub(super) struct Unsent {
     parts: VecDeque<Bytes>,
     bytes: u64,
+    /// How much of the first part is written: its memory is held until the last of it is.
+    written: u64,
     /// What records among them hold of the budget. The rest is charged to the connection.
     records: Option<Grant>,
 }
@@ -51,9 +53,14 @@ impl Unsent {
         self.bytes
     }
 
+    /// How many bytes of memory are held until they are written.
+    fn held_bytes(&self) -> u64 {
+        self.bytes + self.written
+    }
+
     /// How many of them are to be charged to the connection.
     pub(super) fn charged_bytes(&self) -> u64 {
-        self.bytes - self.records.as_ref().map_or(0, Grant::bytes)
+        self.bytes.saturating_sub(self.records.as_ref().map_or(0, Grant::bytes))
     }
 
     /// Drops the first `written` bytes.
@@ -65,13 +72,15 @@ impl Unsent {
         while let Some(first) = self.parts.front_mut() {
             if written < first.len() {
                 first.advance(written);
+                self.written += wide(written);
                 break;
             }
             written -= first.len();
+            self.written = 0;
             self.parts.pop_front();
         }
         if let Some(grant) = &mut self.records {
-            grant.set(grant.bytes().min(self.bytes));
+            grant.set(grant.bytes().min(self.bytes + self.written));
         }
         Ok(())
     }
@@ -106,7 +115,7 @@ impl<S: Serve> Connection<S> {
                     unsent.advance(written)?;
                     self.charge(unsent.charged_bytes());
                 }
-                (None, Some(patience)) => patience.judge(unsent.bytes())?,
+                (None, Some(patience)) => patience.judge(unsent.bytes(), unsent.held_bytes())?,
                 (None, None) => unreachable!("it is there when its time is over"),
             }
         }
@@ -130,8 +139,8 @@ impl Patience {
         Self { budget: budget.clone(), look, left, stalled: Duration::ZERO, slow: None }
     }
 
-    /// Looks at a peer that has not taken `left` bytes yet.
-    fn judge(&mut self, left: u64) -> Result<(), ConnectionError> {
+    /// Looks at a peer that has not taken `left` bytes yet, for which `held` are held.
+    fn judge(&mut self, left: u64, held: u64) -> Result<(), ConnectionError> {
         self.look.set(sleep(ANSWER_LOOKED_AT_EVERY));
         let before = std::mem::replace(&mut self.left, left);
         let is_still = left == before;
@@ -145,7 +154,7 @@ impl Patience {
             return Ok(());
         }
         let slow = self.slow.get_or_insert_with(|| self.budget.slow_reader());
-        if slow.is_in_the_way(left) {
+        if slow.is_in_the_way(held) {
             self.budget.count_closed();
             return Err(ConnectionError::InTheWay);
         }
