@@ -46,6 +46,14 @@ pub(crate) struct Leadership {
     pub(crate) log: LogConfig,
 }
 
+impl Leadership {
+    /// `min.insync.replicas`, but never more than there are replicas: a topic of one replica
+    /// would otherwise take no write at all.
+    pub(super) fn min_in_sync(&self) -> usize {
+        self.min_insync_replicas.min(self.replica_count)
+    }
+}
+
 /// How far the log's writer is.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {

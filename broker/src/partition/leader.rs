@@ -284,7 +284,7 @@ impl Leader {
     }
 
     fn check_room(&self, acks: Acks) -> Result<(), AppendError> {
-        let (in_sync, min) = (self.isr.len(), self.min_in_sync());
+        let (in_sync, min) = (self.isr.len(), self.leadership.min_in_sync());
         let partition = self.partition.clone();
         if let Some(reason) = &self.recalling {
             return Err(AppendError::Storage { partition, reason: reason.clone() });
@@ -301,12 +301,6 @@ impl Leader {
             return Err(AppendError::Overloaded { partition });
         }
         Ok(())
-    }
-
-    /// `min.insync.replicas`, but never more than there are replicas: a topic of one replica
-    /// would otherwise take no write at all.
-    fn min_in_sync(&self) -> usize {
-        self.leadership.min_insync_replicas.min(self.leadership.replica_count)
     }
 
     /// Places batches at the end of the log and begins to write them.
@@ -354,7 +348,7 @@ impl Leader {
     /// With `acks=1`, a leader that nobody follows answers when the record can be read, not a moment before: the
     /// high watermark waits for no one else, and clients ask for the end next.
     fn what_leader_alone_gives(&self, acks: Acks) -> Acks {
-        let is_alone = self.isr.len() == 1 && self.min_in_sync() <= 1;
+        let is_alone = self.isr.len() == 1 && self.leadership.min_in_sync() <= 1;
         if acks == Acks::Written && is_alone { Acks::Committed } else { acks }
     }
 
@@ -505,7 +499,7 @@ impl Leader {
     /// Moves the high watermark as far as the in-sync set allows, and tells who waited for it.
     fn advance(&mut self, told: &mut Vec<Effect>) {
         self.isr.leader_reached(self.safe_end());
-        let Some(reached) = self.isr.high_watermark(self.min_in_sync()) else { return };
+        let Some(reached) = self.isr.high_watermark(self.leadership.min_in_sync()) else { return };
         // A replica that joins may not have it all; what was committed stays committed.
         self.high_watermark = self.high_watermark.max(reached.min(self.written));
         self.committed_bytes += self.underway.commit(self.high_watermark);
