@@ -21,7 +21,6 @@ use protocol::api::fetch::{
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
-use protocol::record::{BatchHeader, Codec};
 use tokio::sync::Notify;
 
 use super::Api;
@@ -29,6 +28,7 @@ use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
 use super::permit::brokers;
 use super::serving::{Answer, Context, Serving};
 use crate::budget::{Budget, Grant, Use};
+use crate::config::CompressionType;
 use crate::limits::{BUDGET_SMALL_BYTES, RATION_WAIT_MAX};
 use crate::metadata::AclOperation;
 use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
@@ -245,8 +245,12 @@ async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: boo
         };
         let outcome = match handle {
             Ok(handle) => {
-                let fetched = handle.fetch(from).await.map_err(|error| error.code());
-                fetched.and_then(|fetched| legible(fetched, terms.version))
+                let is_zstd = || handle.config().compression_type == CompressionType::Zstd;
+                if terms.version < KNOWS_ZSTD && is_zstd() {
+                    Err(ErrorCode::UnsupportedCompressionType)
+                } else {
+                    handle.fetch(from).await.map_err(|error| error.code())
+                }
             }
             Err(code) => Err(*code),
         };
@@ -257,20 +261,6 @@ async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: boo
         outcomes.push(outcome);
     }
     outcomes
-}
-
-/// `fetched`, if readers of this version can decompress it.
-fn legible(fetched: Fetched, version: i16) -> Outcome {
-    let mut rest = &fetched.records[..];
-    while version < KNOWS_ZSTD
-        && let Ok(Some(header)) = BatchHeader::peek(rest)
-    {
-        if header.attributes.codec() == Codec::Zstd {
-            return Err(ErrorCode::UnsupportedCompressionType);
-        }
-        rest = rest.get(header.size_bytes()..).unwrap_or_default();
-    }
-    Ok(fetched)
 }
 
 /// True when the outcomes must not wait for more: there is enough, or something to be told.
