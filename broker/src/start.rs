@@ -199,14 +199,10 @@ impl Broker {
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let told = config.advertised(&listening.bound, &hostname);
         let epoch = rooms.join(&config, told, &listening.stores(), &mut rng).await?;
-        let partitions = Partitions::start(
-            config.clone(),
-            rooms.metadata.clone(),
-            dir.clone(),
-            if is_new { Vec::new() } else { found.partitions },
-            clock.clone(),
-        )
-        .await;
+        let found = if is_new { Vec::new() } else { found.partitions };
+        let image = rooms.metadata.clone();
+        let partitions =
+            Partitions::start(config.clone(), image, dir.clone(), found, clock.clone()).await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
