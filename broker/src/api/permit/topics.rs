@@ -141,14 +141,17 @@ pub(super) fn delete_records(gate: &Gate, mut body: DeleteRecordsRequest) -> Ver
 }
 
 /// What they may not see is left out where all are asked for. Where it is named it is said to be
-/// denied, whether it exists or not; nor does asking create what they may not create.
+/// denied, whether it exists or not; nor does asking create what they may not create. A topic that
+/// has both an id and a name is found by its id, so that is what is judged; and whatever was found,
+/// its name is judged again.
 pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> Verdict {
     let asks_for_all = body.topics.as_ref().is_none_or(|it| version == 0 && it.is_empty());
     let mut refused = Vec::new();
     if let Some(topics) = body.topics.take_if(|_| !asks_for_all) {
         let may_create = body.allow_auto_topic_creation && gate.quiet().cluster(Create);
         let is_open = |name: Option<&str>, id: TopicId| match name {
-            None => gate.topic_id(Describe, id),
+            _ if id.is_some() => gate.topic_id(Describe, id),
+            None => true,
             Some(name) if !gate.topic(Describe, name) => false,
             Some(name) => {
                 let is_there = gate.image.topic(name).is_some();
@@ -157,13 +160,7 @@ pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> 
             }
         };
         let (open, denied) = split(topics, |it| is_open(it.name.as_deref(), it.topic_id));
-        refused.extend(denied.into_iter().map(|it| MetadataResponseTopic {
-            error_code: DENIED.to_wire(),
-            // Before version 12 there is no null to answer with.
-            name: it.name.or_else(|| (version < 12).then(String::new)),
-            topic_id: it.topic_id,
-            ..MetadataResponseTopic::default()
-        }));
+        refused.extend(denied.into_iter().map(|it| unseen(version, it.name, it.topic_id)));
         // Of version 0 an empty list asks for all: nothing of it is told then.
         body.topics = Some(open);
     }
@@ -173,11 +170,14 @@ pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> 
         if is_emptied {
             answer.topics.clear();
         }
+        let may_see = |it: &MetadataResponseTopic| {
+            it.name.as_ref().is_none_or(|name| gate.topic(Describe, name))
+        };
         if asks_for_all {
-            let may_see = |it: &MetadataResponseTopic| {
-                it.name.as_ref().is_none_or(|name| gate.topic(Describe, name))
-            };
             answer.topics.retain(may_see);
+        }
+        for topic in answer.topics.iter_mut().filter(|it| it.error_code == 0 && !may_see(it)) {
+            *topic = unseen(version, None, topic.topic_id);
         }
         for topic in &mut answer.topics {
             let name = topic.name.clone().unwrap_or_default();
@@ -188,6 +188,17 @@ pub(super) fn metadata(gate: &Gate, version: i16, mut body: MetadataRequest) -> 
         answer.cluster_authorized_operations = super::cluster::operations(&gate, bits);
         answer.topics.extend(refused);
     })
+}
+
+/// What is told of a topic that they may not see: no more than they said themselves.
+fn unseen(version: i16, name: Option<String>, topic_id: TopicId) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: DENIED.to_wire(),
+        // Before version 12 there is no null to answer with.
+        name: name.or_else(|| (version < 12).then(String::new)),
+        topic_id,
+        ..MetadataResponseTopic::default()
+    }
 }
 
 pub(super) fn describe_partitions(

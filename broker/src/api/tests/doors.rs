@@ -1,5 +1,6 @@
 //! What has worked against other brokers, tried at ours: each attempt ends where it must. Shell.
 
+use protocol::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::api::producer_id::InitProducerIdRequest;
 use protocol::api::txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction, WritableTxnMarker,
@@ -150,6 +151,42 @@ async fn who_may_not_write_is_refused_before_the_batch_is_looked_into() {
     let read = world.ask(11, garbage()).await;
     assert_ne!(code(&read), ErrorCode::TopicAuthorizationFailed, "now it is looked into");
     assert_ne!(code(&read), ErrorCode::None);
+}
+
+/// A name that may be seen, beside the id of a topic that may not be, and the reverse.
+#[tokio::test]
+async fn a_topic_asked_for_by_id_is_judged_by_that_whatever_name_comes_along() {
+    let mut world = World::with(SimDisk::new(1), &[STANDARD]).await;
+    world.create(TOPIC, &[]).await;
+    world.create("secret", &[]).await;
+    allow(&world, AclOperation::Describe, ResourceType::Topic, TOPIC).await;
+    let image = world.broker.api().0.metadata.image();
+    let [open, hidden] = [TOPIC, "secret"].map(|name| image.topic(name).unwrap().id);
+    let denied = ErrorCode::TopicAuthorizationFailed;
+    for version in [10, 12, 13] {
+        for (topic_id, name, want) in [
+            (hidden, Some(TOPIC), denied),
+            (hidden, Some("other"), denied),
+            (hidden, None, denied),
+            (open, Some("secret"), ErrorCode::None),
+            (open, None, ErrorCode::None),
+            (TopicId::ZERO, Some("secret"), denied),
+            (TopicId::ZERO, Some(TOPIC), ErrorCode::None),
+        ] {
+            let case = format!("version {version} {topic_id:?} {name:?}");
+            let topic = MetadataRequestTopic { topic_id, name: name.map(str::to_owned) };
+            let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+            let told = world.ask(version, request).await.topics.remove(0);
+            assert_eq!(ErrorCode::from_wire(told.error_code), want, "{case}");
+            assert_eq!(told.partitions.is_empty(), want == denied, "{case}");
+            if want == denied {
+                let said = name.or((version < 12).then_some(""));
+                assert_eq!(told.name.as_deref(), said, "{case}");
+            } else {
+                assert_eq!(told.name.as_deref(), Some(TOPIC), "{case}");
+            }
+        }
+    }
 }
 
 /// What brokers, controllers and voters of Kafka say to one another; and what collects metrics of
