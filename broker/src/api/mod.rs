@@ -409,8 +409,9 @@ routes! {
     DescribeTopicPartitions(body) => {
         let limit = api.0.config.max_request_partition_size_limit;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let listener = &context.session.listener;
-        Serving::ready(topic_partitions::describe(&api.image(), listener, limit, body))
+        let (gate, listener) = (api.gate(&context), &context.session.listener);
+        let sees = |name: &str| gate.as_ref().is_none_or(|gate| gate.sees(name));
+        Serving::ready(topic_partitions::describe(&api.image(), listener, limit, sees, body))
     },
     DescribeProducers(body) => {
         Serving::later(transactions::describe_producers(api.clone(), body))

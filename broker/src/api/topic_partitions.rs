@@ -2,8 +2,8 @@
 //!
 //! Topics come in the order of their names, each of them once; a page ends when it has as many
 //! partitions as the caller or `max.request.partition.size.limit` allows, and names the partition
-//! that it would have gone on with. A cursor at a topic that is gone goes on with the next. KIP-966.
-//! Pure.
+//! that it would have gone on with. A cursor at a topic that is gone goes on with the next. Of what
+//! the caller may not know there is nothing on any page, nor does a cursor name it. KIP-966. Pure.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,13 @@ use super::cluster::TOPIC_OPERATIONS;
 use crate::controller::check_name;
 use crate::metadata::{Image, Partition, Topic, is_internal};
 
-/// Answers a request that came in by `listener`, with `partitions_max` partitions at most.
+/// Answers a request that came in by `listener`, with `partitions_max` partitions at most, of the
+/// topics that its sender `sees`.
 pub(super) fn describe(
     image: &Image,
     listener: &str,
     partitions_max: usize,
+    sees: impl Fn(&str) -> bool,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let names_nothing = request.cursor.as_ref().is_some_and(|it| it.topic_name.is_empty());
@@ -51,7 +53,7 @@ pub(super) fn describe(
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
     let mut room = limit.min(partitions_max).max(1);
     let mut response = DescribeTopicPartitionsResponse::default();
-    for name in names.range(cursor.topic_name.as_str()..) {
+    for name in names.range(cursor.topic_name.as_str()..).filter(|name| sees(name)) {
         let at_cursor = *name == cursor.topic_name;
         let from = if at_cursor { cursor.partition_index } else { 0 };
         if room == 0 {

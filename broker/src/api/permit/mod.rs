@@ -93,6 +93,13 @@ impl Gate {
         self.may(operation, ResourceType::Topic, name)
     }
 
+    /// Whether they may know of a topic; nobody is to be told that this was asked.
+    pub(super) fn sees(&self, name: &str) -> bool {
+        let acls = self.image.acls();
+        let (describe, topic) = (AclOperation::Describe, ResourceType::Topic);
+        self.authorizer.permits(acls, &self.who, describe, topic, name)
+    }
+
     /// A topic by its id; one that is not known is left to whoever looks for it.
     pub(super) fn topic_id(&self, operation: AclOperation, id: TopicId) -> bool {
         self.image.topic_by_id(id).is_none_or(|topic| self.topic(operation, &topic.name))

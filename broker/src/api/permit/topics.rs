@@ -201,6 +201,7 @@ fn unseen(version: i16, name: Option<String>, topic_id: TopicId) -> MetadataResp
     }
 }
 
+/// Where all are asked for, they are left out before pages are made of them: see [`Gate::sees`].
 pub(super) fn describe_partitions(
     gate: &Gate,
     mut body: DescribeTopicPartitionsRequest,

@@ -2,6 +2,7 @@
 
 use protocol::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::api::producer_id::InitProducerIdRequest;
+use protocol::api::topic_partitions::{DescribeTopicPartitionsRequest, TopicPartitionCursor};
 use protocol::api::txn::{
     AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction, WritableTxnMarker,
     WritableTxnMarkerTopic, WriteTxnMarkersRequest,
@@ -186,6 +187,44 @@ async fn a_topic_asked_for_by_id_is_judged_by_that_whatever_name_comes_along() {
                 assert_eq!(told.name.as_deref(), Some(TOPIC), "{case}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_topics_neither_hold_nor_go_on_with_what_may_not_be_seen() {
+    let mut world = World::with(SimDisk::new(1), &[STANDARD]).await;
+    for name in ["a-secret", "b-open", "c-secret", "d-secret", "e-open", "f-secret"] {
+        world.create(name, &[]).await;
+    }
+    for name in ["b-open", "e-open"] {
+        allow(&world, AclOperation::Describe, ResourceType::Topic, name).await;
+    }
+    for from in [None, Some("a-secret"), Some("b-open")] {
+        let cursor =
+            |name: &str| TopicPartitionCursor { topic_name: name.to_owned(), partition_index: 0 };
+        let mut cursor = from.map(cursor);
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let request = DescribeTopicPartitionsRequest {
+                response_partition_limit: 1,
+                cursor: cursor.take(),
+                ..Default::default()
+            };
+            let page = world.ask(0, request).await;
+            let indices = page.topics.iter().flat_map(|topic| {
+                let name = topic.name.clone().unwrap();
+                topic.partitions.iter().map(move |it| (name.clone(), it.partition_index))
+            });
+            let told: Vec<_> = indices.collect();
+            assert_eq!(told.len(), 1, "no page is empty: {seen:?}");
+            seen.extend(told);
+            let next = page.next_cursor.as_ref().map(|it| it.topic_name.as_str());
+            assert!(next.is_none_or(|name| name.ends_with("open")), "{next:?}");
+            cursor = page.next_cursor;
+        }
+        assert_eq!(cursor, None);
+        let want = ["b-open", "e-open"].map(|name| [0, 1].map(|index| (name.to_owned(), index)));
+        assert_eq!(seen, want.concat(), "{from:?}");
     }
 }
 
