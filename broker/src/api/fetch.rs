@@ -79,7 +79,7 @@ pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serv
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
     };
     let is_followers = brokers::is_followers(&request);
-    let ask = ask(request, by_topic_id);
+    let ask = ask(context, request, by_topic_id);
     let plan = if ask.session_id == 0 && ask.session_epoch == NO_SESSION {
         Ok(Plan::sessionless(ask.wanted))
     } else {
@@ -107,7 +107,7 @@ fn size(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
 
-fn ask(request: FetchRequest, by_topic_id: bool) -> Ask {
+fn ask(context: &Context, request: FetchRequest, by_topic_id: bool) -> Ask {
     let key = |name: String, id: TopicId| {
         if by_topic_id { TopicKey::Id(id) } else { TopicKey::Name(name.into()) }
     };
@@ -132,7 +132,8 @@ fn ask(request: FetchRequest, by_topic_id: bool) -> Ask {
         }));
     }
     let (session_id, session_epoch) = (request.session_id, request.session_epoch);
-    Ask { session_id, session_epoch, by_topic_id, wanted, forgotten }
+    let owner = context.session.principal.clone();
+    Ask { owner, session_id, session_epoch, by_topic_id, wanted, forgotten }
 }
 
 /// A leader epoch of the wire; -1 is none.

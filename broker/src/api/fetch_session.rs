@@ -4,7 +4,8 @@
 //! A request with epoch 0 states all its partitions and opens a session, if there is room; the next
 //! ones carry epoch 1, 2, … (after the largest comes 1 again) and only differences. Session id 0,
 //! or epoch -1, means no session: always legal. A session that was not used for a while yields its
-//! place to a new one; its reader is told that it is not found and starts anew.
+//! place to a new one; its reader is told that it is not found and starts anew. A session is its
+//! owner's alone: to everybody else it is unknown, as it would tell them what is read.
 //!
 //! | session id, epoch | becomes |
 //! |---|---|
@@ -25,6 +26,8 @@ use std::time::Duration;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::rng::Rng;
+
+use crate::auth::Principal;
 
 /// How long a session must have been unused before a new one may take its place, as in Kafka.
 const UNUSED_MIN: Duration = Duration::from_secs(120);
@@ -61,6 +64,8 @@ pub(crate) struct Wanted {
 /// The part of a fetch request that sessions are about.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
+    /// The principal that asks.
+    pub(crate) owner: Principal,
     pub(crate) session_id: i32,
     pub(crate) session_epoch: i32,
     pub(crate) by_topic_id: bool,
@@ -122,6 +127,8 @@ pub(crate) struct FetchSessions {
 
 #[derive(Debug)]
 struct Session {
+    /// The principal that opened it.
+    owner: Principal,
     by_topic_id: bool,
     next_epoch: i32,
     last_used: Duration,
@@ -151,14 +158,20 @@ impl FetchSessions {
     pub(crate) fn begin(&mut self, now: Duration, ask: Ask) -> Result<Plan, ErrorCode> {
         match ask.session_epoch {
             EPOCH_FINAL => {
-                self.sessions.remove(&ask.session_id);
+                self.close(&ask);
                 Ok(Plan::sessionless(ask.wanted))
             }
             EPOCH_INITIAL => {
-                self.sessions.remove(&ask.session_id);
+                self.close(&ask);
                 Ok(self.open(now, ask))
             }
             _ => self.proceed(now, ask),
+        }
+    }
+
+    fn close(&mut self, ask: &Ask) {
+        if self.sessions.get(&ask.session_id).is_some_and(|it| it.owner == ask.owner) {
+            self.sessions.remove(&ask.session_id);
         }
     }
 
@@ -167,7 +180,7 @@ impl FetchSessions {
             return Plan::sessionless(ask.wanted);
         }
         let id = self.unused_id();
-        let mut session = Session::new(now, ask.by_topic_id);
+        let mut session = Session::new(now, ask.owner, ask.by_topic_id);
         for wanted in &ask.wanted {
             session.put(wanted.clone());
         }
@@ -179,7 +192,8 @@ impl FetchSessions {
 
     fn proceed(&mut self, now: Duration, ask: Ask) -> Result<Plan, ErrorCode> {
         let id = ask.session_id;
-        let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let session = self.sessions.get_mut(&id).filter(|it| it.owner == ask.owner);
+        let session = session.ok_or(ErrorCode::FetchSessionIdNotFound)?;
         if session.next_epoch != ask.session_epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch);
         }
@@ -257,8 +271,9 @@ impl FetchSessions {
 }
 
 impl Session {
-    fn new(now: Duration, by_topic_id: bool) -> Self {
+    fn new(now: Duration, owner: Principal, by_topic_id: bool) -> Self {
         Self {
+            owner,
             by_topic_id,
             next_epoch: 1,
             last_used: now,
@@ -333,7 +348,15 @@ mod tests {
 
     fn ask(session_id: i32, session_epoch: i32, partitions: &[i32]) -> Ask {
         let wanted = partitions.iter().map(|it| wanted(*it, 0)).collect();
-        Ask { session_id, session_epoch, by_topic_id: false, wanted, forgotten: Vec::new() }
+        let (by_topic_id, forgotten) = (false, Vec::new());
+        Ask {
+            owner: Principal::user("a"),
+            session_id,
+            session_epoch,
+            by_topic_id,
+            wanted,
+            forgotten,
+        }
     }
 
     fn partitions(plan: &Plan) -> Vec<i32> {
@@ -433,6 +456,22 @@ mod tests {
         assert_eq!((plan.session_id(), partitions(&plan)), (0, vec![3]));
         let gone = sessions.begin(T0, ask(id, 1, &[])).unwrap_err();
         assert_eq!(gone, ErrorCode::FetchSessionIdNotFound);
+    }
+
+    #[test]
+    fn to_whoever_is_not_its_owner_a_session_is_unknown_and_stays_open() {
+        let mut sessions = sessions(4);
+        let id = sessions.begin(T0, ask(0, 0, &[0, 1])).unwrap().session_id();
+        let theirs = |epoch| Ask { owner: Principal::user("b"), ..ask(id, epoch, &[7]) };
+        let unknown = sessions.begin(T0, theirs(1)).unwrap_err();
+        assert_eq!(unknown, ErrorCode::FetchSessionIdNotFound);
+        let wrong = sessions.begin(T0, theirs(5)).unwrap_err();
+        assert_eq!(wrong, unknown, "nor does the epoch tell that it is there");
+        for epoch in [EPOCH_FINAL, EPOCH_INITIAL] {
+            assert_eq!(partitions(&sessions.begin(T0, theirs(epoch)).unwrap()), [7]);
+        }
+        assert_eq!(partitions(&sessions.begin(T0, ask(id, 1, &[])).unwrap()), [0, 1]);
+        sessions.check();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use protocol::api::txn::{
 
 use super::super::operator_tests::open_transaction;
 use super::*;
+use crate::auth::Principal;
 use crate::metadata::{
     Acl, AclFilter, AclOperation, PatternFilter, PatternType, Permission, ResourceType,
 };
@@ -226,6 +227,50 @@ async fn pages_of_topics_neither_hold_nor_go_on_with_what_may_not_be_seen() {
         let want = ["b-open", "e-open"].map(|name| [0, 1].map(|index| (name.to_owned(), index)));
         assert_eq!(seen, want.concat(), "{from:?}");
     }
+}
+
+/// Serves a fetch of somebody who is authenticated.
+async fn fetch_as(world: &World, user: &str, body: FetchRequest) -> FetchResponse {
+    let session = Session { principal: Principal::user(user), ..session("PLAINTEXT") };
+    let context = Context {
+        version: 12,
+        client_id: None,
+        session: Arc::new(session),
+        now: protocol::time::Now::default(),
+    };
+    let answer = match world.broker.api().serve(Request { context, body: body.into() }) {
+        Serving::Ready(answer) => answer,
+        Serving::Later(later) | Serving::Alone(later) => later.await,
+    };
+    let (Answer::Response(AnyResponse::Fetch(told)) | Answer::Records(AnyResponse::Fetch(told), _)) =
+        answer
+    else {
+        panic!("{answer:?}")
+    };
+    told
+}
+
+#[tokio::test]
+async fn a_session_of_fetches_is_neither_continued_nor_closed_by_somebody_else() {
+    let world = World::new().await;
+    let opened = fetch_as(&world, "alice", FetchRequest { session_epoch: 0, ..fetch(TOPIC, 0) });
+    let session_id = opened.await.session_id;
+    assert_ne!(session_id, 0);
+    let goes_on = |session_epoch| FetchRequest {
+        session_id,
+        session_epoch,
+        topics: Vec::new(),
+        ..fetch(TOPIC, 0)
+    };
+    let unknown = ErrorCode::FetchSessionIdNotFound.to_wire();
+    let told = fetch_as(&world, "mallory", goes_on(1)).await;
+    assert_eq!((told.error_code, told.responses.len()), (unknown, 0));
+    for closing in [-1, 0] {
+        assert_eq!(fetch_as(&world, "mallory", goes_on(closing)).await.responses, []);
+    }
+    assert_eq!(fetch_as(&world, "alice", goes_on(1)).await.error_code, 0);
+    assert_eq!(fetch_as(&world, "alice", goes_on(-1)).await.error_code, 0);
+    assert_eq!(fetch_as(&world, "alice", goes_on(2)).await.error_code, unknown);
 }
 
 /// What brokers, controllers and voters of Kafka say to one another; and what collects metrics of
