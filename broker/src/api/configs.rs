@@ -53,7 +53,7 @@ impl Altering<'_> {
         let own = own.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         let config = self.config.with(image.configs(&Resource::Broker(None)).chain(own));
         let checked = stores::check(&config);
-        checked.map_err(|error| (ErrorCode::InvalidRequest, error.to_string()))?;
+        checked.map_err(|error| (ErrorCode::InvalidRequest, error.told()))?;
         Ok(alteration)
     }
 

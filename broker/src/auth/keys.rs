@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::net::https::{Https, HttpsError};
+use client::net::tls::read_file;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -147,11 +148,8 @@ async fn get(place: &KeyPlace) -> Result<Vec<u8>, KeySourceError> {
     let url = &place.url;
     if let Some(path) = url.strip_prefix("file://") {
         let refused = |source| KeySourceError::File { path: Path::new(path).to_owned(), source };
-        let length = std::fs::metadata(path).map_err(refused)?.len();
-        if length > u64::try_from(JWKS_BYTES_MAX).unwrap_or(u64::MAX) {
-            return Err(refused(std::io::ErrorKind::FileTooLarge.into()));
-        }
-        return std::fs::read(path).map_err(refused);
+        let bytes_max = u64::try_from(JWKS_BYTES_MAX).unwrap_or(u64::MAX);
+        return read_file(Path::new(path), bytes_max).map_err(refused);
     }
     let got = place.https.get(url, JWKS_BYTES_MAX).await;
     got.map_err(|source| KeySourceError::Https { url: url.clone(), source })

@@ -93,3 +93,22 @@ async fn however_many_keys_are_missed_the_issuer_is_asked_once_in_a_while() {
     }
     assert!(clock.now().monotonic - began >= pause * 3);
 }
+
+#[tokio::test]
+async fn keys_are_read_from_a_regular_file_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("jwks.json");
+    let https = Https::with_roots(None);
+    let ask = async |path: &Path| {
+        let url = format!("file://{}", path.display());
+        let place = KeyPlace::new(&url, https.clone(), NEVER);
+        KeySource::start(place).await.map(|it| it.keys().has("a"))
+    };
+    std::fs::write(&file, jwks("a")).unwrap();
+    assert!(ask(&file).await.unwrap());
+    std::fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    for path in [&*file, dir.path(), Path::new("/dev/null")] {
+        let error = ask(path).await.unwrap_err();
+        assert!(matches!(error, KeySourceError::File { .. }), "{error:?}");
+    }
+}

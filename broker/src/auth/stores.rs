@@ -3,18 +3,21 @@
 //! They are loaded when the broker starts, as soon as its settings of them are altered (KIP-226),
 //! and when what stands in their files has changed, at which is looked every few seconds. Who
 //! connects afterwards meets what is new; connections that were made before go on. What cannot be
-//! used is told in the log, and what was there before stays. Shell.
+//! used is told in the log, and what was there before stays. Who alters settings from afar is not
+//! told what is wrong with a file: it would tell which files there are. Shell.
 
 use std::sync::Arc;
 
 use client::net::tls::{TlsError, identity, provider, read, roots, versions};
 use protocol::config::ConfigErrors;
+use protocol::security::store::Pem;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tracing::{info, warn};
 
+use super::audit::plain;
 use crate::config::{
     BrokerConfig, ClientAuth, ListenerConfig, ListenerError, ListenerSettings, METRICS,
     PrincipalRules, TlsSettings,
@@ -47,9 +50,26 @@ pub(crate) enum CertificateError {
     Tls {
         /// Which listener.
         listener: String,
+        /// Whether it reads files of this machine.
+        has_files: bool,
         /// What is wrong.
         source: TlsError,
     },
+}
+
+impl CertificateError {
+    /// What who asked from afar may know of it. The log of this broker has the rest.
+    pub(crate) fn told(&self) -> String {
+        if let Self::Tls { listener, has_files: true, source } = self {
+            let cause = std::error::Error::source(source).map(ToString::to_string);
+            let (error, cause) = (plain(&source.to_string()), plain(&cause.unwrap_or_default()));
+            warn!(listener, error, cause, "stores that were to be set cannot be used");
+            return format!(
+                "listener {listener}: its stores cannot be used: this broker's log says why"
+            );
+        }
+        self.to_string()
+    }
 }
 
 /// Tells the settings of a listener as they are now.
@@ -135,9 +155,19 @@ pub(crate) fn check(config: &BrokerConfig) -> Result<(), CertificateError> {
         let ListenerSettings { tls: Some(tls), config, .. } = config.listener(&listener)? else {
             continue;
         };
-        load(&tls, &config).map_err(|source| CertificateError::Tls { listener, source })?;
+        load(&tls, &config).map_err(|source| refused(listener, &tls, source))?;
     }
     Ok(())
+}
+
+fn refused(listener: String, tls: &TlsSettings, source: TlsError) -> CertificateError {
+    let has_files = parts(tls).any(|it| matches!(it, Pem::File(_)));
+    CertificateError::Tls { listener, has_files, source }
+}
+
+/// All that is to be read for these settings.
+fn parts(settings: &TlsSettings) -> impl Iterator<Item = &Pem> {
+    [&settings.identity.chain, &settings.identity.key].into_iter().chain(&settings.roots)
 }
 
 fn load(tls: &TlsSettings, config: &ListenerConfig) -> Result<Loaded, TlsError> {
@@ -173,8 +203,7 @@ fn server_config(
 
 /// What stands in the files of these settings.
 fn files(settings: &TlsSettings) -> Result<Vec<Vec<u8>>, TlsError> {
-    let own = [&settings.identity.chain, &settings.identity.key];
-    own.into_iter().chain(&settings.roots).map(read).collect()
+    parts(settings).map(read).collect()
 }
 
 /// Looks at settings and files of one listener, again and again.
@@ -226,7 +255,7 @@ impl Look {
             return Ok(None);
         };
         let listener = self.listener.clone();
-        let refused = |source| CertificateError::Tls { listener, source };
+        let refused = |source| refused(listener, &tls, source);
         let seen = match files(&tls) {
             Ok(files) => (config, files),
             Err(error) => return Err(refused(error)),

@@ -2,15 +2,20 @@
 //!
 //! Whoever needs TLS, brokers too, comes here for [`provider`] and for what stands in PEM:
 //! rustls' own builders would choose a provider by what happens to be compiled in. Errors name
-//! files and settings, never what stands in them. [`connector`] is the client's end. KIP-651. Shell.
+//! files and settings, never what stands in them. Who names a file may be far away: [`read_file`]
+//! neither waits for it nor takes more of it than a bound. [`connector`] is the client's end.
+//! KIP-651. Shell.
 
 pub mod connector;
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::{File, Metadata, OpenOptions, metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::security::store::{Identity, Pem, unfolded};
+use rustix::fs::OFlags;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -130,13 +135,44 @@ pub fn read(pem: &Pem) -> Result<Vec<u8>, TlsError> {
         Pem::Text(text) => Ok(unfolded(text.expose()).into_bytes()),
         Pem::File(path) => {
             let refused = |source| TlsError::File { path: path.clone(), source };
-            let length = std::fs::metadata(path).map_err(refused)?.len();
-            if length > PEM_BYTES_MAX {
-                return Err(refused(io::ErrorKind::FileTooLarge.into()));
-            }
-            std::fs::read(path).map_err(refused)
+            read_file(path, PEM_BYTES_MAX).map_err(refused)
         }
     }
+}
+
+/// What stands in a regular file of at most `bytes_max`. Whatever else `path` leads to is refused
+/// unread, and at once: a pipe that nobody writes to, a device that never ends.
+///
+/// # Errors
+/// When it is no such file, or cannot be read.
+pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // Some devices act when they are merely opened.
+    check_file(&metadata(path)?, bytes_max)?;
+    let file = open(path)?;
+    // Another may have taken its place.
+    check_file(&file.metadata()?, bytes_max)?;
+    let mut bytes = Vec::new();
+    // A file can grow, and those of the kernel do not tell their length.
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes_max)?;
+    Ok(bytes)
+}
+
+/// Opens a file without waiting for who may write to it.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("the flag is one of the lower bits");
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn check_file(metadata: &Metadata, bytes_max: u64) -> io::Result<()> {
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    check_length(metadata.len(), bytes_max)
+}
+
+fn check_length(length: u64, bytes_max: u64) -> io::Result<()> {
+    if length > bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
 }
 
 /// Where the PEM of a store stands, for errors.
@@ -209,4 +245,55 @@ pub fn native_roots() -> Result<RootCertStore, TlsError> {
     // One that makes no sense to us does not make the others worse.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What comes of it, unless it waits.
+    fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, done) = mpsc::channel();
+        thread::spawn(move || sender.send(work()));
+        done.recv_timeout(Duration::from_secs(20)).expect("nothing is waited for")
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_nothing_of_it_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let opened = fifo.clone();
+        assert!(soon(move || open(&opened)).is_ok(), "whoever takes a file's place: no waiting");
+        for path in [fifo, dir.path().to_owned(), PathBuf::from("/dev/null")] {
+            let pem = Pem::File(path.clone());
+            let Err(TlsError::File { path: told, source }) = soon(move || read(&pem)) else {
+                panic!("{path:?} was read");
+            };
+            assert_eq!((told, source.kind()), (path, io::ErrorKind::InvalidInput), "{source}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_bound_whatever_length_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pem");
+        let kind = |path: &Path, bytes_max| read_file(path, bytes_max).map_err(|it| it.kind());
+        // All holes: it takes no room.
+        File::create(&path).unwrap().set_len(PEM_BYTES_MAX + 1).unwrap();
+        assert_eq!(kind(&path, PEM_BYTES_MAX), Err(io::ErrorKind::FileTooLarge));
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(kind(&path, 4), Ok(b"four".to_vec()));
+        assert_eq!(kind(&path, 3), Err(io::ErrorKind::FileTooLarge));
+        if cfg!(target_os = "linux") {
+            let endless = Path::new("/proc/self/status");
+            assert_eq!(metadata(endless).unwrap().len(), 0, "it does not tell");
+            assert_eq!(kind(endless, 16), Err(io::ErrorKind::FileTooLarge));
+        }
+    }
 }
