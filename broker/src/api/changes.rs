@@ -139,9 +139,16 @@ fn listed<T: ToString>(numbers: impl IntoIterator<Item = T>) -> String {
     numbers.into_iter().map(|it| it.to_string()).collect::<Vec<_>>().join(",")
 }
 
+/// What a setting of this name is. `None`: it is not known.
+type Define = fn(&str) -> Option<&'static ConfigDef>;
+
+fn of_topics(name: &str) -> Option<&'static ConfigDef> {
+    find(TopicConfig::DEFS, name)
+}
+
 /// The value of a setting, or what stands for it.
-fn told<'a>(defs: &[ConfigDef], name: &str, value: Option<&'a str>) -> &'a str {
-    let is_open = find(defs, name).is_some_and(|def| !def.is_sensitive());
+fn told<'a>(define: Define, name: &str, value: Option<&'a str>) -> &'a str {
+    let is_open = define(name).is_some_and(|def| !def.is_sensitive());
     match value {
         None => "null",
         Some(value) if is_open => value,
@@ -160,7 +167,7 @@ fn create_topics(body: &CreateTopicsRequest) -> Option<Watch> {
             format!("partitions {}, assigned", it.assignments.len())
         };
         for config in &it.configs {
-            let value = told(TopicConfig::DEFS, &config.name, config.value.as_deref());
+            let value = told(of_topics, &config.name, config.value.as_deref());
             change.push_str(&format!(", {}={value}", config.name));
         }
         (it.name.clone(), change)
@@ -219,12 +226,13 @@ fn delete_offsets(body: &OffsetDeleteRequest) -> Option<Watch> {
 }
 
 /// What a resource with settings is called, and which settings it can have.
-fn configurable(kind: i8) -> (&'static str, &'static [ConfigDef]) {
+fn configurable(kind: i8) -> (&'static str, Define) {
     match kind {
-        Resource::TOPIC => (TOPIC, TopicConfig::DEFS),
-        Resource::GROUP => (GROUP, GroupConfig::DEFS),
-        Resource::BROKER => ("BROKER", BrokerConfig::DEFS),
-        _ => ("UNKNOWN", &[]),
+        Resource::TOPIC => (TOPIC, of_topics),
+        Resource::GROUP => (GROUP, |name| find(GroupConfig::DEFS, name)),
+        // Those of single listeners, too.
+        Resource::BROKER => ("BROKER", BrokerConfig::definition),
+        _ => ("UNKNOWN", |_| None),
     }
 }
 
@@ -248,9 +256,9 @@ fn configs_changed(
 
 fn replace_configs(body: &AlterConfigsRequest) -> Option<Watch> {
     let of_resource = |it: &protocol::api::configs::ReplacedConfigsResource| {
-        let (_, defs) = configurable(it.resource_type);
+        let (_, define) = configurable(it.resource_type);
         let set = it.configs.iter().map(|config| {
-            format!("{}={}", config.name, told(defs, &config.name, config.value.as_deref()))
+            format!("{}={}", config.name, told(define, &config.name, config.value.as_deref()))
         });
         let change = format!("replace all by {}", set.collect::<Vec<_>>().join(", "));
         ((it.resource_type, it.resource_name.clone()), change)
@@ -263,9 +271,9 @@ fn replace_configs(body: &AlterConfigsRequest) -> Option<Watch> {
 
 fn alter_configs(body: &IncrementalAlterConfigsRequest) -> Option<Watch> {
     let of_resource = |it: &protocol::api::configs::AlterConfigsResource| {
-        let (_, defs) = configurable(it.resource_type);
+        let (_, define) = configurable(it.resource_type);
         let altered = it.configs.iter().map(|config| {
-            let value = told(defs, &config.name, config.value.as_deref());
+            let value = told(define, &config.name, config.value.as_deref());
             match config.config_operation {
                 0 => format!("set {}={value}", config.name),
                 1 => format!("delete {}", config.name),

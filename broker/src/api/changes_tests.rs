@@ -178,3 +178,36 @@ fn no_secret_and_no_words_of_an_answer_are_told() {
     );
     assert_eq!(told[0].change, "set SCRAM-SHA-256 of 4096 iterations");
 }
+
+#[test]
+fn settings_of_a_listener_are_told_as_those_of_all_are() {
+    let set = [
+        ("listener.name.one.ssl.keystore.location", "/etc/one.pem", "/etc/one.pem"),
+        ("ssl.keystore.location", "/etc/all.pem", "/etc/all.pem"),
+        ("listener.name.one.ssl.keystore.key", "canary", "***"),
+        ("listener.name.one.scram-sha-256.sasl.jaas.config", "canary", "***"),
+        ("listener.name.one.nobody.knows", "canary", "***"),
+    ];
+    let configs = set.map(|(name, value, _)| AlterableConfig {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..AlterableConfig::default()
+    });
+    let resource = AlterConfigsResource {
+        resource_type: Resource::BROKER,
+        resource_name: "1".to_owned(),
+        configs: configs.to_vec(),
+    };
+    let body = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let response = AlterConfigsResourceResponse {
+        resource_type: Resource::BROKER,
+        resource_name: "1".to_owned(),
+        ..AlterConfigsResourceResponse::default()
+    };
+    let answer = protocol::api::configs::IncrementalAlterConfigsResponse {
+        responses: vec![response],
+        ..Default::default()
+    };
+    let want = set.map(|(name, _, told)| format!("set {name}={told}")).join(", ");
+    assert_eq!(changes(body, answer)[0].change, want);
+}
