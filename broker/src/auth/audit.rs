@@ -242,15 +242,18 @@ pub(crate) struct Noted {
 impl Ledger {
     /// Takes an event.
     pub(crate) fn note(&mut self, now: Duration, event: &Event) -> Noted {
-        let is_over = self.began.is_some_and(|began| now >= began.saturating_add(AUDIT_WINDOW));
-        let before = if is_over { self.close() } else { Vec::new() };
-        if !event.is_bounded() {
-            return Noted { before, is_written: true, must_close: false };
+        if event.is_bounded() {
+            return self.take(now, event.source());
         }
+        Noted { before: self.close_over(now), is_written: true, must_close: false }
+    }
+
+    /// Takes one of a source, a principal and an address, that may be withheld.
+    pub(crate) fn take(&mut self, now: Duration, source: (String, String)) -> Noted {
+        let before = self.close_over(now);
         self.began.get_or_insert(now);
         let had_withheld = self.has_withheld();
         let is_full = self.shares.len() >= AUDIT_SOURCES_MAX;
-        let source = event.source();
         let share = if is_full && !self.shares.contains_key(&source) {
             None
         } else {
@@ -276,6 +279,17 @@ impl Ledger {
         };
         assert!(self.written <= AUDIT_EVENTS_MAX);
         Noted { before, is_written, must_close: !is_written && !had_withheld }
+    }
+
+    /// When the window began. `None`: there is none.
+    pub(crate) fn began(&self) -> Option<Duration> {
+        self.began
+    }
+
+    /// Ends the window if it is over.
+    fn close_over(&mut self, now: Duration) -> Vec<Withheld> {
+        let is_over = self.began.is_some_and(|began| now >= began.saturating_add(AUDIT_WINDOW));
+        if is_over { self.close() } else { Vec::new() }
     }
 
     fn has_withheld(&self) -> bool {

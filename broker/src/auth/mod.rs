@@ -14,6 +14,7 @@ pub(crate) mod certificate;
 pub(crate) mod gate;
 pub(crate) mod jwt;
 mod keys;
+pub(crate) mod lines;
 #[cfg(feature = "check")]
 pub mod probe;
 pub(crate) mod sasl;

@@ -5,7 +5,7 @@
 //! those before it. Ready answers leave in one vectored write. When as many requests are in flight
 //! as allowed, while an answer was not taken, while there is no memory, or for as long as a quota
 //! silences the client (KIP-219), the socket is not read: the peer's own buffers then stop it. Whatever is no request
-//! of Kafka's ends the connection with a line in the log, never more than the connection. Dropping
+//! of Kafka's ends the connection, never more, with a line in the log, of which there are only so many. Dropping
 //! the task, or its peer's leaving, drops all that still waits. Shell.
 
 mod entrance;
@@ -35,6 +35,7 @@ use super::tls::TlsRefusal;
 use crate::api::serving::{Answer, Context, Request, Serve, Serving, Spent};
 use crate::auth::Session;
 use crate::auth::gate::{Gate, Refusal};
+use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Overfull, Use, Wait};
 use crate::limits::{
     AUTHENTICATION_MAX, BUFFERS_KEPT_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES,
@@ -64,6 +65,8 @@ pub(crate) struct Terms {
     pub(crate) door: Door,
     /// Whence it takes memory.
     pub(crate) budget: Budget,
+    /// How often the log tells of connections that end.
+    pub(crate) lines: Lines,
 }
 
 /// Why a connection ended, other than that its peer left.
@@ -111,7 +114,7 @@ pub(crate) async fn serve(
     clock: Clock,
     draining: watch::Receiver<bool>,
 ) {
-    let name = peer.clone();
+    let (name, lines, time) = (peer.clone(), terms.lines.clone(), clock.clone());
     let served = async {
         let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms, &service)).await?;
         let gate = terms.door.sasl.clone().map(Gate::new);
@@ -149,7 +152,10 @@ pub(crate) async fn serve(
             error
             @ (ConnectionError::Gate(_) | ConnectionError::Tls(_) | ConnectionError::Unproved),
         ) => debug!(%peer, %error, "connection closed"),
-        Err(error) => warn!(%peer, %error, "connection closed"),
+        Err(error) if lines.may_tell(time.now().monotonic, &peer.host) => {
+            warn!(%peer, %error, "connection closed");
+        }
+        Err(error) => debug!(%peer, %error, "connection closed"),
     }
 }
 

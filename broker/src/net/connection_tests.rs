@@ -9,6 +9,7 @@ use protocol::api::versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::api::{decode_response, encode_request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
+use tracing_subscriber::filter::LevelFilter;
 
 use bytes::BytesMut;
 use protocol::api::AnyResponse;
@@ -17,6 +18,8 @@ use protocol::frame::PREFIX_BYTES;
 
 use super::intake::SCRATCH_BYTES;
 use super::*;
+use crate::api::Logged;
+use crate::limits::AUDIT_EVENTS_OF_SOURCE_MAX;
 
 /// Answers each ApiVersions request with the number in its client software name as error code,
 /// once the test lets it. `"now"`-prefixed names answer at once.
@@ -116,6 +119,10 @@ async fn fixture() -> Fixture {
 }
 
 async fn fixture_in(budget: &Budget) -> Fixture {
+    fixture_of(budget, &Lines::default()).await
+}
+
+async fn fixture_of(budget: &Budget, lines: &Lines) -> Fixture {
     let network = MemoryNetwork::new();
     let endpoint = Endpoint::new("broker", 1);
     let mut listener = network.listen(endpoint.clone()).unwrap();
@@ -131,6 +138,7 @@ async fn fixture_in(budget: &Budget) -> Fixture {
         listener: "PLAINTEXT".into(),
         door: Door::default(),
         budget: budget.clone(),
+        lines: lines.clone(),
     };
     let (draining, drain) = watch::channel(false);
     let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
@@ -598,4 +606,20 @@ async fn what_was_begun_before_the_silence_is_answered_during_it() {
     fixture.draining.send_replace(true);
     assert!(fixture.ends().await);
     assert_eq!(clock.now().monotonic, began);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_garbage_again_and_again_does_not_fill_the_log() {
+    let logged = Logged::from(LevelFilter::WARN);
+    let (budget, lines) = (Budget::new(64 << 20, None), Lines::default());
+    for _ in 0..100 {
+        let mut fixture = fixture_of(&budget, &lines).await;
+        fixture.client.write_all(&[0, 0, 0, 4, 0x7f, 0xff, 0, 0]).await.unwrap();
+        fixture.task.await.unwrap();
+    }
+    let text = logged.text();
+    let closed = text.lines().filter(|it| it.contains("\"connection closed\"")).count();
+    assert_eq!(u32::try_from(closed).unwrap(), AUDIT_EVENTS_OF_SOURCE_MAX, "{text}");
+    drop(lines);
+    assert!(logged.text().contains(r#""address":"test","count":80"#), "{}", logged.text());
 }

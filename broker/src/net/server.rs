@@ -20,6 +20,7 @@ use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
 use super::door::Door;
 use crate::api::serving::Serve;
+use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
 use crate::quota::QuotaHandle;
@@ -60,6 +61,7 @@ impl Server {
         let (draining, drain) = watch::channel(false);
         let admission = Arc::new(Mutex::new(Admission::default()));
         let config = limits.config.borrow().clone();
+        let lines = Lines::default();
         let mut accepting = JoinSet::new();
         for (listener, door) in listeners {
             let terms = Terms {
@@ -69,6 +71,7 @@ impl Server {
                 listener: listener.name().into(),
                 door,
                 budget: limits.budget.clone(),
+                lines: lines.clone(),
             };
             let accept = Accept {
                 terms,
@@ -147,7 +150,12 @@ impl<S: Serve> Accept<S> {
         let admitted = match self.admitted(&peer.host) {
             Ok(admitted) => admitted,
             Err(reason) => {
-                warn!(%peer, %reason, "connection refused");
+                let now = self.clock.now().monotonic;
+                if self.terms.lines.may_tell(now, &peer.host) {
+                    warn!(%peer, %reason, "connection refused");
+                } else {
+                    debug!(%peer, %reason, "connection refused");
+                }
                 self.service.refused();
                 return;
             }
