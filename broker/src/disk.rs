@@ -3,7 +3,8 @@
 //! [`Disk`] and [`File`] are all that any room knows of storage: positional reads and writes, an
 //! explicit sync for every kind of change, no mapping of memory. They block by design; callers are
 //! a log directory's own writer and readers whose pages are mostly cached. Errors keep their
-//! kernel number, so that a full disk ([`is_full`]) can be told from a broken one.
+//! kernel number, so that a full disk ([`is_full`]) or a process that has as many files open as it
+//! may ([`is_out_of_files`]) can be told from a broken disk.
 //!
 //! What is durable: bytes after [`File::sync_data`]; names (created, renamed, removed) after
 //! [`Disk::sync_dir`] of their directory. Nothing else is promised, and `SimDisk` takes away
@@ -15,6 +16,9 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 #[cfg(any(test, feature = "check"))]
 mod sim;
@@ -100,6 +104,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Whatever the disk says.
     fn total_bytes(&self, path: &Path) -> io::Result<u64>;
 
+    /// How many files, connections included, this process may have open at once. Half of them and
+    /// more are others'.
+    fn open_files_max(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Takes the lock file `path` for this process, until the guard is dropped.
     ///
     /// # Errors
@@ -158,10 +168,29 @@ pub trait File: Send + Sync + fmt::Debug {
     fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
-/// True when the disk, or a quota on it, has no room left: the one failure that passes by itself.
+/// True when the disk, or a quota on it, has no room left. It passes by itself.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// True when this process, or the machine, has as many files open as it may: nothing was opened, so
+/// that nothing was done. It passes by itself.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
+}
+
+/// The error of who may not open another file.
+pub(crate) fn out_of_files() -> io::Error {
+    Errno::MFILE.into()
+}
+
+/// True when the same may succeed later, though nothing is mended.
+#[must_use]
+pub fn passes(error: &io::Error) -> bool {
+    is_full(error) || is_out_of_files(error)
 }
 
 /// The whole content of a file of at most `bytes_max` bytes.
@@ -264,6 +293,10 @@ impl Disk for RealDisk {
         Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 
+    fn open_files_max(&self) -> u64 {
+        getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         let file = fs::OpenOptions::new()
             .read(true)
@@ -291,7 +324,7 @@ impl File for RealFile {
             let written = match rustix::io::pwritev(&self.0, batch, position) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
                 Ok(written) => written,
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             position = u64::try_from(written)

@@ -167,6 +167,16 @@ pub const BUDGET_WAITERS_MAX: usize = 64 << 10;
 /// of the allocator's own.
 pub const BUDGET_SMALL_BYTES: u64 = 56 << 10;
 
+/// 4,096: with fewer files that may be open at once a broker warns as it starts.
+pub const OPEN_FILES_FEW: u64 = 4 << 10;
+
+/// 6 of 16: connections at once where so many files may be open. More are closed at once: without
+/// this whoever reaches a port could keep logs from opening the files that they need.
+#[must_use]
+pub fn connections_max(open_files_max: u64) -> u32 {
+    u32::try_from(open_files_max / 16 * 6).unwrap_or(u32::MAX)
+}
+
 /// 10 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
 /// 4 KiB of a request's beginning.
 pub const CONNECTION_BYTES: u64 = 10 << 10;

@@ -34,7 +34,7 @@ use crate::budget::{Budget, machine_bytes};
 use crate::config::{self, BrokerConfig, InitialUser, ListenerError, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
-use crate::limits::{MACHINE_BYTES_UNKNOWN, QUORUM_FEED_MAX};
+use crate::limits::{self, MACHINE_BYTES_UNKNOWN, OPEN_FILES_FEW, QUORUM_FEED_MAX};
 use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
 use crate::metrics::Metrics;
@@ -186,9 +186,11 @@ impl Broker {
         let Outside { disk, listeners, clock, seed, writer, hostname } = outside;
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
+        let has_sockets = listeners.is_none();
         let listening = Listening::open(&config, listeners).await?;
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
+        let connections_max = connections_max(has_sockets, &*disk);
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut rng)?;
         let cluster_id = identity.cluster_id.clone();
@@ -236,7 +238,8 @@ impl Broker {
         };
         let endpoints = listening.endpoints();
         let metrics = listening.metrics.map(|at| MetricsPort::start(at, trail, teller));
-        let limits = Limits { config: rooms.metadata.broker_config(&config), quotas, budget };
+        let altered = rooms.metadata.broker_config(&config);
+        let limits = Limits { config: altered, quotas, budget, connections_max };
         let server = Server::start(listening.listeners, &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
@@ -544,6 +547,21 @@ fn budget(config: &BrokerConfig) -> Budget {
         .memory_budget_bytes
         .unwrap_or_else(|| machine_bytes().unwrap_or(MACHINE_BYTES_UNKNOWN) / 4);
     Budget::new(bytes, config.queued_request_bytes_max())
+}
+
+/// How many connections leave logs the files that they need.
+fn connections_max(has_sockets: bool, disk: &dyn Disk) -> u32 {
+    if !has_sockets {
+        return u32::MAX;
+    }
+    let open_files_max = disk.open_files_max();
+    let connections_max = limits::connections_max(open_files_max);
+    if open_files_max < OPEN_FILES_FEW {
+        warn!(open_files_max, connections_max, "few files may be open: raise the hard limit");
+    } else {
+        info!(open_files_max, connections_max, "files that may be open are shared out");
+    }
+    connections_max
 }
 
 /// How this run of the broker joins the cluster.

@@ -47,12 +47,14 @@ pub enum Op {
     Remove,
     /// `Disk::sync_dir`.
     SyncDir,
+    /// Whatever needs a file descriptor for a file or directory, new or not.
+    Open,
 }
 
 /// An error to come.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// What it strikes; `None`: anything.
+    /// What it strikes; `None`: anything but `Open`.
     pub on: Option<Op>,
     /// How many such operations succeed first.
     pub after: u64,
@@ -226,7 +228,7 @@ impl World {
         if self.is_dead {
             return Err(io::Error::from_raw_os_error(EIO));
         }
-        if op != Op::Read {
+        if !matches!(op, Op::Read | Op::Open) {
             self.ops += 1;
             if self.crash_at == Some(self.ops) {
                 self.is_dead = true;
@@ -234,7 +236,8 @@ impl World {
             }
         }
         for fault in &mut self.faults {
-            if fault.on.is_some_and(|on| on != op) || fault.times == 0 {
+            let strikes = fault.on.map_or(op != Op::Open, |on| on == op);
+            if !strikes || fault.times == 0 {
                 continue;
             }
             if fault.after > 0 {
@@ -341,6 +344,7 @@ impl Disk for SimDisk {
         if world.is_dead {
             return power_failed();
         }
+        world.begin(Op::Open)?;
         let found = match world.find(path) {
             Ok(node) => Some(node),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -433,6 +437,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.lock_world();
+        if !world.is_dead {
+            world.begin(Op::Open)?;
+        }
         let fate = world.begin(Op::SyncDir)?;
         let node = world.find(dir)?;
         if world.happens(&fate) {

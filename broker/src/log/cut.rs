@@ -187,6 +187,7 @@ impl Log {
             file,
             has_dirty_index: false,
             stored_aborted: aborted,
+            _growing: self.place.files.grow(),
         });
         Ok(summary.next_offset)
     }

@@ -95,7 +95,7 @@ impl LogDir {
         let partitions = tidy(&*disk, &path)?;
         let checkpoints = Checkpoints::open(Arc::clone(&disk), path.join(checkpoint::FILE))?;
         let found = Found { directory_id, shutdown, partitions };
-        let files = Arc::default();
+        let files = Arc::new(Files::new(disk.open_files_max()));
         Ok((Self { disk, path, checkpoints, files, anchor, _lock: lock }, found))
     }
 

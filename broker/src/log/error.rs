@@ -1,8 +1,9 @@
 //! How a log can fail, and what follows from it.
 //!
-//! A full disk passes: the write is undone, the writer told to try again. Any other error of the
-//! disk, and damage to what was durable, does not: the log directory goes offline and its replicas
-//! elsewhere take over (KIP-112). Pure.
+//! A full disk passes, and so does having as many files open as may be: the write is undone, the
+//! writer told to try again. Were the latter to take a log directory offline, whoever can open
+//! connections could. Any other error of the disk, and damage to what was durable, does not pass:
+//! the log directory goes offline and its replicas elsewhere take over (KIP-112). Pure.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{Offset, TopicId, TopicPartition};
 
-use crate::disk::is_full;
+use crate::disk::{is_full, is_out_of_files};
 
 /// Why a log could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,6 +25,16 @@ pub enum LogError {
         /// What was tried.
         doing: &'static str,
         /// The disk's words.
+        source: Arc<io::Error>,
+    },
+    /// As many files are open as may be. Nothing was changed; the same may succeed later.
+    #[error("{}: as many files are open as may be: cannot {doing}", path.display())]
+    OutOfFiles {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's words.
         source: Arc<io::Error>,
     },
     /// The disk failed. What was not durable before may be lost; the directory goes offline.
@@ -111,8 +122,13 @@ impl LogError {
     #[must_use]
     pub fn of(path: &Path, doing: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();
-        let (is_full, source) = (is_full(&source), Arc::new(source));
-        if is_full { Self::Full { path, doing, source } } else { Self::Io { path, doing, source } }
+        if is_full(&source) {
+            Self::Full { path, doing, source: Arc::new(source) }
+        } else if is_out_of_files(&source) {
+            Self::OutOfFiles { path, doing, source: Arc::new(source) }
+        } else {
+            Self::Io { path, doing, source: Arc::new(source) }
+        }
     }
 
     /// True when the directory can no longer be trusted with anything.
@@ -121,6 +137,7 @@ impl LogError {
         match self {
             Self::Io { .. } | Self::Offline { .. } | Self::Closed => true,
             Self::Full { .. }
+            | Self::OutOfFiles { .. }
             | Self::Corrupt { .. }
             | Self::InconsistentTopicId { .. }
             | Self::OutOfStep { .. }
@@ -138,6 +155,7 @@ impl LogError {
             Self::InconsistentTopicId { .. } => ErrorCode::InconsistentTopicId,
             Self::NotOpen { .. } | Self::AlreadyOpen { .. } => ErrorCode::NotLeaderOrFollower,
             Self::Full { .. }
+            | Self::OutOfFiles { .. }
             | Self::Io { .. }
             | Self::Corrupt { .. }
             | Self::OutOfStep { .. }

@@ -1,9 +1,12 @@
-//! Files of complete segments that are open: those that were read last.
+//! Files that are open: of complete segments those that were read last, and how many there are of
+//! segments that grow.
 //!
 //! Most segments are never read again, and there may be more of them than a process may have files
 //! open. Whoever is handed a file keeps it open for as long as it holds it; the next one to ask
 //! may open it anew. Segments are told apart by numbers, not by names, which may pass to another.
-//! Disk.
+//! A segment that grows stays open. A log that was not there before must not begin when there are as
+//! many as may be, or its owner's next hundreds would leave none for the others' next segments and
+//! for connections. Disk.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +19,21 @@ use crate::limits::LOG_FILES_OPEN_MAX;
 pub(super) type Key = (u64, &'static str);
 
 /// The open files of a log directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
+    /// Most files of complete segments.
+    complete_max: usize,
+    /// So many segments may grow before no new log begins. Each has up to two files.
+    growing_max: usize,
+    /// Shared by each segment that grows: as many as there are, and one.
+    growing: Growing,
     // Readers on any thread ask; an owner would put its queue before every read. Held for a
     // look-up, never while a file is opened.
     open: Mutex<Cache>,
 }
+
+/// Held for as long as a segment grows.
+pub(super) type Growing = Arc<()>;
 
 #[derive(Debug, Default)]
 struct Cache {
@@ -34,7 +46,37 @@ struct Cache {
     ages: BTreeMap<u64, Key>,
 }
 
+impl Default for Files {
+    fn default() -> Self {
+        Self::new(u64::MAX)
+    }
+}
+
 impl Files {
+    /// No open files yet, in a process that may have `open_max` of them in all.
+    ///
+    /// Of sixteen, one is for complete segments, eight for those that grow, six for connections
+    /// ([`connections_max`](crate::limits::connections_max)), one for all else.
+    pub(super) fn new(open_max: u64) -> Self {
+        let share = |of: u64| usize::try_from(open_max / of).unwrap_or(usize::MAX);
+        Self {
+            complete_max: share(16).min(LOG_FILES_OPEN_MAX),
+            growing_max: share(4),
+            growing: Growing::default(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// A segment begins to grow.
+    pub(super) fn grow(&self) -> Growing {
+        Arc::clone(&self.growing)
+    }
+
+    /// True when no log may begin that was not there before.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.growing_max < Arc::strong_count(&self.growing)
+    }
+
     /// A number that no other segment has.
     pub(super) fn next_segment(&self) -> u64 {
         let mut cache = self.cache();
@@ -52,7 +94,7 @@ impl Files {
             return Ok(file);
         }
         let file = open()?;
-        self.cache().add(key, Arc::clone(&file));
+        self.cache().add(key, Arc::clone(&file), self.complete_max);
         Ok(file)
     }
 
@@ -84,14 +126,14 @@ impl Cache {
         Some(Arc::clone(file))
     }
 
-    fn add(&mut self, key: Key, file: Arc<dyn File>) {
+    fn add(&mut self, key: Key, file: Arc<dyn File>, files_max: usize) {
         self.uses += 1;
         if let Some((age, _)) = self.files.insert(key, (self.uses, file)) {
             // Two opened it at the same time.
             self.ages.remove(&age);
         }
         self.ages.insert(self.uses, key);
-        while self.files.len() > LOG_FILES_OPEN_MAX
+        while self.files.len() > files_max
             && let Some((_, oldest)) = self.ages.pop_first()
         {
             self.files.remove(&oldest);
@@ -131,5 +173,17 @@ mod tests {
         files.forget(0);
         assert_eq!(files.cache().files.len(), LOG_FILES_OPEN_MAX - 1);
         assert_ne!(files.next_segment(), files.next_segment());
+    }
+
+    #[test]
+    fn segments_that_grow_are_counted_and_those_that_ended_make_room() {
+        let files = Files::new(12);
+        let mut growing: Vec<_> = (0..2).map(|_| files.grow()).collect();
+        assert!(!files.is_crowded());
+        growing.push(files.grow());
+        assert!(files.is_crowded());
+        growing.pop();
+        assert!(!files.is_crowded());
+        assert!(!Files::default().is_crowded());
     }
 }

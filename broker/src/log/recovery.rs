@@ -19,7 +19,7 @@ use protocol::record::{ControlRecord, RecordBatch};
 
 use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
-use super::files::Files;
+use super::files::{Files, Growing};
 use super::index::{Seal, Summary};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner, WHOLE_BYTES, as_u64};
 use super::segment::{
@@ -55,7 +55,7 @@ pub(super) struct Place {
     pub(super) partition: TopicPartition,
     pub(super) topic_id: TopicId,
     pub(super) config: LogConfig,
-    /// What is open of complete segments, in the whole log directory.
+    /// What is open in the whole log directory.
     pub(super) files: Arc<Files>,
 }
 
@@ -68,6 +68,8 @@ pub(super) struct Active {
     pub(super) has_dirty_index: bool,
     /// Aborted transactions that are in their file, durably.
     pub(super) stored_aborted: u32,
+    /// It counts among the open ones.
+    pub(super) _growing: Growing,
 }
 
 /// A log as it was found.
@@ -514,7 +516,13 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
         Arc::clone(&file),
         (durable.summary, index, aborted),
     ));
-    Ok(Active { segment, file, has_dirty_index: false, stored_aborted: durable.aborted })
+    Ok(Active {
+        segment,
+        file,
+        has_dirty_index: false,
+        stored_aborted: durable.aborted,
+        _growing: place.files.grow(),
+    })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

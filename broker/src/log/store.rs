@@ -18,7 +18,7 @@ use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, r
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
 use super::state::{ActiveSegment, LogState, Mark, Write};
 use super::txn_index;
-use crate::disk::{File, Open};
+use crate::disk::{File, Open, out_of_files};
 
 /// 256: entries of an index in memory, 4 KiB for about a mebibyte of log; then they move to the file.
 /// Consumers that keep up find theirs in memory.
@@ -216,7 +216,7 @@ impl Log {
         if active.segment.unstored_count() >= UNSTORED_MAX {
             match self.store_entries() {
                 // They wait in memory until there is room.
-                Ok(()) | Err(LogError::Full { .. }) => {}
+                Ok(()) | Err(LogError::Full { .. } | LogError::OutOfFiles { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -270,7 +270,8 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.shared.set_segments(segments);
-        Ok(Active { segment, file, has_dirty_index: false, stored_aborted: 0 })
+        let growing = self.place.files.grow();
+        Ok(Active { segment, file, has_dirty_index: false, stored_aborted: 0, _growing: growing })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -279,8 +280,11 @@ impl Log {
         if self.has_dir {
             return Ok(());
         }
-        let Place { disk, dir, topic_id, .. } = &self.place;
+        let Place { disk, dir, topic_id, files, .. } = &self.place;
         let fail = |error| LogError::of(dir, "create", error);
+        if files.is_crowded() {
+            return Err(fail(out_of_files()));
+        }
         disk.create_dir_all(dir).map_err(fail)?;
         let file = disk.open(&dir.join(METADATA), Open::Create).map_err(fail)?;
         let metadata = recovery::metadata(*topic_id);
@@ -380,8 +384,10 @@ impl Log {
         self.store_entries()?;
         let Some(active) = &mut self.active else { return Ok(()) };
         if active.has_dirty_index {
-            let synced = active.segment.index(Open::Create).and_then(|file| file.sync_data());
-            synced.map_err(|error| broken(&active.segment.path(INDEX), "sync", error))?;
+            let path = active.segment.path(INDEX);
+            let file = active.segment.index(Open::Create);
+            let file = file.map_err(|error| LogError::of(&path, "open the index", error))?;
+            file.sync_data().map_err(|error| broken(&path, "sync", error))?;
             active.has_dirty_index = false;
         }
         let aborted = active.segment.encode_aborted(active.stored_aborted);

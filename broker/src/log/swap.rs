@@ -101,7 +101,8 @@ impl Log {
             .map_err(|error| LogError::of(&path, "write down a swap", error))?;
         // From here on there is no way back: a failure leaves the names half changed.
         self.place.finish(written).map_err(|error| match error {
-            LogError::Full { path, doing, source } => broken(&path, doing, source),
+            LogError::Full { path, doing, source }
+            | LogError::OutOfFiles { path, doing, source } => broken(&path, doing, source),
             other => other,
         })?;
         let new = swap.new.as_ref().map(|(seal, aborted)| {

@@ -70,6 +70,8 @@ pub(super) struct Writer {
     is_offline: bool,
     /// The disk had no space at the last write that needed some: told once, not at each try.
     is_full: bool,
+    /// It was told that no file could be opened; told again after a while.
+    is_out_of_files: bool,
     /// Takes paths of files to write back; none in the simulator.
     write_back: Option<SyncSender<PathBuf>>,
 }
@@ -110,6 +112,7 @@ impl Writer {
             health,
             is_offline: false,
             is_full: false,
+            is_out_of_files: false,
             write_back,
         }
     }
@@ -201,7 +204,13 @@ impl Writer {
             if together {
                 entry.log.was_synced();
             } else if let Err(error) = sync_once(&mut entry.log) {
-                return self.go_offline(&error);
+                if !matches!(error, LogError::OutOfFiles { .. }) {
+                    return self.go_offline(&error);
+                }
+                // A file that is not open was not synced, so that nothing is known to be amiss. Who
+                // waits goes on waiting: the next tick tries again.
+                self.met(&error);
+                continue;
             }
             entry.idle_bytes = 0;
             let stalled = entry.progress.borrow().stalled.clone();
@@ -378,6 +387,7 @@ impl Writer {
             }
         }
         self.busy_ticks = 0;
+        self.is_out_of_files = false;
         self.checkpoint(|_| true, TICK_LOGS_MAX);
         if self.unchecked.is_empty() {
             self.unchecked_bytes = 0;
@@ -439,6 +449,10 @@ impl Writer {
             && !std::mem::replace(&mut self.is_full, true)
         {
             warn!(%error, "disk full: writes are refused until there is space");
+        } else if let LogError::OutOfFiles { .. } = error
+            && !std::mem::replace(&mut self.is_out_of_files, true)
+        {
+            warn!(%error, "no file can be opened: raise RLIMIT_NOFILE (ulimit -n)");
         }
     }
 

@@ -20,6 +20,9 @@ pub(super) enum Refused {
     /// As many are open as may be.
     #[error("as many connections are open as allowed")]
     Full,
+    /// More would leave logs no files to open.
+    #[error("connections have taken their share of the files that may be open (RLIMIT_NOFILE)")]
+    Files,
     /// As many are open by its listener as may be.
     #[error("as many connections are open by its listener as allowed")]
     ListenerFull,
@@ -32,8 +35,10 @@ pub(super) enum Refused {
 }
 
 /// The connections that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admission {
+    /// Most that leave logs their files; whatever the settings say.
+    files_max: u32,
     total: u32,
     by_listener: BTreeMap<Arc<str>, u32>,
     by_address: BTreeMap<Arc<str>, u32>,
@@ -41,6 +46,12 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// No connection yet, of `files_max` at most.
+    pub(super) fn new(files_max: u32) -> Self {
+        let (by_listener, by_address) = (BTreeMap::new(), BTreeMap::new());
+        Self { files_max, total: 0, by_listener, by_address, pace: Pace::default() }
+    }
+
     /// Counts a connection by `listener` from `address`.
     ///
     /// # Errors
@@ -53,6 +64,9 @@ impl Admission {
     ) -> Result<(), Refused> {
         if self.total >= config.max_connections {
             return Err(Refused::Full);
+        }
+        if self.total >= self.files_max {
+            return Err(Refused::Files);
         }
         let by_listener = self.by_listener.get(listener).copied().unwrap_or(0);
         if bounds.connections_max.is_some_and(|most| by_listener >= most) {
@@ -123,7 +137,7 @@ mod tests {
             ("max.connections.per.ip", "2"),
             ("max.connections.per.ip.overrides", "10.0.0.3:1, ::1:3"),
         ]);
-        let mut admission = Admission::default();
+        let mut admission = Admission::new(u32::MAX);
         let listener: Arc<str> = "L".into();
         let mut admit = |address: &str| {
             admission.admit((&listener, Bounds::default()), &address.into(), &config)
@@ -148,7 +162,7 @@ mod tests {
     #[test]
     fn a_listener_that_is_full_leaves_the_others_open() {
         let config = config(&[("max.connections", "4")]);
-        let mut admission = Admission::default();
+        let mut admission = Admission::new(u32::MAX);
         let (inner, outer): (Arc<str>, Arc<str>) = ("INNER".into(), "OUTER".into());
         let two = Bounds { connections_max: Some(2), ..Bounds::default() };
         let address = "10.0.0.1".into();
@@ -164,9 +178,23 @@ mod tests {
     }
 
     #[test]
+    fn connections_leave_logs_the_files_that_they_need() {
+        let config = config(&[]);
+        let mut admission = Admission::new(crate::limits::connections_max(40));
+        let (listener, address): (Arc<str>, Arc<str>) = ("L".into(), "10.0.0.1".into());
+        let mut admit = || admission.admit((&listener, Bounds::default()), &address, &config);
+        for _ in 0..12 {
+            assert_eq!(admit(), Ok(()));
+        }
+        assert_eq!(admit(), Err(Refused::Files));
+        admission.leave("L", "10.0.0.1");
+        assert_eq!(admission.admit((&listener, Bounds::default()), &address, &config), Ok(()));
+    }
+
+    #[test]
     fn connections_that_come_too_fast_wait() {
         let slow = config(&[("max.connection.creation.rate", "2")]);
-        let mut admission = Admission::default();
+        let mut admission = Admission::new(u32::MAX);
         let mut pace = |at, want| {
             assert_eq!(admission.pace(Duration::from_secs(at), &slow), Duration::from_millis(want));
         };

@@ -41,6 +41,8 @@ pub(crate) struct Limits {
     pub(crate) quotas: QuotaHandle,
     /// How much memory they may take.
     pub(crate) budget: Budget,
+    /// How many there may be, whatever the settings say: more would leave logs no files to open.
+    pub(crate) connections_max: u32,
 }
 
 /// The listeners of a broker and their connections. Dropping it ends them all at once.
@@ -59,7 +61,7 @@ impl Server {
         clock: &Clock,
     ) -> Self {
         let (draining, drain) = watch::channel(false);
-        let admission = Arc::new(Mutex::new(Admission::default()));
+        let admission = Arc::new(Mutex::new(Admission::new(limits.connections_max)));
         let config = limits.config.borrow().clone();
         let lines = Lines::default();
         let mut accepting = JoinSet::new();

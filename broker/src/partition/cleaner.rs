@@ -169,7 +169,7 @@ impl Cleaning {
             Some(error) if handle.0.closed().is_some() || error.is_gone() => {
                 debug!(%partition, %error, "went while it was compacted");
             }
-            Some(error @ LogError::Full { .. }) => {
+            Some(error @ (LogError::Full { .. } | LogError::OutOfFiles { .. })) => {
                 warn!(%partition, %error, ?rest, "cannot be compacted for want of space");
             }
             Some(error) => {

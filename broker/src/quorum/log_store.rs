@@ -22,7 +22,7 @@ use tracing::{error, warn};
 use super::log_file::{LogFile, LogFileError};
 use super::record::Change;
 use super::{Entry, LogId, Types, Vote};
-use crate::disk::{Disk, is_full};
+use crate::disk::{Disk, passes};
 use crate::limits::{QUORUM_REWRITE_BYTES_MIN, QUORUM_WRITES_MAX};
 
 /// How long to wait before trying a full disk again: soon at first, then every second.
@@ -224,7 +224,7 @@ impl Writer {
             let payloads: Vec<_> = self.kept.changes().iter().map(Change::encode).collect();
             match blocking(|| self.file.rewrite(&payloads)) {
                 // What was to go stays until the next purge; nothing else depends on it.
-                Err(error) if is_full(&error) => {}
+                Err(error) if passes(&error) => {}
                 result => result?,
             }
         }
@@ -241,7 +241,7 @@ pub(super) async fn patiently(
     let mut wait = FULL_WAITS[0];
     loop {
         match blocking(&mut work) {
-            Err(error) if is_full(&error) => {
+            Err(error) if passes(&error) => {
                 warn!(what, %error, "the disk is full: waiting for room");
                 wait = *waits.next().unwrap_or(&wait);
                 tokio::time::sleep(wait).await;

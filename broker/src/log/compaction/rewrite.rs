@@ -477,6 +477,7 @@ impl LogError {
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             Self::NotOpen { .. } | Self::Closed => true,
             Self::Full { .. }
+            | Self::OutOfFiles { .. }
             | Self::Corrupt { .. }
             | Self::InconsistentTopicId { .. }
             | Self::OutOfStep { .. }

@@ -264,6 +264,30 @@ async fn a_full_disk_stalls_a_log_until_its_state_was_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_can_open_no_file_tries_again_and_the_directory_stays_online() {
+    for after in 0..6 {
+        let disk = SimDisk::new(1);
+        let (handle, _) = start(&disk);
+        let mut log = open(&handle, 0).await.unwrap();
+        disk.inject(Fault { on: Some(Op::Open), after, times: 3, one_in: 1, errno: 24 });
+        submit(&handle, &mut log, 1, true).await;
+        let done = |it: &Progress| it.stalled.is_some() || it.synced == Offset(1);
+        let stalled = log.progress.wait_for(done).await.unwrap().stalled.clone();
+        if let Some(error) = stalled {
+            assert!(matches!(error, LogError::OutOfFiles { .. }), "{error}");
+            disk.clear_faults();
+            log.state = handle.restate(log.id).await.unwrap();
+            submit(&handle, &mut log, 1, true).await;
+            synced(&mut log, 1).await;
+        }
+        assert!(handle.health().borrow().is_none());
+        disk.crash();
+        let (handle, _) = start(&disk);
+        assert_eq!(open(&handle, 0).await.unwrap().state.log_end(), Offset(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 pub(super) async fn after_a_failed_sync_nothing_is_ever_acknowledged_again() {
     let disk = SimDisk::new(1);
     let (handle, _) = start(&disk);
