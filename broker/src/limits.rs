@@ -177,6 +177,10 @@ pub fn connections_max(open_files_max: u64) -> u32 {
     u32::try_from(open_files_max / 16 * 6).unwrap_or(u32::MAX)
 }
 
+/// 64 MiB: what all sessions of fetches remember: a quarter of a million partitions. Beyond it
+/// readers go without a session.
+pub const FETCH_SESSIONS_BYTES_MAX: usize = 64 << 20;
+
 /// 10 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
 /// 4 KiB of a request's beginning.
 pub const CONNECTION_BYTES: u64 = 10 << 10;

@@ -16,6 +16,9 @@
 //! | unknown, above 0 | `FETCH_SESSION_ID_NOT_FOUND` |
 //! | known, but by names now where it was by ids (or the reverse) | `FETCH_SESSION_TOPIC_ID_ERROR` |
 //!
+//! All sessions together keep no more than [`FETCH_SESSIONS_BYTES_MAX`], whatever partitions their
+//! readers made up: beyond it new sessions are not opened, and one that would grow is closed.
+//!
 //! Partitions that yielded records move to the end of a session's order, so that none starves when
 //! a response is full. Pure.
 
@@ -28,6 +31,7 @@ use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::rng::Rng;
 
 use crate::auth::Principal;
+use crate::limits::FETCH_SESSIONS_BYTES_MAX;
 
 /// How long a session must have been unused before a new one may take its place, as in Kafka.
 const UNUSED_MIN: Duration = Duration::from_secs(120);
@@ -49,6 +53,16 @@ pub(crate) enum TopicKey {
 pub(crate) struct PartitionKey {
     pub(crate) topic: TopicKey,
     pub(crate) partition: PartitionIndex,
+}
+
+impl PartitionKey {
+    /// What a session takes to remember it.
+    fn bytes(&self) -> usize {
+        match &self.topic {
+            TopicKey::Name(name) => PARTITION_BYTES + name.len(),
+            TopicKey::Id(_) => PARTITION_BYTES,
+        }
+    }
 }
 
 /// What a reader wants of one partition.
@@ -117,9 +131,15 @@ pub(crate) struct Found {
     pub(crate) log_start: Offset,
 }
 
+/// 256: what a partition of a session takes beside its topic's name: its key twice, what is wanted
+/// and what was told, in trees that are not full.
+const PARTITION_BYTES: usize = 256;
+
 /// Every session of a broker. `count_max` bounds them; more readers go without.
 #[derive(Debug)]
 pub(crate) struct FetchSessions {
+    /// What all of them keep.
+    bytes: usize,
     sessions: BTreeMap<i32, Session>,
     count_max: usize,
     rng: Rng,
@@ -136,6 +156,8 @@ struct Session {
     places: BTreeMap<PartitionKey, u64>,
     order: BTreeMap<u64, Cached>,
     next_place: u64,
+    /// What its partitions take.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -148,7 +170,7 @@ struct Cached {
 impl FetchSessions {
     /// No sessions yet. Their ids are drawn from `rng`.
     pub(crate) fn new(count_max: usize, rng: Rng) -> Self {
-        Self { sessions: BTreeMap::new(), count_max, rng }
+        Self { bytes: 0, sessions: BTreeMap::new(), count_max, rng }
     }
 
     /// Begins a fetch: opens, continues or closes a session.
@@ -171,12 +193,13 @@ impl FetchSessions {
 
     fn close(&mut self, ask: &Ask) {
         if self.sessions.get(&ask.session_id).is_some_and(|it| it.owner == ask.owner) {
-            self.sessions.remove(&ask.session_id);
+            self.remove(ask.session_id);
         }
     }
 
     fn open(&mut self, now: Duration, ask: Ask) -> Plan {
-        if ask.wanted.is_empty() || !self.has_room(now) {
+        let bytes = ask.wanted.iter().map(|wanted| wanted.key.bytes()).sum();
+        if ask.wanted.is_empty() || !self.has_room(now, bytes) {
             return Plan::sessionless(ask.wanted);
         }
         let id = self.unused_id();
@@ -184,8 +207,10 @@ impl FetchSessions {
         for wanted in &ask.wanted {
             session.put(wanted.clone());
         }
+        self.bytes += session.bytes;
         self.sessions.insert(id, session);
         assert!(self.sessions.len() <= self.count_max);
+        assert!(self.bytes <= FETCH_SESSIONS_BYTES_MAX);
         let session = Some(Membership { id, next_epoch: 1, is_incremental: false });
         Plan { wanted: ask.wanted, session }
     }
@@ -200,11 +225,18 @@ impl FetchSessions {
         if session.by_topic_id != ask.by_topic_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        self.bytes -= session.bytes;
         for key in &ask.forgotten {
             session.forget(key);
         }
         for wanted in ask.wanted {
             session.put(wanted);
+        }
+        self.bytes += session.bytes;
+        if FETCH_SESSIONS_BYTES_MAX < self.bytes {
+            // Its reader states all of them anew, and goes without a session.
+            self.remove(id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
         }
         session.last_used = now;
         session.next_epoch = epoch_after(session.next_epoch);
@@ -212,7 +244,7 @@ impl FetchSessions {
         let wanted = session.order.values().map(|cached| cached.wanted.clone()).collect();
         if session.order.is_empty() {
             // Nothing is left to remember.
-            self.sessions.remove(&id);
+            self.remove(id);
             return Ok(Plan::sessionless(wanted));
         }
         Ok(Plan { wanted, session: Some(Membership { id, next_epoch, is_incremental: true }) })
@@ -232,17 +264,27 @@ impl FetchSessions {
         tells || !membership.is_incremental
     }
 
-    /// True when there is room for one more session, if need be after an unused one was dropped.
-    fn has_room(&mut self, now: Duration) -> bool {
-        if self.sessions.len() < self.count_max {
-            return true;
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.bytes -= session.bytes;
         }
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
-        let Some((&id, session)) = oldest else { return false };
-        if now.saturating_sub(session.last_used) < UNUSED_MIN {
+    }
+
+    /// True when there is room for one more session of so many bytes, if need be after unused ones
+    /// were dropped.
+    fn has_room(&mut self, now: Duration, bytes: usize) -> bool {
+        if FETCH_SESSIONS_BYTES_MAX < bytes {
             return false;
         }
-        self.sessions.remove(&id);
+        while self.count_max <= self.sessions.len() || FETCH_SESSIONS_BYTES_MAX - bytes < self.bytes
+        {
+            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
+            let Some((&id, session)) = oldest else { return false };
+            if now.saturating_sub(session.last_used) < UNUSED_MIN {
+                return false;
+            }
+            self.remove(id);
+        }
         true
     }
 
@@ -259,6 +301,11 @@ impl FetchSessions {
     #[cfg(test)]
     fn check(&self) {
         assert!(self.sessions.len() <= self.count_max);
+        let bytes =
+            |session: &Session| session.places.keys().map(PartitionKey::bytes).sum::<usize>();
+        assert!(self.sessions.values().all(|it| it.bytes == bytes(it)));
+        assert_eq!(self.bytes, self.sessions.values().map(|it| it.bytes).sum::<usize>());
+        assert!(self.bytes <= FETCH_SESSIONS_BYTES_MAX);
         for (id, session) in &self.sessions {
             assert!(*id > 0);
             assert!(session.next_epoch > 0);
@@ -280,6 +327,7 @@ impl Session {
             places: BTreeMap::new(),
             order: BTreeMap::new(),
             next_place: 0,
+            bytes: 0,
         }
     }
 
@@ -294,6 +342,7 @@ impl Session {
     }
 
     fn append(&mut self, cached: Cached) {
+        self.bytes += cached.wanted.key.bytes();
         self.places.insert(cached.wanted.key.clone(), self.next_place);
         self.order.insert(self.next_place, cached);
         self.next_place += 1;
@@ -301,6 +350,7 @@ impl Session {
 
     fn forget(&mut self, key: &PartitionKey) -> Option<Cached> {
         let place = self.places.remove(key)?;
+        self.bytes -= key.bytes();
         self.order.remove(&place)
     }
 
@@ -483,6 +533,42 @@ mod tests {
         let new = sessions.begin(UNUSED_MIN, ask(0, 0, &[0])).unwrap().session_id();
         assert!(new > 0);
         assert_ne!(new, old);
+        sessions.check();
+    }
+
+    #[test]
+    fn sessions_keep_no_more_than_their_share_however_many_partitions_are_made_up() {
+        let named = |length: usize, number: i32| {
+            let mut wanted = wanted(number, 0);
+            wanted.key.topic = TopicKey::Name("t".repeat(length).into());
+            wanted
+        };
+        let ask = |session_id, session_epoch, wanted| Ask {
+            wanted,
+            ..ask(session_id, session_epoch, &[])
+        };
+        // A quarter of what there is.
+        let many =
+            || -> Vec<_> { (0..64).map(|it| named(FETCH_SESSIONS_BYTES_MAX / 260, it)).collect() };
+        let mut sessions = sessions(1000);
+        let open: Vec<_> = (0..4)
+            .map(|_| sessions.begin(T0, ask(0, 0, many())).unwrap().session_id())
+            .filter(|id| *id != 0)
+            .collect();
+        sessions.check();
+        assert_eq!(open.len(), 4);
+        let without = sessions.begin(T0, ask(0, 0, many())).unwrap();
+        assert_eq!((without.session_id(), without.wanted.len()), (0, 64));
+        let grown =
+            sessions.begin(T0, ask(open[0], 1, vec![named(FETCH_SESSIONS_BYTES_MAX / 16, 99)]));
+        assert_eq!(grown.unwrap_err(), ErrorCode::FetchSessionIdNotFound);
+        sessions.check();
+        assert_ne!(sessions.begin(T0, ask(0, 0, many())).unwrap().session_id(), 0);
+        assert_eq!(sessions.begin(T0, ask(0, 0, many())).unwrap().session_id(), 0);
+        // What was not used for long yields.
+        assert_ne!(sessions.begin(UNUSED_MIN, ask(0, 0, many())).unwrap().session_id(), 0);
+        let forgotten = Ask { forgotten: (0..64).map(key).collect(), ..ask(open[1], 1, vec![]) };
+        let _ = sessions.begin(UNUSED_MIN, forgotten);
         sessions.check();
     }
 
