@@ -181,6 +181,14 @@ pub fn connections_max(open_files_max: u64) -> u32 {
 /// readers go without a session.
 pub const FETCH_SESSIONS_BYTES_MAX: usize = 64 << 20;
 
+/// 1 MiB: what a produced batch unfolds into where it came. Larger ones are unfolded where they hold
+/// up no other connection.
+pub const UNFOLDED_BYTES_INLINE: usize = 1 << 20;
+
+/// 32: times its size that a Produce request may unfold into, beside what one batch may. Batches
+/// beyond it are refused, retriable.
+pub const UNFOLDED_PER_BYTE_MAX: usize = 32;
+
 /// 10 KiB: what a connection costs while nothing is under way on it: its task, its socket, and up to
 /// 4 KiB of a request's beginning.
 pub const CONNECTION_BYTES: u64 = 10 << 10;

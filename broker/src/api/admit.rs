@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::record::{
-    BatchBuilder, BatchError, BatchOptions, Codec, DECOMPRESSED_BYTES_MAX, DecodedBatch,
-    InvalidBatch, RecordBatch,
+    BatchBuilder, BatchError, BatchOptions, Codec, CompressionError, DECOMPRESSED_BYTES_MAX,
+    DecodedBatch, InvalidBatch, RecordBatch,
 };
 use protocol::time::Timestamp;
 
 use crate::config::{CompressionType, TimestampType, TopicConfig};
+use crate::limits::UNFOLDED_PER_BYTE_MAX;
 
 /// The first version of Produce that knows zstd. KIP-110.
 const KNOWS_ZSTD: i16 = 7;
@@ -24,6 +25,10 @@ const KNOWS_ZSTD: i16 = 7;
 pub(super) enum Refusal {
     #[error(transparent)]
     Batch(#[from] InvalidBatch),
+    #[error("it unfolds into more than is unfolded here")]
+    Large,
+    #[error("its request has unfolded into as many bytes as it may")]
+    Unfolded,
     #[error("zstd needs version {KNOWS_ZSTD}")]
     Zstd,
     #[error(
@@ -49,6 +54,8 @@ impl Refusal {
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::Batch(error) => error.code(),
+            // Nothing was written, and it may come again in another request.
+            Self::Large | Self::Unfolded => ErrorCode::NotEnoughReplicas,
             Self::Zstd => ErrorCode::UnsupportedCompressionType,
             Self::Timestamps { .. } => ErrorCode::InvalidTimestamp,
             Self::KeysMissing { .. } => ErrorCode::InvalidRecord,
@@ -62,18 +69,60 @@ impl Refusal {
             Self::Batch(InvalidBatch::Batch(BatchError::MalformedRecord { index, .. })) => {
                 std::slice::from_ref(index)
             }
-            Self::Batch(_) | Self::Zstd => &[],
+            Self::Batch(_) | Self::Large | Self::Unfolded | Self::Zstd => &[],
             Self::Timestamps { records, .. } | Self::KeysMissing { records } => records,
         }
     }
 }
 
-/// The batch as a topic of these settings stores it; it came in a Produce request of `version`.
+/// What the batches of one request may still unfold into, in bytes.
+///
+/// Without it a request of a few hundred kilobytes would keep a thread busy for many seconds: each
+/// of hundreds of batches may unfold into thousands of times its size.
+#[derive(Debug)]
+pub(super) struct Allowance(usize);
+
+impl Allowance {
+    /// Of a request with so many bytes of records: any one batch, and beside it many that unfold
+    /// into a sensible multiple of their size.
+    pub(super) fn of(record_bytes: usize) -> Self {
+        let in_proportion = record_bytes.saturating_mul(UNFOLDED_PER_BYTE_MAX);
+        Self(in_proportion.saturating_add(DECOMPRESSED_BYTES_MAX))
+    }
+
+    fn unfold(
+        &mut self,
+        batch: &RecordBatch,
+        unfolded_max: usize,
+    ) -> Result<DecodedBatch, Refusal> {
+        let most = self.0.min(unfolded_max);
+        let decoded = batch.decode(most);
+        let is_too_large = matches!(
+            decoded,
+            Err(BatchError::Compression { source: CompressionError::TooLarge { .. }, .. })
+        );
+        if is_too_large && most == unfolded_max && most < DECOMPRESSED_BYTES_MAX {
+            return Err(Refusal::Large);
+        }
+        if batch.header().attributes.codec() != Codec::None {
+            // What fails has cost as much as it may have.
+            self.0 -= decoded.as_ref().map_or(most, DecodedBatch::size_bytes).min(self.0);
+        }
+        if is_too_large && most < DECOMPRESSED_BYTES_MAX {
+            return Err(Refusal::Unfolded);
+        }
+        Ok(decoded.map_err(InvalidBatch::Batch)?)
+    }
+}
+
+/// The batch as a topic of these settings stores it; it came in a Produce request of `version`, of
+/// which `allowance` is left. One that unfolds into more than `unfolded_max` is [`Refusal::Large`].
 pub(super) fn admit(
     version: i16,
     now: Timestamp,
     config: &TopicConfig,
     batch: RecordBatch,
+    (allowance, unfolded_max): (&mut Allowance, usize),
 ) -> Result<RecordBatch, Refusal> {
     let bytes_max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
     batch.validate_produce(bytes_max, false)?;
@@ -81,7 +130,7 @@ pub(super) fn admit(
     if codec == Codec::Zstd && version < KNOWS_ZSTD {
         return Err(Refusal::Zstd);
     }
-    let decoded = batch.decode(DECOMPRESSED_BYTES_MAX).map_err(InvalidBatch::Batch)?;
+    let decoded = allowance.unfold(&batch, unfolded_max)?;
     let newest = check_records(now, config, &decoded)?;
     let stored = stored_codec(config.compression_type);
     let batch = match stored {
@@ -214,7 +263,13 @@ mod tests {
         settings: &[(&str, &str)],
         batch: RecordBatch,
     ) -> Result<RecordBatch, (ErrorCode, Vec<i32>)> {
-        let admitted = admit(11, NOW, &config(settings), batch);
+        let admitted = admit(
+            11,
+            NOW,
+            &config(settings),
+            batch,
+            (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX),
+        );
         if let Ok(admitted) = &admitted {
             admitted.verify_crc().unwrap();
         }
@@ -337,7 +392,42 @@ mod tests {
     #[test]
     fn zstd_is_for_those_who_know_it() {
         let sent = batch(Codec::Zstd, &[(None, 1)]);
-        assert_eq!(admit(6, NOW, &config(&[]), sent.clone()), Err(Refusal::Zstd));
-        assert!(admit(7, NOW, &config(&[]), sent).is_ok());
+        assert_eq!(
+            admit(
+                6,
+                NOW,
+                &config(&[]),
+                sent.clone(),
+                (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX)
+            ),
+            Err(Refusal::Zstd)
+        );
+        assert!(
+            admit(7, NOW, &config(&[]), sent, (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_batches_of_a_request_unfold_into_a_multiple_of_its_size_and_one_batch() {
+        let mut builder =
+            BatchBuilder::new(BatchOptions { codec: Codec::Zstd, ..BatchOptions::default() });
+        builder.append(Timestamp(1), None, Some(&vec![0; 30 << 20]), &[]).unwrap();
+        let sent = builder.finish(ProducerId::NONE, ProducerEpoch(-1), Sequence(-1), false);
+        let mut allowance = Allowance::of(3 * sent.bytes().len());
+        let mut take = |unfolded_max| {
+            let terms = (&mut allowance, unfolded_max);
+            admit(11, NOW, &config(&[]), sent.clone(), terms).map(|_| ())
+        };
+        assert_eq!(take(1 << 20), Err(Refusal::Large));
+        assert_eq!(take(DECOMPRESSED_BYTES_MAX), Ok(()));
+        assert_eq!(take(DECOMPRESSED_BYTES_MAX), Ok(()));
+        assert_eq!(take(DECOMPRESSED_BYTES_MAX), Err(Refusal::Unfolded));
+        // Nor are the next ones tried again and again.
+        assert_eq!(take(1 << 20), Err(Refusal::Unfolded));
+        assert_eq!(Refusal::Unfolded.code(), ErrorCode::NotEnoughReplicas);
+        let small = batch(Codec::None, &[(None, 1)]);
+        let terms = (&mut allowance, DECOMPRESSED_BYTES_MAX);
+        assert!(admit(11, NOW, &config(&[]), small, terms).is_ok());
     }
 }

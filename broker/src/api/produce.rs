@@ -17,13 +17,15 @@ use protocol::api::produce::{
 };
 use protocol::error_code::ErrorCode;
 use protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition};
-use protocol::record::{InvalidBatch, RecordBatch};
+use protocol::record::{DECOMPRESSED_BYTES_MAX, InvalidBatch, RecordBatch};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::debug;
 
 use super::Api;
-use super::admit::{Refusal, admit};
+use super::admit::{Allowance, Refusal, admit};
 use super::serving::{Answer, Context, Serving};
 use super::txn::{abortable_as, join_transaction};
+use crate::limits::UNFOLDED_BYTES_INLINE;
 use crate::metadata::is_internal;
 use crate::partition::{
     Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, ReadError, Standing,
@@ -123,7 +125,9 @@ struct TopicParts {
 pub(super) fn produce(api: &Api, context: &Context, request: ProduceRequest) -> Serving {
     let ProduceRequest { transactional_id, acks, timeout_ms, topic_data } = request;
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    let begin = Begin { api, context, acks };
+    let batches = topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let sent_bytes = batches.filter_map(|it| it.records.as_ref()).map(Bytes::len).sum();
+    let mut begin = Begin { api, context, acks, allowance: Allowance::of(sent_bytes) };
     let mut topics: Vec<_> = topic_data.into_iter().map(|topic| begin.topic(topic)).collect();
     let api = api.clone();
     let context = context.clone();
@@ -164,10 +168,12 @@ struct Begin<'a> {
     api: &'a Api,
     context: &'a Context,
     acks: i16,
+    /// What its batches may still unfold into.
+    allowance: Allowance,
 }
 
 impl Begin<'_> {
-    fn topic(&self, topic: TopicProduceData) -> TopicParts {
+    fn topic(&mut self, topic: TopicProduceData) -> TopicParts {
         let TopicProduceData { name, topic_id, partition_data } = topic;
         let parts = partition_data.into_iter().map(|data| {
             let index = PartitionIndex(data.index);
@@ -183,7 +189,7 @@ impl Begin<'_> {
     }
 
     fn partition(
-        &self,
+        &mut self,
         handle: Result<PartitionHandle, LookupError>,
         records: Option<Bytes>,
     ) -> Part {
@@ -198,7 +204,7 @@ impl Begin<'_> {
     }
 
     fn append(
-        &self,
+        &mut self,
         handle: Result<PartitionHandle, LookupError>,
         records: Option<Bytes>,
     ) -> Result<Part, ProduceError> {
@@ -216,11 +222,27 @@ impl Begin<'_> {
         let batch = only_batch(records)?;
         let (record_count, sent_bytes) = (batch.header().record_count, batch.bytes().len());
         let Context { version, now, .. } = self.context;
-        let batch = admit(*version, now.wall, &handle.config(), batch)?;
+        let (config, allowance) = (handle.config(), &mut self.allowance);
+        let mut admit = |batch, unfolded_max| {
+            admit(*version, now.wall, &config, batch, (&mut *allowance, unfolded_max))
+        };
+        let batch = match admit(batch.clone(), UNFOLDED_BYTES_INLINE) {
+            Err(Refusal::Large) => aside(|| admit(batch, DECOMPRESSED_BYTES_MAX)),
+            admitted => admitted,
+        }?;
         self.api.metrics().produced(record_count, sent_bytes);
         let append =
             Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
         Ok(Part::Checked(handle, append))
+    }
+}
+
+/// Does what takes long where it holds up no other connection; on a runtime of one thread there is no
+/// such place.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
