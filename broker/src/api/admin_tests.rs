@@ -629,3 +629,21 @@ async fn beyond_the_quota_of_changes_topics_are_refused_or_their_client_silenced
     assert!(node.metadata.image().topic("b").is_none());
     assert_eq!(create(&["c"], 8).await, (vec![ErrorCode::None], 13_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_named_many_times_is_described_once() {
+    let node = node(&[]).await;
+    let names = ["1", "1", "01", "nobody", "", "1"];
+    let resources = names.map(|name| DescribeConfigsResource {
+        resource_type: Resource::BROKER,
+        resource_name: name.to_owned(),
+        configuration_keys: None,
+    });
+    let request = DescribeConfigsRequest {
+        resources: resources.to_vec(),
+        ..DescribeConfigsRequest::default()
+    };
+    let described = describe::describe_configs(&node.metadata.image(), &node.config, &request);
+    let names: Vec<_> = described.results.iter().map(|it| &*it.resource_name).collect();
+    assert_eq!(names, ["1", "nobody", ""]);
+}

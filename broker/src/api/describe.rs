@@ -6,7 +6,7 @@
 //! default; each of these in every unit, the finest first. KIP-133, KIP-226, KIP-569. Shell.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::api::configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
@@ -244,6 +244,13 @@ pub(crate) fn describe_configs(
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let places = Places::new(image, config);
+    // Each is described once: a small request that names one thing ten thousand times would have
+    // an answer of hundreds of times its size.
+    let mut known = BTreeSet::new();
+    let is_first = |resource: &&DescribeConfigsResource| {
+        let DescribeConfigsResource { resource_type, resource_name, .. } = resource;
+        Resource::from_wire(*resource_type, resource_name).is_none_or(|it| known.insert(it))
+    };
     let describe = |resource: &DescribeConfigsResource| {
         let (resource_type, resource_name) =
             (resource.resource_type, resource.resource_name.clone());
@@ -262,7 +269,7 @@ pub(crate) fn describe_configs(
         let (error_code, error_message) = (code.to_wire(), Some(error_message));
         DescribeConfigsResult { error_code, error_message, resource_type, resource_name, configs }
     };
-    let results = request.resources.iter().map(describe).collect();
+    let results = request.resources.iter().filter(is_first).map(describe).collect();
     DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
 }
 
