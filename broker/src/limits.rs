@@ -75,6 +75,13 @@ pub const TXN_MARKERS_IN_FLIGHT_MAX: usize = 256;
 /// Groups in one shard: 50 shards of 20 000 are a million groups. The next new one is refused.
 pub const SHARD_GROUPS_MAX: usize = 20_000;
 
+/// 1 MiB: what a member of a classic group tells its leader, by all protocols together. Who tells more
+/// is refused.
+pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
+
+/// 8 MiB: what all members of a classic group tell. Who would add to it is refused.
+pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
+
 /// 1 MiB: a regular expression of a client, compiled. Larger ones are refused.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 

@@ -20,9 +20,10 @@ use protocol::mutant::{Mutant, is_active};
 use protocol::rng::Rng;
 use protocol::time::Now;
 
-use super::member::{JoinSettings, Member, Out, State};
+use super::member::{JoinSettings, Member, Out, State, kept, told_bytes};
 use super::{Join, Joined, Leave, Membership, Sync, Synced};
 use crate::coordinator::Token;
+use crate::limits::{GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX};
 
 /// A classic group.
 #[derive(Debug)]
@@ -99,7 +100,12 @@ impl Group {
         if join.protocol_type.is_empty() || join.protocols.is_empty() {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
+        let own_bytes = told_bytes(&join.protocols);
         let others = || self.members.iter().filter(|(id, _)| **id != join.member_id);
+        let bytes = others().map(|(_, it)| told_bytes(&it.protocols)).sum::<usize>() + own_bytes;
+        if MEMBER_METADATA_BYTES_MAX < own_bytes || GROUP_METADATA_BYTES_MAX < bytes {
+            return Err(ErrorCode::GroupMaxSizeReached);
+        }
         if others().next().is_none() {
             return Ok(());
         }
@@ -214,7 +220,7 @@ impl Group {
 
     fn update(&mut self, id: &Arc<str>, join: &Join) {
         let member = self.members.get_mut(id).expect("the caller looked it up");
-        member.protocols.clone_from(&join.protocols);
+        member.protocols = kept(&join.protocols);
         member.session_timeout = join.session_timeout;
         member.rebalance_timeout = join.rebalance_timeout;
         member.client_id = Arc::clone(&join.client_id);
@@ -386,7 +392,8 @@ impl Group {
     fn assign(&mut self, now: Now, assignments: Vec<(Arc<str>, Bytes)>, out: &mut Out) {
         for (id, assignment) in assignments {
             if let Some(member) = self.members.get_mut(&id) {
-                member.assignment = assignment;
+                // With bytes of its own, as a part keeps all of the request that it came in.
+                member.assignment = Bytes::copy_from_slice(&assignment);
             }
         }
         self.state = State::Stable;

@@ -91,7 +91,7 @@ impl Member {
             client_host: Arc::clone(&join.client_host),
             session_timeout: join.session_timeout,
             rebalance_timeout: join.rebalance_timeout,
-            protocols: join.protocols.clone(),
+            protocols: kept(&join.protocols),
             assignment: Bytes::new(),
             joining: None,
             syncing: None,
@@ -108,6 +108,19 @@ impl Member {
         let chosen = self.protocols.iter().find(|(name, _)| Some(name) == protocol);
         chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
+}
+
+/// Protocols as they outlive their request: with bytes of their own, as a part keeps all of the
+/// request that it came in.
+pub(super) fn kept(protocols: &[(Arc<str>, Bytes)]) -> Vec<(Arc<str>, Bytes)> {
+    let kept =
+        |(name, metadata): &(Arc<str>, Bytes)| (Arc::clone(name), Bytes::copy_from_slice(metadata));
+    protocols.iter().map(kept).collect()
+}
+
+/// What a member tells by these protocols, in bytes.
+pub(super) fn told_bytes(protocols: &[(Arc<str>, Bytes)]) -> usize {
+    protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum()
 }
 
 /// What bounds a join.

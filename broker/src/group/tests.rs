@@ -12,10 +12,11 @@ use protocol::time::{Now, Timestamp};
 
 use super::assignor::Assignor;
 use super::beat::ConsumerSettings;
-use super::member::JoinSettings;
+use super::member::{JoinSettings, kept};
 use super::*;
 use crate::config::GroupMigration;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
+use crate::limits::{GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX};
 
 mod consumer;
 mod mixed;
@@ -283,6 +284,38 @@ fn a_new_member_is_given_an_id_and_comes_again() {
     assert_eq!(joined.leader, joined.member_id);
     let token = world.join("an id that nobody gave");
     assert_eq!(world.joined(token).error, ErrorCode::UnknownMemberId);
+}
+
+#[test]
+fn what_members_tell_is_bounded_one_by_one_and_together() {
+    let mut world = World::new(Duration::ZERO);
+    let mut enter = |bytes: usize| {
+        let metadata = Bytes::from(vec![b'm'; bytes]);
+        let protocols = vec![("range".into(), metadata)];
+        let join = Join { requires_member_id: false, protocols, ..join("", None) };
+        let token = world.ask(Request::Join(join));
+        world.answers.get(&token).map(|reply| match reply {
+            Reply::Joined(joined) => joined.error,
+            other => panic!("a join is answered as one: {other:?}"),
+        })
+    };
+    assert_eq!(enter(MEMBER_METADATA_BYTES_MAX), Some(ErrorCode::GroupMaxSizeReached));
+    let most = MEMBER_METADATA_BYTES_MAX - "range".len();
+    assert_eq!(enter(most), Some(ErrorCode::None));
+    // They wait for the first to come again.
+    for _ in 1..GROUP_METADATA_BYTES_MAX / MEMBER_METADATA_BYTES_MAX {
+        assert_eq!(enter(most), None);
+    }
+    assert_eq!(enter(0), Some(ErrorCode::GroupMaxSizeReached));
+}
+
+#[test]
+fn what_a_member_told_keeps_nothing_else_of_its_request() {
+    let frame = Bytes::from(vec![b'm'; 1 << 10]);
+    let told = vec![("range".into(), frame.slice(0..4))];
+    let own = kept(&told);
+    assert_eq!(own, told);
+    assert_ne!(own[0].1.as_ptr(), told[0].1.as_ptr());
 }
 
 #[test]
