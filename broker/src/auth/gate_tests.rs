@@ -11,11 +11,14 @@ use protocol::secret::Secret;
 use protocol::time::Timestamp;
 
 use super::*;
+use crate::auth::decoys::Shapes;
+use crate::auth::sasl::{Exchange, Step};
 
 const SCRAM: Mechanism = Mechanism::Scram(Hash::Sha256);
 
 fn sasl(max_reauth: Duration) -> Arc<Sasl> {
     let alice = Credential::of(Hash::Sha256, &Secret::new("a"), b"salt", 4096);
+    let shapes = Arc::new(Shapes::of([(Hash::Sha256, &alice)].into_iter()));
     let credentials = move |_, name: &str| (name == "alice").then(|| alice.clone());
     let mechanisms = [(Mechanism::Plain, max_reauth), (SCRAM, max_reauth)].into();
     let users = ["alice", "bob"].map(|name| (name.to_owned(), Secret::new(&name[..1])));
@@ -23,6 +26,7 @@ fn sasl(max_reauth: Duration) -> Arc<Sasl> {
         mechanisms,
         users: BTreeMap::from(users),
         credentials: Box::new(credentials),
+        shapes: Box::new(move || shapes.clone()),
         tokens: None,
         decoy_key: [7; 32],
         request_bytes_max: 1000,
@@ -208,4 +212,28 @@ fn a_handshake_of_version_0_is_followed_by_bare_messages() {
     let mut gate = Gate::new(sasl(Duration::ZERO));
     gate.step(at(0), 0, &handshake("PLAIN"));
     assert!(matches!(gate.step_bare(at(0), b"\0bob\0x"), BareVerdict::Close(_)));
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_challenged_as_those_that_do() {
+    let sasl = sasl(Duration::ZERO);
+    let challenge = |name: &str| {
+        let mut client = Client::new(Hash::Sha256, name, Secret::new("a"), "x".to_owned());
+        let mut exchange = Exchange::new(SCRAM, &sasl);
+        let step = exchange.step(&sasl, Timestamp(0), &client.first()).unwrap();
+        let Step::Challenge(challenge) = step else { panic!("{step:?}") };
+        let proof = client.step(&challenge).unwrap().unwrap();
+        let proved = exchange.step(&sasl, Timestamp(0), &proof).is_ok();
+        (String::from_utf8(challenge).unwrap(), proved)
+    };
+    let (known, is_proved) = challenge("alice");
+    assert!(is_proved);
+    let salt = |challenge: &str| challenge.split(',').nth(1).unwrap().to_owned();
+    for name in ["bob", "nobody"] {
+        let (unknown, is_proved) = challenge(name);
+        assert!(!is_proved);
+        assert_eq!(unknown.len(), known.len(), "{unknown} as {known}");
+        assert!(unknown.ends_with(",i=4096") && salt(&unknown) != salt(&known), "{unknown}");
+        assert_eq!(challenge(name).0, unknown, "the same again");
+    }
 }

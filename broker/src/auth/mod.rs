@@ -11,6 +11,7 @@
 mod acl;
 pub(crate) mod audit;
 pub(crate) mod certificate;
+mod decoys;
 pub(crate) mod gate;
 pub(crate) mod jwt;
 mod keys;

@@ -94,6 +94,7 @@ impl Guests {
             mechanisms: Mechanism::ALL.into_iter().map(|it| (it, max_reauth)).collect(),
             users,
             credentials: Box::new(credentials),
+            shapes: Box::new(Arc::default),
             tokens: Some(Tokens {
                 keys: Box::new(move || Arc::clone(&keys)),
                 miss: Box::new(|| ()),

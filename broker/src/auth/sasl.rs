@@ -14,10 +14,13 @@ use protocol::sasl::{Hash, Mechanism, SaslError, bearer, plain, scram};
 use protocol::secret::Secret;
 use protocol::time::Timestamp;
 
+use super::decoys::Shapes;
 use super::jwt::{self, Expected, Keys, TokenError};
 
 /// Looks up the credential of a name.
 pub(crate) type Credentials = Box<dyn Fn(Hash, &str) -> Option<Credential> + Send + Sync>;
+/// What all credentials look like, as they are now.
+pub(crate) type ShapesNow = Box<dyn Fn() -> Arc<Shapes> + Send + Sync>;
 /// The keys of the issuer of tokens, as they are now.
 pub(crate) type IssuerKeys = Box<dyn Fn() -> Arc<Keys> + Send + Sync>;
 
@@ -30,6 +33,8 @@ pub(crate) struct Sasl {
     pub(crate) users: BTreeMap<String, Secret>,
     /// The users of SCRAM.
     pub(crate) credentials: Credentials,
+    /// What names that do not exist take after.
+    pub(crate) shapes: ShapesNow,
     /// How tokens are judged. `None`: they are not offered.
     pub(crate) tokens: Option<Tokens>,
     /// A secret of this process, for answers to names that do not exist.
@@ -77,7 +82,11 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 enum State {
     Plain,
-    Scram(scram::Server),
+    Scram {
+        server: scram::Server,
+        /// False when there is no such name: whatever the proof, it is refused.
+        is_known: bool,
+    },
     Bearer,
     /// A token was refused: its client has one more message to say so.
     BearerRefused(AuthError),
@@ -104,7 +113,10 @@ impl Exchange {
     pub(crate) fn new(mechanism: Mechanism, sasl: &Sasl) -> Self {
         let state = match mechanism {
             Mechanism::Plain => State::Plain,
-            Mechanism::Scram(hash) => State::Scram(scram::Server::new(hash, (sasl.nonce)())),
+            Mechanism::Scram(hash) => {
+                let server = scram::Server::new(hash, (sasl.nonce)());
+                State::Scram { server, is_known: false }
+            }
             Mechanism::OAuthBearer => State::Bearer,
         };
         Self { mechanism, state, claimed: None }
@@ -120,7 +132,7 @@ impl Exchange {
     pub(crate) fn refused(&self) -> Option<&AuthError> {
         match &self.state {
             State::BearerRefused(error) => Some(error),
-            State::Plain | State::Scram(_) | State::Bearer => None,
+            State::Plain | State::Scram { .. } | State::Bearer => None,
         }
     }
 
@@ -153,15 +165,22 @@ impl Exchange {
                 }
                 Ok(Step::Proved { name: claim.username, message: Vec::new(), lifetime })
             }
-            State::Scram(server) => {
+            State::Scram { server, is_known } => {
                 let hash = server.hash();
                 let claimed = &mut self.claimed;
                 let look_up = |name: &str| {
                     *claimed = Some(name.to_owned());
-                    (sasl.credentials)(hash, name)
+                    // Made for each: a name that does not exist must not take longer.
+                    let decoy = (sasl.shapes)().decoy(hash, name, &sasl.decoy_key);
+                    let known = (sasl.credentials)(hash, name);
+                    *is_known = known.is_some();
+                    Some(known.unwrap_or(decoy))
                 };
                 match server.step(message, look_up, &sasl.decoy_key)? {
                     Answer::Challenge(challenge) => Ok(Step::Challenge(challenge)),
+                    Answer::Proof { .. } if !*is_known => {
+                        Err(SaslError::Credentials(hash.mechanism()).into())
+                    }
                     Answer::Proof { username: name, message } => {
                         Ok(Step::Proved { name, message, lifetime })
                     }

@@ -1,6 +1,6 @@
 //! From settings to what a listener knows of those who may authenticate there. Shell.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::rand::fill;
 use base64::Engine;
@@ -8,9 +8,10 @@ use base64::prelude::BASE64_STANDARD;
 use client::net::https::Https;
 use protocol::sasl::Mechanism;
 
+use super::decoys::Shapes;
 use super::jwt::Expected;
 use super::keys::{KeyPlace, KeySource, KeySourceError};
-use super::sasl::{Sasl, Tokens};
+use super::sasl::{Sasl, ShapesNow, Tokens};
 use crate::config::ListenerSettings;
 use crate::metadata::MetadataHandle;
 
@@ -50,6 +51,7 @@ pub(crate) async fn sasl(
     let plain = settings.mechanisms.get(&Mechanism::Plain).and_then(|it| it.jaas.as_ref());
     let users = plain.iter().flat_map(|jaas| jaas.users());
     let users = users.map(|(name, password)| (name.to_owned(), password.clone())).collect();
+    let shapes = shapes_now(metadata.clone());
     let metadata = metadata.clone();
     Ok(Some(Sasl {
         mechanisms: settings.mechanisms.iter().map(|(&it, own)| (it, own.max_reauth)).collect(),
@@ -57,6 +59,7 @@ pub(crate) async fn sasl(
         credentials: Box::new(move |hash, name| {
             metadata.get()?.image().credential(hash, name).cloned()
         }),
+        shapes,
         tokens,
         decoy_key: chance(),
         request_bytes_max: usize::try_from(config.sasl_server_max_receive_size)
@@ -64,6 +67,22 @@ pub(crate) async fn sasl(
         refusal_delay: config.connection_failed_authentication_delay,
         nonce,
     }))
+}
+
+/// What all credentials look like: looked at anew when the metadata have changed.
+fn shapes_now(metadata: Arc<OnceLock<MetadataHandle>>) -> ShapesNow {
+    // A lock, as every connection asks here; held to look.
+    let seen = Mutex::new((None, Arc::<Shapes>::default()));
+    Box::new(move || {
+        let Some(metadata) = metadata.get() else { return Arc::default() };
+        let image = metadata.image();
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != Some(image.end) {
+            let all = image.credentials().flat_map(|(_, own)| own);
+            *seen = (Some(image.end), Arc::new(Shapes::of(all.map(|(&hash, own)| (hash, own)))));
+        }
+        seen.1.clone()
+    })
 }
 
 /// A salt for a new password.
