@@ -19,7 +19,7 @@ use protocol::ids::{PartitionIndex, TopicId};
 use super::cluster::GROUP_OPERATIONS;
 use super::serving::Context;
 use crate::group::assignor::Assignment;
-use crate::group::beat::{Beat, Beaten, Intent};
+use crate::group::beat::{Beat, Beaten, Intent, Sight};
 use crate::group::modern::Epoch;
 use crate::group::{ConsumerDescription, ConsumerMember, Groups, NamedAssignment, Reply, Request};
 
@@ -33,13 +33,14 @@ const CONSUMER_MEMBER: i8 = 1;
 /// Why a heartbeat makes no sense; told as it stands.
 type Malformed = &'static str;
 
-/// ConsumerGroupHeartbeat.
+/// ConsumerGroupHeartbeat. An expression matches only topics that are in `sight`.
 pub(crate) async fn heartbeat(
     groups: &Groups,
     context: Context,
+    sight: Sight,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
-    let beat = match parse(&context, request) {
+    let beat = match parse(&context, sight, request) {
         Ok(beat) => beat,
         Err(reason) => return refused(ErrorCode::InvalidRequest, reason.to_owned()),
     };
@@ -85,7 +86,11 @@ fn answer(beaten: Beaten) -> ConsumerGroupHeartbeatResponse {
 }
 
 /// What the request says, if it makes sense.
-fn parse(context: &Context, request: ConsumerGroupHeartbeatRequest) -> Result<Beat, Malformed> {
+fn parse(
+    context: &Context,
+    sight: Sight,
+    request: ConsumerGroupHeartbeatRequest,
+) -> Result<Beat, Malformed> {
     let require = |holds: bool, reason: Malformed| if holds { Ok(()) } else { Err(reason) };
     let is_empty = |text: &Option<String>| text.as_ref().is_some_and(String::is_empty);
     require(!request.group_id.is_empty(), "GroupId can't be empty.")?;
@@ -133,6 +138,7 @@ fn parse(context: &Context, request: ConsumerGroupHeartbeatRequest) -> Result<Be
         rebalance_timeout: rebalance_timeout.map(Duration::from_millis),
         topics: topics.map(|it| it.into_iter().map(Into::into).collect()),
         pattern: request.subscribed_topic_regex.map(Into::into),
+        sight,
         assignor: request.server_assignor.map(Into::into),
         owned: request.topic_partitions.map(owned),
         client_id: context.client_id.clone().unwrap_or_default(),

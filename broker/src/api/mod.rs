@@ -66,6 +66,7 @@ use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::group::Groups;
+use crate::group::beat::Sight;
 use crate::metadata::{Image, MetadataHandle};
 use crate::metrics::Metrics;
 use crate::partition::Partitions;
@@ -328,11 +329,12 @@ routes! {
     },
     ConsumerGroupHeartbeat(body) => {
         let api = api.clone();
+        let sight = api.gate(&context).map_or(Sight::ALL, |gate| gate.sight());
         Serving::later(async move {
             if !features::has_consumer_groups(&api.image()) {
                 return features::heartbeat_refused();
             }
-            consumer_group::heartbeat(&api.coordination().groups, context, body).await
+            consumer_group::heartbeat(&api.coordination().groups, context, sight, body).await
         })
     },
     ConsumerGroupDescribe(body) => {

@@ -6,6 +6,7 @@
 //! Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::assignor::{Assignment, Assignor};
 use super::modern::Epoch;
 use super::subscription::PatternError;
 use crate::config::GroupMigration;
+use crate::metadata::Image;
 
 /// What bounds consumer groups, from the broker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,36 @@ pub enum Intent {
     LeaveForNow,
 }
 
+/// Decides whether a topic of the metadata may be known.
+type Sees = dyn Fn(&Image, &str) -> bool + Send + Sync;
+
+/// Of which topics whoever sends a heartbeat may know: an expression matches no others. Who decides
+/// is the room in front; here it is asked again whenever the metadata change.
+#[derive(Clone)]
+pub struct Sight(Option<Arc<Sees>>);
+
+impl Sight {
+    /// Of all.
+    pub const ALL: Self = Self(None);
+
+    /// Of those of whose name `sees` is true, by these metadata.
+    pub fn of(sees: impl Fn(&Image, &str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(sees)))
+    }
+
+    /// Whether the topic of this name may be known.
+    #[must_use]
+    pub fn sees(&self, image: &Image, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|sees| sees(image, name))
+    }
+}
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Sight(some)" } else { "Sight(all)" })
+    }
+}
+
 /// A heartbeat of KIP-848. `None` within: as before.
 #[derive(Clone, Debug)]
 pub struct Beat {
@@ -63,6 +95,8 @@ pub struct Beat {
     pub topics: Option<BTreeSet<Arc<str>>>,
     /// The expression whose topics it wants; empty for none.
     pub pattern: Option<Arc<str>>,
+    /// Which topics its expression may match.
+    pub sight: Sight,
     /// The assignor that it prefers.
     pub assignor: Option<Arc<str>>,
     /// What it owns.

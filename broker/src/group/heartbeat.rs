@@ -8,6 +8,10 @@
 //! is not the member's fences it, except the one before when it owns no more than it should: then
 //! the answer was lost on its way.
 //!
+//! An expression is looked up by the members that subscribe to it, each when it is heard of, and
+//! matches only topics of which that member may know. Of several with the same expression, each
+//! takes out what it may not know, so that all are left with what all may know.
+//!
 //! Pure.
 
 use std::borrow::Cow;
@@ -18,7 +22,7 @@ use protocol::ids::TopicId;
 use protocol::time::Timestamp;
 
 use super::assignor::{Assignment, Assignor, Candidate};
-use super::beat::{Beat, BeatError, Beaten, ConsumerSettings, Intent};
+use super::beat::{Beat, BeatError, Beaten, ConsumerSettings, Intent, Sight};
 use super::consumer_record::Change;
 use super::modern::{ConsumerGroup, Current, Epoch, MemberState, Resolved, Subscriber, slots};
 use super::reconcile::{Target, has, step};
@@ -34,6 +38,8 @@ pub struct Draft<'a> {
     at: Timestamp,
     pub(super) image: &'a Image,
     pub(super) entries: Vec<KeyValue>,
+    /// Expressions that were not looked up since the metadata changed.
+    pub(super) behind: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Draft<'a> {
@@ -45,7 +51,8 @@ impl<'a> Draft<'a> {
         image: &'a Image,
         at: Timestamp,
     ) -> Self {
-        Self { name, group: Cow::Borrowed(group), at, image, entries: Vec::new() }
+        let (entries, behind) = (Vec::new(), BTreeSet::new());
+        Self { name, group: Cow::Borrowed(group), at, image, entries, behind }
     }
 
     /// Writes `change`: from here on the draft sees it.
@@ -74,7 +81,7 @@ impl<'a> Draft<'a> {
         self.admit(settings, beat)?;
         let before = self.group.member(&beat.member_id).map(|(_, it)| Arc::clone(it));
         let after = subscriber(beat, before.as_deref());
-        self.update(settings, &beat.member_id, before, after, topics_changed)?;
+        self.update(settings, &beat.member_id, before, after, topics_changed, &beat.sight)?;
         let owned = match beat.intent {
             Intent::Join => Some(&const { Assignment::new() }),
             Intent::Stay(_) | Intent::Leave | Intent::LeaveForNow => beat.owned.as_ref(),
@@ -183,6 +190,7 @@ impl<'a> Draft<'a> {
         before: Option<Arc<Subscriber>>,
         after: Subscriber,
         topics_changed: bool,
+        sight: &Sight,
     ) -> Result<(), BeatError> {
         let is_same = before.as_ref().is_some_and(|it| it.wants_the_same(&after));
         if let Some(pattern) = &after.pattern
@@ -190,13 +198,17 @@ impl<'a> Draft<'a> {
         {
             subscription::compile(pattern)?;
         }
+        let pattern = after.pattern.clone();
         if before.as_deref() != Some(&after) {
             self.write(&Change::Member(Arc::clone(id), Some(Arc::new(after))));
         }
-        if !is_same || topics_changed {
-            self.look(topics_changed);
+        let must_look = pattern.as_ref().is_some_and(|it| self.must_look(it, sight));
+        if !is_same || topics_changed || must_look {
+            self.forget_unused();
+            // The same topics may be wanted still, by others.
+            let has_moved = must_look && pattern.is_some_and(|it| self.look(it, sight));
             let hash = self.hash();
-            if !is_same || hash != self.group.hash {
+            if !is_same || has_moved || hash != self.group.hash {
                 self.write(&Change::Epoch(Some((self.group.epoch.next(), hash))));
             }
         }
@@ -206,29 +218,44 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Which topics do the members' expressions match now? Those that are known stand unless the
-    /// metadata changed.
-    fn look(&mut self, topics_changed: bool) {
+    /// Forgets expressions that nobody subscribes to.
+    fn forget_unused(&mut self) {
         let wanted: BTreeSet<Arc<str>> =
             self.group.subscribers().filter_map(|(_, _, it)| it.pattern.clone()).collect();
         let unused = self.group.patterns.keys().filter(|it| !wanted.contains(*it));
         for pattern in unused.cloned().collect::<Vec<_>>() {
             self.write(&Change::Pattern(pattern, None));
         }
-        for pattern in wanted {
-            let known = self.group.patterns.get(&pattern);
-            if known.is_some() && !topics_changed {
-                continue;
-            }
+    }
+
+    /// True when it is not known what `pattern` matches now, or it is more than may be known.
+    fn must_look(&self, pattern: &Arc<str>, sight: &Sight) -> bool {
+        let sees = |name: &Arc<str>| sight.sees(self.image, name);
+        let known = self.group.patterns.get(pattern);
+        self.behind.contains(pattern) || !known.is_some_and(|it| it.topics.iter().all(sees))
+    }
+
+    /// Which topics does `pattern` match now, of those that may be known? True when they are others
+    /// than before.
+    fn look(&mut self, pattern: Arc<str>, sight: &Sight) -> bool {
+        let is_behind = self.behind.remove(&pattern);
+        let sees = |name: &Arc<str>| sight.sees(self.image, name);
+        let known = self.group.patterns.get(&pattern);
+        let topics = match known {
+            // Nothing comes in again: two that may know different topics would never be done.
+            Some(known) if !is_behind => known.topics.clone(),
             // One that another broker took and we do not understand matches nothing.
-            let compiled = subscription::compile(&pattern);
-            let topics = compiled.map(|it| subscription::matching(&it, self.image));
-            let topics = topics.unwrap_or_default();
-            if known.is_none_or(|it| it.topics != topics) {
-                let resolved = Resolved { topics, version: self.image.end.0, at: self.at };
-                self.write(&Change::Pattern(pattern, Some(Arc::new(resolved))));
-            }
+            Some(_) | None => subscription::compile(&pattern)
+                .map(|it| subscription::matching(&it, self.image))
+                .unwrap_or_default(),
+        };
+        let topics: BTreeSet<_> = topics.into_iter().filter(sees).collect();
+        let has_moved = known.is_none_or(|it| it.topics != topics);
+        if has_moved {
+            let resolved = Resolved { topics, version: self.image.end.0, at: self.at };
+            self.write(&Change::Pattern(pattern, Some(Arc::new(resolved))));
         }
+        has_moved
     }
 
     fn hash(&self) -> i64 {
@@ -317,7 +344,7 @@ impl<'a> Draft<'a> {
         for id in members {
             self.forget(&id);
         }
-        self.look(false);
+        self.forget_unused();
         self.write(&Change::Epoch(Some((self.group.epoch.next(), self.hash()))));
     }
 }

@@ -25,7 +25,7 @@ use protocol::ids::{GenerationId, PartitionIndex};
 use protocol::message::Versioned;
 
 use super::assignor::Assignment;
-use super::beat::ConsumerSettings;
+use super::beat::{ConsumerSettings, Sight};
 use super::consumer_record::Change;
 use super::heartbeat::Draft;
 use super::modern::{ClassicPart, ConsumerGroup, Current, Epoch, MemberState, Subscriber, slots};
@@ -278,7 +278,9 @@ impl Draft<'_> {
             None => {}
         }
         let before = self.group.member(id).map(|(_, it)| Arc::clone(it));
-        let updated = self.update(settings, id, before, told.subscriber, topics_changed);
+        // It names what it wants: there is no expression to look up.
+        let (told_of_it, sight) = (told.subscriber, &Sight::ALL);
+        let updated = self.update(settings, id, before, told_of_it, topics_changed, sight);
         updated.map_err(|error| error.code())?;
         let current = self.reconcile(id, Some(&told.owned)).map_err(|error| error.code())?;
         Ok(Joined {

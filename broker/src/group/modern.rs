@@ -399,6 +399,8 @@ pub struct Modern {
     pub(super) timers: BTreeMap<Arc<str>, Timers>,
     /// The metadata that the group has taken in.
     pub(super) seen: Option<Arc<Image>>,
+    /// Expressions that were not looked up since. Each is one of the group's, or was.
+    pub(super) behind: BTreeSet<Arc<str>>,
 }
 
 impl Modern {
@@ -406,6 +408,18 @@ impl Modern {
     #[must_use]
     pub fn empty_since(&self) -> Option<Timestamp> {
         self.group.is_empty().then_some(self.group.epoch_at)
+    }
+
+    /// True when the group has not taken in topics and access control lists as they are in `image`;
+    /// all its expressions are then to be looked up again.
+    pub(super) fn is_behind(&mut self, image: &Image) -> bool {
+        let is_known = self.seen.as_ref().is_some_and(|seen| {
+            seen.shares_topics(image) && std::ptr::eq(seen.acls(), image.acls())
+        });
+        if !is_known {
+            self.behind = self.group.patterns.keys().cloned().collect();
+        }
+        !is_known
     }
 
     /// The log was read to its end: everybody has a session to be heard of.

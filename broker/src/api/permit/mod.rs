@@ -23,6 +23,7 @@ use protocol::ids::TopicId;
 use crate::auth::audit::Target;
 use crate::auth::{Authorizer, Who};
 use crate::controller::CLUSTER_NAME;
+use crate::group::beat::Sight;
 use crate::metadata::{AclOperation, Image, ResourceType};
 
 /// Asks for one request's sender.
@@ -98,6 +99,13 @@ impl Gate {
         let acls = self.image.acls();
         let (describe, topic) = (AclOperation::Describe, ResourceType::Topic);
         self.authorizer.permits(acls, &self.who, describe, topic, name)
+    }
+
+    /// The same for whoever asks later, by the lists of that time.
+    pub(super) fn sight(&self) -> Sight {
+        let (authorizer, who) = (self.authorizer.clone(), self.who.clone());
+        let (describe, topic) = (AclOperation::Describe, ResourceType::Topic);
+        Sight::of(move |image, name| authorizer.permits(image.acls(), &who, describe, topic, name))
     }
 
     /// A topic by its id; one that is not known is left to whoever looks for it.

@@ -1,5 +1,8 @@
 //! What has worked against other brokers, tried at ours: each attempt ends where it must. Shell.
 
+use std::collections::BTreeSet;
+
+use protocol::api::consumer_group::{ConsumerGroupHeartbeatRequest, HeartbeatAssignment};
 use protocol::api::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::api::producer_id::InitProducerIdRequest;
 use protocol::api::topic_partitions::{DescribeTopicPartitionsRequest, TopicPartitionCursor};
@@ -226,6 +229,54 @@ async fn pages_of_topics_neither_hold_nor_go_on_with_what_may_not_be_seen() {
         assert_eq!(cursor, None);
         let want = ["b-open", "e-open"].map(|name| [0, 1].map(|index| (name.to_owned(), index)));
         assert_eq!(seen, want.concat(), "{from:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_expression_of_a_group_finds_no_topic_that_may_not_be_seen() {
+    let mut world = World::with(SimDisk::new(1), &[STANDARD]).await;
+    for name in ["t-open", "t-secret"] {
+        world.create(name, &[]).await;
+    }
+    allow(&world, AclOperation::Read, ResourceType::Group, "g").await;
+    allow(&world, AclOperation::Describe, ResourceType::Topic, "t-open").await;
+    world.coordinator("g", 0).await;
+    let image = world.broker.api().0.metadata.image();
+    let [open, hidden] = ["t-open", "t-secret"].map(|name| image.topic(name).unwrap().id);
+    let join = ConsumerGroupHeartbeatRequest {
+        group_id: "g".to_owned(),
+        member_id: "m".to_owned(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_regex: Some("t-[a-z]+".to_owned()),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let assigned = loop {
+        let told = world.ask(1, join.clone()).await;
+        let code = ErrorCode::from_wire(told.error_code);
+        if code.is_ok() {
+            break told.assignment.unwrap();
+        }
+        assert!(code.is_retriable(), "{code}: {:?}", told.error_message);
+        tokio::task::yield_now().await;
+    };
+    let ids = |assigned: &HeartbeatAssignment| {
+        assigned.topic_partitions.iter().map(|it| it.topic_id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&assigned), [open]);
+    // Who joins anew is told all that it has, once what is allowed has reached the coordinator.
+    allow(&world, AclOperation::Describe, ResourceType::Topic, "t-secret").await;
+    let want = BTreeSet::from([open, hidden]);
+    loop {
+        let told = world.ask(1, join.clone()).await.assignment.unwrap();
+        if ids(&told).into_iter().collect::<BTreeSet<_>>() == want {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    forbid(&world, ResourceType::Topic).await;
+    while !ids(&world.ask(1, join.clone()).await.assignment.unwrap()).is_empty() {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -104,19 +104,19 @@ impl GroupShard {
         let Some(Group::Consumer(modern)) = self.groups.get_mut(&beat.group) else {
             unreachable!("the caller found it");
         };
+        let is_behind = modern.is_behind(&self.image);
         let mut draft = Draft::new(&beat.group, &modern.group, &self.image, now.wall);
+        draft.behind = modern.behind.clone();
         let beaten = match beat.intent {
             Intent::Leave | Intent::LeaveForNow => draft.leave(&settings, beat)?,
-            Intent::Join | Intent::Stay(_) => {
-                let is_known = modern.seen.as_ref().is_some_and(|it| it.shares_topics(&self.image));
-                draft.beat(&settings, beat, !is_known)?
-            }
+            Intent::Join | Intent::Stay(_) => draft.beat(&settings, beat, is_behind)?,
         };
         let entries = match beat.intent {
             Intent::Leave => after_removal(draft, &beat.group, &settings, &self.image),
             Intent::LeaveForNow => draft.entries,
             Intent::Join | Intent::Stay(_) => {
                 modern.seen = Some(Arc::clone(&self.image));
+                modern.behind = draft.behind;
                 draft.entries
             }
         };

@@ -28,9 +28,9 @@ impl GroupShard {
         let Some(Group::Consumer(modern)) = self.groups.get_mut(&join.group) else {
             unreachable!("the caller found it");
         };
-        let is_known = modern.seen.as_ref().is_some_and(|it| it.shares_topics(&self.image));
+        let is_behind = modern.is_behind(&self.image);
         let mut draft = Draft::new(&join.group, &modern.group, &self.image, now.wall);
-        let joined = draft.classic_join(&settings, &join, &given, !is_known);
+        let joined = draft.classic_join(&settings, &join, &given, is_behind);
         let entries = draft.entries;
         match joined {
             Ok(joined) => {

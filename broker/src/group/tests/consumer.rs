@@ -2,10 +2,13 @@
 
 use super::*;
 use crate::group::assignor::Assignment;
-use crate::group::beat::{Beat, BeatError, Beaten, Intent};
+use crate::group::beat::{Beat, BeatError, Beaten, Intent, Sight};
 use crate::group::modern::{ConsumerGroup, Epoch, slots};
 use crate::group::reconcile::has;
-use crate::metadata::{ConfigRecord, Delta, Image, PartitionRecord, Record, Resource, TopicRecord};
+use crate::metadata::{
+    AccessControlEntryRecord, ConfigRecord, Delta, Image, PartitionRecord, Record, Resource,
+    TopicRecord,
+};
 use protocol::ids::{PartitionIndex, TopicId};
 
 /// What the coordinator knows of topics: name, a number that its id is made of, partitions.
@@ -48,6 +51,7 @@ pub(super) fn joins(member: &str, topics: &[&str]) -> Beat {
         rebalance_timeout: Some(REBALANCE),
         topics: Some(topics.iter().map(|it| Arc::from(*it)).collect()),
         pattern: None,
+        sight: Sight::ALL,
         assignor: None,
         owned: Some(Assignment::new()),
         client_id: "c".into(),
@@ -222,6 +226,112 @@ fn an_expression_follows_the_topics_that_it_matches() {
     broken.pattern = Some("(".into());
     assert_eq!(world.refused(broken), ErrorCode::InvalidRegularExpression);
     assert_eq!(world.log.len(), written);
+}
+
+/// Subscribes to all of which it may know: what is not among `hidden`.
+fn matches_all(member: &str, hidden: &'static [&'static str]) -> Beat {
+    let sight = Sight::of(|_, name| !hidden.contains(&name));
+    Beat {
+        pattern: Some(".*".into()),
+        topics: Some(BTreeSet::new()),
+        ..sees(sight, joins(member, &[]))
+    }
+}
+
+fn sees(sight: Sight, beat: Beat) -> Beat {
+    Beat { sight, ..beat }
+}
+
+fn without(hidden: &'static str) -> Sight {
+    Sight::of(move |_, name| name != hidden)
+}
+
+#[test]
+fn an_expression_matches_no_topic_of_which_its_member_may_not_know() {
+    let mut world = World::with_topics(&[("open", 1, 1), ("secret", 2, 1)]);
+    assert_eq!(world.told(matches_all("a", &["secret"])), (1, Some(of(1, &[0]))));
+    assert_eq!(world.told(sees(without("secret"), stays("a", 1))), (1, None));
+    world.follow(image(&[("open", 1, 2), ("secret", 2, 2), ("secret-2", 3, 1)]));
+    let hides = || Sight::of(|_, name| !name.starts_with("secret"));
+    assert_eq!(world.told(sees(hides(), stays("a", 1))), (2, Some(of(1, &[0, 1]))));
+    let known: Vec<_> = world.group().patterns.values().flat_map(|it| &it.topics).collect();
+    assert_eq!(known, [&Arc::from("open")], "nor does the log hold others");
+    assert_eq!(world.successor().group(), world.group());
+}
+
+#[test]
+fn a_topic_of_which_a_member_may_no_longer_know_is_given_up_and_comes_back_with_the_right_to_it() {
+    let both = || of(1, &[0]).into_iter().chain(of(2, &[0])).collect::<Assignment>();
+    let topics = image(&[("open", 1, 1), ("secret", 2, 1)]);
+    let mut world = World::with_topics(&[]);
+    world.follow(Arc::clone(&topics));
+    assert_eq!(world.told(matches_all("a", &[])), (1, Some(both())));
+    let hides = || without("secret");
+    assert_eq!(world.told(sees(hides(), stays("a", 1))), (1, Some(of(1, &[0]))));
+    assert_eq!(world.told(sees(hides(), owns("a", 1, of(1, &[0])))), (2, None));
+    assert_eq!(world.told(stays("a", 2)), (2, None), "nothing is looked up without a reason");
+    let mut listed = (*topics).clone();
+    listed.apply(&entry().into(), &mut Delta::default()).unwrap();
+    world.follow(Arc::new(listed));
+    assert_eq!(world.told(stays("a", 2)), (3, Some(both())));
+}
+
+/// Of a list that is not asked here: that it is another is what counts.
+fn entry() -> AccessControlEntryRecord {
+    AccessControlEntryRecord {
+        id: TopicId([9; 16]),
+        resource_type: 2,
+        resource_name: "secret".to_owned(),
+        pattern_type: 3,
+        principal: "User:a".to_owned(),
+        host: "*".to_owned(),
+        operation: 8,
+        permission_type: 3,
+    }
+}
+
+#[test]
+fn members_with_the_same_expression_are_left_with_what_all_of_them_may_know() {
+    let mut world = World::with_topics(&[("a", 1, 2), ("b", 2, 2), ("c", 3, 2)]);
+    world.told(matches_all("m", &["a"]));
+    world.told(sees(without("a"), stays("m", 1)));
+    let (_, told) = world.told(matches_all("n", &["b"]));
+    let ids: BTreeSet<_> = told.unwrap().into_keys().collect();
+    assert!(!ids.contains(&TopicId([2; 16])), "{ids:?}");
+    let names: BTreeSet<_> =
+        world.group().patterns.values().flat_map(|it| &it.topics).cloned().collect();
+    assert_eq!(names, BTreeSet::from(["c".into()]));
+    let epoch = world.group().epoch;
+    for (member, hidden) in [("m", "a"), ("n", "b"), ("m", "a"), ("n", "b")] {
+        let (current, _) = world.group().member(member).unwrap();
+        let (at, owned) = (current.current.epoch.0, current.current.assigned.clone());
+        world.told(sees(without(hidden), owns(member, at, owned)));
+        world.group().check();
+    }
+    assert_eq!(world.group().epoch, epoch, "they do not chase one another");
+    assert_eq!(world.state(), "Stable");
+}
+
+#[test]
+fn an_expression_is_looked_up_by_its_own_members_alone() {
+    let mut world = World::with_topics(&[("a", 1, 1), ("b", 2, 1)]);
+    for (member, hidden) in [("a", "b"), ("b", "a")] {
+        let pattern = Some(format!("{member}.*").into());
+        world.told(sees(without(hidden), Beat { pattern, ..joins(member, &[]) }));
+    }
+    world.follow(image(&[("a", 1, 1), ("a-2", 3, 1), ("b", 2, 1), ("b-2", 4, 1)]));
+    for (member, other) in [("a", "b"), ("b", "a")] {
+        let epoch = world.group().member(member).unwrap().0.current.epoch.0;
+        let hides = Sight::of(move |_, name| !name.starts_with(other));
+        world.told(sees(hides, stays(member, epoch)));
+    }
+    let names = |pattern: &str| -> Vec<String> {
+        world.group().patterns[pattern].topics.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        (names("a.*"), names("b.*")),
+        (vec!["a".to_owned(), "a-2".to_owned()], vec!["b".to_owned(), "b-2".to_owned()],)
+    );
 }
 
 #[test]
