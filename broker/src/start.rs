@@ -34,13 +34,13 @@ use crate::budget::{Budget, machine_bytes};
 use crate::config::{self, BrokerConfig, InitialUser, ListenerError, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
-use crate::limits::{self, MACHINE_BYTES_UNKNOWN, OPEN_FILES_FEW, QUORUM_FEED_MAX};
+use crate::limits::{MACHINE_BYTES_UNKNOWN, QUORUM_FEED_MAX};
 use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
 use crate::metrics::Metrics;
 use crate::metrics::disk::TimedDisk;
 use crate::net::door::Door;
-use crate::net::server::{Limits, Server};
+use crate::net::server::{Limits, Server, connections_max};
 use crate::net::tcp::TcpListener;
 use crate::net::tls::TlsDoor;
 use crate::net::{Listener, http};
@@ -186,11 +186,9 @@ impl Broker {
         let Outside { disk, listeners, clock, seed, writer, hostname } = outside;
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
-        let has_sockets = listeners.is_none();
         let listening = Listening::open(&config, listeners).await?;
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
-        let connections_max = connections_max(has_sockets, &*disk);
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut rng)?;
         let cluster_id = identity.cluster_id.clone();
@@ -238,9 +236,8 @@ impl Broker {
         };
         let endpoints = listening.endpoints();
         let metrics = listening.metrics.map(|at| MetricsPort::start(at, trail, teller));
-        let altered = rooms.metadata.broker_config(&config);
-        let limits = Limits { config: altered, quotas, budget, connections_max };
-        let server = Server::start(listening.listeners, &limits, &api, &clock);
+        let limits = Limits { config: rooms.metadata.broker_config(&config), quotas, budget };
+        let server = Server::start((listening.listeners, listening.most), &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
             endpoints,
@@ -262,6 +259,8 @@ impl Broker {
 /// certificate that cannot be used costs nothing; not accepted from before everything else is there.
 struct Listening {
     listeners: Vec<(Box<dyn Listener>, Door)>,
+    /// Most connections by them.
+    most: u32,
     metrics: Option<(TcpListener, http::Guard)>,
     /// The listeners as the settings name them, with the ports that they really have.
     bound: Vec<config::Endpoint>,
@@ -274,6 +273,7 @@ impl Listening {
         config: &Arc<BrokerConfig>,
         given: Option<Vec<Box<dyn Listener>>>,
     ) -> Result<Self, StartError> {
+        let most = if given.is_none() { connections_max(&RealDisk) } else { u32::MAX };
         let listeners = match given {
             Some(listeners) => listeners,
             None => bind(config).await?,
@@ -282,7 +282,7 @@ impl Listening {
         let metrics = bind_metrics(config, &users).await?;
         let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
         let listeners = doors(config, listeners, &users).await?;
-        Ok(Self { listeners, metrics, bound, users })
+        Ok(Self { listeners, most, metrics, bound, users })
     }
 
     /// The certificates of all listeners.
@@ -547,21 +547,6 @@ fn budget(config: &BrokerConfig) -> Budget {
         .memory_budget_bytes
         .unwrap_or_else(|| machine_bytes().unwrap_or(MACHINE_BYTES_UNKNOWN) / 4);
     Budget::new(bytes, config.queued_request_bytes_max())
-}
-
-/// How many connections leave logs the files that they need.
-fn connections_max(has_sockets: bool, disk: &dyn Disk) -> u32 {
-    if !has_sockets {
-        return u32::MAX;
-    }
-    let open_files_max = disk.open_files_max();
-    let connections_max = limits::connections_max(open_files_max);
-    if open_files_max < OPEN_FILES_FEW {
-        warn!(open_files_max, connections_max, "few files may be open: raise the hard limit");
-    } else {
-        info!(open_files_max, connections_max, "files that may be open are shared out");
-    }
-    connections_max
 }
 
 /// How this run of the broker joins the cluster.

@@ -23,6 +23,8 @@ use crate::api::serving::Serve;
 use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
+use crate::disk::Disk;
+use crate::limits::{self, OPEN_FILES_FEW};
 use crate::quota::QuotaHandle;
 
 /// How long to wait after a failed accept: running out of file descriptors fails at once, again
@@ -41,8 +43,18 @@ pub(crate) struct Limits {
     pub(crate) quotas: QuotaHandle,
     /// How much memory they may take.
     pub(crate) budget: Budget,
-    /// How many there may be, whatever the settings say: more would leave logs no files to open.
-    pub(crate) connections_max: u32,
+}
+
+/// How many connections leave logs the files that they need.
+pub(crate) fn connections_max(disk: &dyn Disk) -> u32 {
+    let open_files_max = disk.open_files_max();
+    let connections_max = limits::connections_max(open_files_max);
+    if open_files_max < OPEN_FILES_FEW {
+        warn!(open_files_max, connections_max, "few files may be open: raise the hard limit");
+    } else {
+        info!(open_files_max, connections_max, "files that may be open are shared out");
+    }
+    connections_max
 }
 
 /// The listeners of a broker and their connections. Dropping it ends them all at once.
@@ -53,15 +65,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves what `listeners` accept.
+    /// Serves what `listeners` accept: never more than `connections_max`, whatever the settings say.
     pub(crate) fn start(
-        listeners: Vec<(Box<dyn Listener>, Door)>,
+        (listeners, connections_max): (Vec<(Box<dyn Listener>, Door)>, u32),
         limits: &Limits,
         service: &impl Serve,
         clock: &Clock,
     ) -> Self {
         let (draining, drain) = watch::channel(false);
-        let admission = Arc::new(Mutex::new(Admission::new(limits.connections_max)));
+        let admission = Arc::new(Mutex::new(Admission::new(connections_max)));
         let config = limits.config.borrow().clone();
         let lines = Lines::default();
         let mut accepting = JoinSet::new();
