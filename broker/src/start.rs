@@ -273,7 +273,8 @@ impl Listening {
         config: &Arc<BrokerConfig>,
         given: Option<Vec<Box<dyn Listener>>>,
     ) -> Result<Self, StartError> {
-        let most = if given.is_none() { connections_max(&RealDisk) } else { u32::MAX };
+        let open_files_max = if given.is_none() { RealDisk.open_files_max() } else { u64::MAX };
+        let most = connections_max(open_files_max);
         let listeners = match given {
             Some(listeners) => listeners,
             None => bind(config).await?,

@@ -47,7 +47,7 @@ pub enum Op {
     Remove,
     /// `Disk::sync_dir`.
     SyncDir,
-    /// Whatever needs a file descriptor for a file or directory, new or not.
+    /// `Disk::open`, of a file that is new or not.
     Open,
 }
 
@@ -236,8 +236,7 @@ impl World {
             }
         }
         for fault in &mut self.faults {
-            let strikes = fault.on.map_or(op != Op::Open, |on| on == op);
-            if !strikes || fault.times == 0 {
+            if fault.times == 0 || fault.on.map_or(op == Op::Open, |on| on != op) {
                 continue;
             }
             if fault.after > 0 {
@@ -341,9 +340,6 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut world = self.lock_world();
-        if world.is_dead {
-            return power_failed();
-        }
         world.begin(Op::Open)?;
         let found = match world.find(path) {
             Ok(node) => Some(node),
@@ -437,9 +433,6 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.lock_world();
-        if !world.is_dead {
-            world.begin(Op::Open)?;
-        }
         let fate = world.begin(Op::SyncDir)?;
         let node = world.find(dir)?;
         if world.happens(&fate) {

@@ -23,7 +23,6 @@ use crate::api::serving::Serve;
 use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
-use crate::disk::Disk;
 use crate::limits::{self, OPEN_FILES_FEW};
 use crate::quota::QuotaHandle;
 
@@ -45,9 +44,8 @@ pub(crate) struct Limits {
     pub(crate) budget: Budget,
 }
 
-/// How many connections leave logs the files that they need.
-pub(crate) fn connections_max(disk: &dyn Disk) -> u32 {
-    let open_files_max = disk.open_files_max();
+/// How many connections leave logs the files that they need, of so many that may be open.
+pub(crate) fn connections_max(open_files_max: u64) -> u32 {
     let connections_max = limits::connections_max(open_files_max);
     if open_files_max < OPEN_FILES_FEW {
         warn!(open_files_max, connections_max, "few files may be open: raise the hard limit");
