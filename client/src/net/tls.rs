@@ -258,8 +258,9 @@ mod tests {
 
     /// What comes of it, unless it waits.
     fn soon<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-        let (sender, done) = mpsc::channel();
-        thread::spawn(move || sender.send(work()));
+        let (sender, done) = mpsc::sync_channel(1);
+        let named = thread::Builder::new().name("reads".to_owned());
+        named.spawn(move || sender.send(work())).unwrap();
         done.recv_timeout(Duration::from_secs(20)).expect("nothing is waited for")
     }
 
