@@ -55,6 +55,9 @@ pub(crate) fn connections_max(open_files_max: u64) -> u32 {
     connections_max
 }
 
+/// Where connections come from, and how each is secured.
+pub(crate) type Doors = Vec<(Box<dyn Listener>, Door)>;
+
 /// The listeners of a broker and their connections. Dropping it ends them all at once.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -65,7 +68,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves what `listeners` accept: never more than `connections_max`, whatever the settings say.
     pub(crate) fn start(
-        (listeners, connections_max): (Vec<(Box<dyn Listener>, Door)>, u32),
+        (listeners, connections_max): (Doors, u32),
         limits: &Limits,
         service: &impl Serve,
         clock: &Clock,
