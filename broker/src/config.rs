@@ -206,6 +206,8 @@ configs! {
         default_replication_factor: i16 = ConfigDef::int("default.replication.factor", "1").between(1, 32_767),
         /// Whether asking for a topic that does not exist creates it.
         auto_create_topics_enable: bool = ConfigDef::boolean("auto.create.topics.enable", "true"),
+        /// How long the answer to who asked waits for the topics that this creates, and with it what the client sends after. With 0 it says at once that they do not exist yet, as Kafka does.
+        auto_create_topics_wait: Duration = ConfigDef::int("auto.create.topics.wait.ms", "5000").at_least(0),
         /// Whether topics may be deleted.
         delete_topic_enable: bool = ConfigDef::boolean("delete.topic.enable", "true"),
         /// Who decides what clients may do: nobody (everybody may do everything), or the access control lists.

@@ -207,6 +207,19 @@ async fn a_missing_topic_is_created_only_when_broker_and_client_agree() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_topic_where_that_is_set_and_it_appears_behind_the_answer() {
+    let node = node(&[("auto.create.topics.wait.ms", "0")]).await;
+    let request = MetadataRequest { allow_auto_topic_creation: true, ..by_name(&["orders"]) };
+    let response = node.ask("IN", 13, request.clone()).await;
+    assert_eq!(seen(&response), [("orders", ErrorCode::UnknownTopicOrPartition, 0)]);
+    let mut images = node.metadata.watch();
+    let appeared = images.wait_for(|image| image.topic("orders").is_some());
+    drop(tokio::time::timeout(Duration::from_secs(5), appeared).await.unwrap().unwrap());
+    let response = node.ask("IN", 13, request).await;
+    assert_eq!(seen(&response), [("orders", ErrorCode::None, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn topics_are_asked_for_by_name_by_id_or_all_at_once() {
     let node = node(&[]).await;
     node.create(new_topic("a")).await;

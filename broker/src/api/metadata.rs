@@ -1,8 +1,8 @@
 //! Metadata: brokers and topics as a client of one listener sees them.
 //!
 //! All that is told comes from one Image. A topic that may be created is created before the answer,
-//! which then names its leaders; clients that ask for too much, or in bad times, get a retriable
-//! code for that topic alone. Shell.
+//! which then names its leaders, or behind it where that is set; clients that ask for too much, or
+//! in bad times, get a retriable code for that topic alone. Shell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,10 +19,6 @@ use crate::config::BrokerConfig;
 use crate::controller::{ControllerHandle, check_name};
 use crate::metadata::{Image, MetadataHandle, Partition, Topic};
 
-/// How long an answer waits for topics that it creates. Meanwhile all that the client sends on the
-/// connection waits too, so this is less than clients wait for a request.
-const CREATION_WAIT: Duration = Duration::from_secs(5);
-
 /// Answers a request that came in by `listener`.
 pub(crate) async fn metadata(
     metadata: &MetadataHandle,
@@ -37,7 +33,7 @@ pub(crate) async fn metadata(
     let may_create = request.allow_auto_topic_creation && config.auto_create_topics_enable;
     let missing = missing(&metadata.image(), asked.unwrap_or_default());
     let refusals = if may_create && !missing.is_empty() {
-        create(controller, missing).await
+        create(controller, missing, config.auto_create_topics_wait).await
     } else {
         BTreeMap::new()
     };
@@ -79,13 +75,19 @@ fn missing(image: &Image, asked: &[MetadataRequestTopic]) -> Vec<String> {
     missing
 }
 
-/// Creates topics; answers with what to tell of those that are not.
-async fn create(controller: &ControllerHandle, names: Vec<String>) -> BTreeMap<String, ErrorCode> {
-    match controller.ensure_topics(names.clone(), CREATION_WAIT).await {
+/// Creates topics and waits for them; answers with what to tell of those that are not there then.
+async fn create(
+    controller: &ControllerHandle,
+    names: Vec<String>,
+    wait: Duration,
+) -> BTreeMap<String, ErrorCode> {
+    match controller.ensure_topics(names.clone(), wait).await {
         Ok(ensured) => {
             let results = names.into_iter().zip(ensured);
             results.filter_map(|(name, done)| Some((name, done.err()?.code()))).collect()
         }
+        // They appear behind this answer: nobody waited for them.
+        Err(_) if wait.is_zero() => BTreeMap::new(),
         // The topic may appear yet: the client is to ask again.
         Err(_) => names.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)).collect(),
     }
