@@ -23,6 +23,7 @@ use tracing::debug;
 
 use super::Api;
 use super::admit::{Allowance, Refusal, admit};
+use super::lanes::Owned;
 use super::serving::{Answer, Context, Serving};
 use super::txn::{abortable_as, join_transaction};
 use crate::limits::UNFOLDED_BYTES_INLINE;
@@ -136,8 +137,9 @@ pub(super) fn produce(api: &Api, context: &Context, request: ProduceRequest) -> 
         return Serving::later(async move {
             // Batches of one producer enter their partitions in order of arrival, also while the
             // first of them waits for the coordinator.
-            let turn = lane.lock().await;
-            join_transactions(&api, &context, transactional_id.as_deref(), &mut topics).await;
+            let mut turn = lane.lock().await;
+            let id = transactional_id.as_deref();
+            join_transactions(&api, &context, (id, &mut turn), &mut topics).await;
             post_all(&mut topics);
             drop(turn);
             if acks == 0 {
@@ -266,10 +268,13 @@ fn post_all(topics: &mut [TopicParts]) {
 /// The batches of a transactional producer: before the first one of a transaction is written to a
 /// partition, the coordinator must know that the partition is part of it, or it would never end
 /// there. KIP-890.
+///
+/// Also where it is open: the coordinator is asked until it is known that the producer id is `owned` by
+/// the transactional id. Otherwise whoever owns some transactional id could write as another's producer.
 async fn join_transactions(
     api: &Api,
     context: &Context,
-    transactional_id: Option<&str>,
+    (transactional_id, owned): (Option<&str>, &mut Owned),
     topics: &mut [TopicParts],
 ) {
     let version = if IMPLIES_JOIN <= context.version { Version::V2 } else { Version::V1 };
@@ -300,7 +305,7 @@ async fn join_transactions(
         if version == Version::V1 {
             append.origin = Origin::Verified(guard);
         }
-        if open_from.is_none() {
+        if open_from.is_none() || !owned.is(header.producer_id) {
             let producer = (header.producer_id, header.producer_epoch);
             owed.entry(producer).or_default().insert(handle.partition().clone());
         }
@@ -313,7 +318,10 @@ async fn join_transactions(
         let producer = Producer { id: producer_id, epoch };
         let txns = &api.coordination().txns;
         let joined = join_transaction(txns, id, producer, version, partitions.clone()).await;
-        let Err(code) = joined else { continue };
+        let Err(code) = joined else {
+            owned.learn(producer_id);
+            continue;
+        };
         let code = match abortable_as(code, KNOWS_ABORTABLE <= context.version) {
             // Clients of version 1 may not come again for it.
             ErrorCode::ConcurrentTransactions if version == Version::V1 => {

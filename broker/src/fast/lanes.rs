@@ -1,6 +1,8 @@
 //! How what belongs to a transaction gets into its partition: its coordinator is asked, and time
 //! passes in which a marker may come. Pure.
 
+use std::collections::VecDeque;
+
 use protocol::error_code::ErrorCode;
 use protocol::record::RecordBatch;
 
@@ -34,10 +36,19 @@ impl World {
         if joining.version == Version::V1 {
             first.guard = Some(guard);
         }
-        if open_from.is_some() {
+        let is_owned = self.node.as_ref().expect(UP).owned.get(&actor) == Some(&producer.0);
+        if open_from.is_some() && is_owned {
             return self.let_in(actor);
         }
         self.ask_to_join(&joining, part, Then::Lane { actor });
+    }
+
+    /// The first batch of a lane may enter: it is known whose producer it is.
+    pub(super) fn joined_lane(&mut self, actor: usize) {
+        let node = self.node.as_mut().expect(UP);
+        let first = node.lanes.get(&actor).and_then(VecDeque::front).expect("it waits");
+        node.owned.insert(actor, first.joining.producer.id);
+        self.let_in(actor);
     }
 
     /// How long it takes from where a transaction was joined to where its writes are taken.

@@ -49,6 +49,8 @@ pub(super) struct Node {
     pub(super) appends: BTreeMap<(usize, Token), (usize, u64)>,
     marks: BTreeMap<(usize, Token), (EndTxnMarker, Option<u64>)>,
     pub(super) lanes: BTreeMap<usize, VecDeque<Entering>>,
+    /// The producer ids that are known to be of those who write in lanes.
+    pub(super) owned: BTreeMap<usize, ProducerId>,
     jobs: BTreeMap<u64, Job>,
     next_job: u64,
 }
@@ -113,6 +115,7 @@ impl World {
             appends: BTreeMap::new(),
             marks: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            owned: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
         });
@@ -359,7 +362,7 @@ impl World {
             match then {
                 Then::Reply { from, number } => self.answer(from, number, Answer::Txn(Ok(reply))),
                 Then::Lane { actor } => match joined(reply) {
-                    Ok(_) => self.let_in(actor),
+                    Ok(_) => self.joined_lane(actor),
                     Err(code) => self.lane_refused(actor, code),
                 },
                 Then::Offsets { from, number, commit } => match joined(reply) {

@@ -124,7 +124,8 @@ async fn a_batch_is_part_of_a_transaction_only_by_the_right_to_it() {
     for (transactional_id, partition, want) in [
         (None, 0, ErrorCode::InvalidRequest),
         (Some("theirs"), 0, ErrorCode::TransactionalIdAuthorizationFailed),
-        // Where nothing of theirs is open yet, the coordinator is asked whose producer it is.
+        // The coordinator is asked whose producer it is, whether something of theirs is open or not.
+        (Some("mine"), 0, ErrorCode::InvalidProducerIdMapping),
         (Some("mine"), 1, ErrorCode::InvalidProducerIdMapping),
     ] {
         for version in [10, 11, 12] {
