@@ -14,7 +14,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -92,6 +92,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Whatever the disk says. Nothing is known to be durable then; do not try again and believe.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Opens a directory, so that names in it can be made durable when no further file may be open.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory; else whatever the disk says.
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Dir>>;
+
     /// Bytes that can still be written below `path`.
     ///
     /// # Errors
@@ -115,6 +121,15 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// `WouldBlock` when another process holds it; else whatever the disk says.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
+}
+
+/// An open directory.
+pub trait Dir: Send + Sync + fmt::Debug {
+    /// Makes the names in it durable.
+    ///
+    /// # Errors
+    /// As [`Disk::sync_dir`]; never that too many files are open.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file. Reads and writes name their position; there is no cursor.
@@ -213,8 +228,20 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
 /// new, never a part.
 ///
 /// # Errors
-/// Whatever the disk says; the old content is then still there.
+/// Whatever the disk says. The old content is then still there, unless it is the directory that could
+/// not be synced; who has as many files open as may be has changed nothing.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = disk.open_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    let staged = stage_file(disk, path, bytes)?;
+    disk.rename(&staged, path)?;
+    dir.sync()
+}
+
+/// Writes `bytes` beside `path`, durably but for the name, which is the answer.
+///
+/// # Errors
+/// Whatever the disk says; at `path` nothing has changed.
+pub(crate) fn stage_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_os_string();
     name.push(".tmp");
@@ -223,8 +250,7 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     file.truncate(0)?;
     file.write_at(&[bytes], 0)?;
     file.sync_data()?;
-    disk.rename(&staged, path)?;
-    disk.sync_dir(parent)
+    Ok(staged)
 }
 
 /// The files of the operating system.
@@ -283,6 +309,10 @@ impl Disk for RealDisk {
         fs::File::open(dir)?.sync_all()
     }
 
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Dir>> {
+        Ok(Box::new(RealDir(fs::File::open(dir)?)))
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -306,6 +336,15 @@ impl Disk for RealDisk {
             .open(path)?;
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(file))
+    }
+}
+
+#[derive(Debug)]
+struct RealDir(fs::File);
+
+impl Dir for RealDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 

@@ -29,7 +29,7 @@ use super::segment::{
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState};
 use super::swap;
-use crate::disk::{Disk, File, Open, read_file};
+use crate::disk::{Dir, Disk, File, Open, read_file};
 
 /// The file that holds the topic id, and its most bytes.
 pub(super) const METADATA: &str = "partition.metadata";
@@ -106,6 +106,13 @@ impl Place {
         self.disk
             .sync_dir(&self.dir)
             .map_err(|error| LogError::of(&self.dir, "sync the directory", error))
+    }
+
+    /// The log's directory, to be synced also when no further file may be open.
+    pub(super) fn open_dir(&self) -> Result<Box<dyn Dir>, LogError> {
+        self.disk
+            .open_dir(&self.dir)
+            .map_err(|error| LogError::of(&self.dir, "open the directory", error))
     }
 
     /// The offsets at which there are snapshots, ascending.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use protocol::ids::Offset;
+use protocol::mutant::{Mutant, is_active};
 
 use super::checkpoint::Checkpoints;
 use super::compaction::{CleanTerms, Cleaning};
@@ -24,7 +25,7 @@ use super::producers::AbortedTxn;
 use super::recovery::{Place, of_kind};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name, parse_name};
 use super::store::{Log, broken};
-use crate::disk::{read_file, replace_file};
+use crate::disk::{Dir, read_file, stage_file};
 
 /// "MsSW".
 const MAGIC: u32 = 0x4d73_5357;
@@ -97,14 +98,24 @@ impl Log {
         let (has_new, until) = (swap.new.is_some(), swap.until);
         let written = Written { base, until, has_new, aborted };
         let path = self.place.dir.join(file_name(base, SWAP));
-        replace_file(&*self.place.disk, &path, &written.encode())
-            .map_err(|error| LogError::of(&path, "write down a swap", error))?;
-        // From here on there is no way back: a failure leaves the names half changed.
-        self.place.finish(written).map_err(|error| match error {
-            LogError::Full { path, doing, source }
-            | LogError::OutOfFiles { path, doing, source } => broken(&path, doing, source),
-            other => other,
-        })?;
+        let failed = |error| LogError::of(&path, "write down a swap", error);
+        // What needs a file to be open is done before: that as many are open as may be must not come
+        // between what is written down and its being carried out.
+        let (names, dir) = (self.place.names()?, self.place.open_dir()?);
+        let disk = &*self.place.disk;
+        let staged = stage_file(disk, &path, &written.encode()).map_err(failed)?;
+        disk.rename(&staged, &path).map_err(failed)?;
+        // From here on there is no way back: a failure leaves the names half changed. Were it not the
+        // end of this run, the next cleaning would remove the new files, and the next opening then
+        // carry out what is written down without them: the old ones would go, and nothing come instead.
+        let synced = dir.sync().map_err(failed);
+        synced.and_then(|()| self.place.finish(written, &names, &*dir)).map_err(
+            |error| match error {
+                LogError::Full { path, doing, source }
+                | LogError::OutOfFiles { path, doing, source } => broken(&path, doing, source),
+                other => other,
+            },
+        )?;
         let new = swap.new.as_ref().map(|(seal, aborted)| {
             Arc::new(Segment::complete(&self.place, base, seal, aborted.clone()))
         });
@@ -144,7 +155,7 @@ pub(super) fn recover(place: &Place, names: &[String]) -> Result<bool, LogError>
             .map_err(|error| LogError::of(&path, "read a swap", error))?;
         let written = Written::decode(&bytes)
             .ok_or_else(|| place.corrupt(path, 0, "what was written down of a swap is damaged"))?;
-        place.finish(written)?;
+        place.finish(written, &place.names()?, &*place.open_dir()?)?;
     }
     Ok(remove_cleaned(place)? || !of_kind(names, SWAP).is_empty())
 }
@@ -164,15 +175,19 @@ pub(super) fn remove_cleaned(place: &Place) -> Result<bool, LogError> {
 }
 
 impl Place {
-    /// Changes the names as `written` says, those that were not changed yet, durably.
-    fn finish(&self, written: Written) -> Result<(), LogError> {
+    /// Changes the `names` of the directory as `written` says, those that were not changed yet, durably.
+    /// Opens no file.
+    fn finish(&self, written: Written, names: &[String], dir: &dyn Dir) -> Result<(), LogError> {
         let Written { base, until, has_new, aborted } = written;
-        let names = self.names()?;
+        let sync_dir = || {
+            let failed = |error| LogError::of(&self.dir, "sync the directory", error);
+            if is_active(Mutant::SkipDirSync) { Ok(()) } else { dir.sync().map_err(failed) }
+        };
         let inside = |at: &Offset| base < *at && *at < until;
         if has_new {
             // The batches last, though after a crash any of them may have been first.
             for kind in [INDEX, TXN_INDEX, LOG] {
-                self.take_place(&names, base, kind)?;
+                self.take_place(names, base, kind)?;
             }
         }
         if aborted == 0 {
@@ -180,18 +195,18 @@ impl Place {
         }
         for kind in [LOG, INDEX, TXN_INDEX] {
             let gone = |at: &Offset| inside(at) || (*at == base && !has_new);
-            for at in of_kind(&names, kind).into_iter().filter(gone) {
+            for at in of_kind(names, kind).into_iter().filter(gone) {
                 self.remove(&file_name(at, kind))?;
             }
         }
         // A walk never begins within a segment that is complete.
-        for at in of_kind(&names, SNAPSHOT).into_iter().filter(inside) {
+        for at in of_kind(names, SNAPSHOT).into_iter().filter(inside) {
             self.remove(&file_name(at, SNAPSHOT))?;
         }
-        self.sync_dir()?;
+        sync_dir()?;
         self.remove(&file_name(base, SWAP))?;
         // Were it to come back, it would be carried out on what another cleaning left by then.
-        self.sync_dir()
+        sync_dir()
     }
 
     fn take_place(&self, names: &[String], base: Offset, kind: &str) -> Result<(), LogError> {

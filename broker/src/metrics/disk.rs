@@ -9,7 +9,7 @@ use std::sync::Arc;
 use protocol::time::Clock;
 
 use super::Metrics;
-use crate::disk::{Disk, File, Open};
+use crate::disk::{Dir, Disk, File, Open};
 
 /// A disk whose syncs are counted.
 #[derive(Clone, Debug)]
@@ -74,6 +74,11 @@ impl Disk for TimedDisk {
         self.timer.time(|| self.inner.sync_dir(dir))
     }
 
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Dir>> {
+        let inner = self.inner.open_dir(dir)?;
+        Ok(Box::new(TimedDir { inner, timer: self.timer.clone() }))
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.inner.free_bytes(path)
     }
@@ -88,6 +93,18 @@ impl Disk for TimedDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         self.inner.lock(path)
+    }
+}
+
+#[derive(Debug)]
+struct TimedDir {
+    inner: Box<dyn Dir>,
+    timer: Timer,
+}
+
+impl Dir for TimedDir {
+    fn sync(&self) -> io::Result<()> {
+        self.timer.time(|| self.inner.sync())
     }
 }
 

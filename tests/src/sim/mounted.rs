@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use broker::disk::{Disk, File, Open, SimDisk};
+use broker::disk::{Dir, Disk, File, Open, SimDisk};
 
 /// What a dead process is told, if it still asks.
 const EIO: i32 = 5;
@@ -72,6 +72,10 @@ impl Disk for Mounted {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk()?.sync_dir(dir)
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Dir>> {
+        self.disk()?.open_dir(dir)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

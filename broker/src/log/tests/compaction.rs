@@ -252,6 +252,8 @@ impl Keyed {
             }
         };
         rig.log.set_cleaned(cleaned.until, &mut rig.checkpoints)?;
+        // What was to go wrong was to go wrong there.
+        rig.disk.clear_faults();
         let until = cleaned.until.0;
         let want = self.expected(until, now.0);
         let mut got: Vec<Written> = rig.batches().iter().flat_map(data_of).collect();
@@ -816,4 +818,34 @@ fn a_cleaning_that_finds_the_disk_full_changes_nothing_and_is_done_later() {
             }
         }
     }
+}
+
+/// Strangers' connections count as open files, too.
+#[test]
+fn a_cleaning_that_can_open_no_file_loses_nothing_and_is_done_later() {
+    let acts = eventful();
+    let mut refused = 0;
+    for (times, crashes) in [(1, false), (1, true), (u64::MAX, false), (u64::MAX, true)] {
+        for after in 0.. {
+            let (mut rig, mut model) = rig_after(&acts[..12]);
+            rig.disk.inject(Fault { on: Some(Op::Open), after, times, one_in: 1, errno: 24 });
+            let cleaned = model.clean(&mut rig, 1 << 20);
+            rig.disk.clear_faults();
+            match cleaned {
+                Ok(_) => break,
+                Err(LogError::OutOfFiles { .. }) if crashes => {
+                    rig.disk.crash();
+                    model.verify(&Rig::open(&rig.disk).unwrap());
+                }
+                Err(LogError::OutOfFiles { .. }) => {
+                    model.horizons.clear();
+                    model.compare(&rig);
+                    model.clean(&mut rig, 1 << 20).unwrap();
+                }
+                Err(error) => panic!("after {after}: {error}"),
+            }
+            refused += 1;
+        }
+    }
+    assert!(refused > 40, "{refused}");
 }
