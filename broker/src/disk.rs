@@ -13,7 +13,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -259,12 +259,13 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        // Where nobody else may look: records, keys and passwords will lie there.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true).write(true).mode(0o600);
         match how {
             Open::Existing => {}
             Open::Create => {
@@ -333,6 +334,7 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(path)?;
         file.try_lock().map_err(io::Error::from)?;
         Ok(Box::new(file))
@@ -411,7 +413,32 @@ impl File for RealFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn what_is_made_is_for_nobody_else_to_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("data").join("quorum");
+        RealDisk.create_dir_all(&made).unwrap();
+        RealDisk.open(&made.join("log"), Open::CreateNew).unwrap();
+        RealDisk.open(&made.join("index"), Open::Create).unwrap();
+        replace_file(&RealDisk, &made.join("vote"), b"secret").unwrap();
+        let held = RealDisk.lock(&made.join(".lock")).unwrap();
+        for (path, want) in [
+            ("data", 0o700),
+            ("data/quorum", 0o700),
+            ("data/quorum/log", 0o600),
+            ("data/quorum/index", 0o600),
+            ("data/quorum/vote", 0o600),
+            ("data/quorum/.lock", 0o600),
+        ] {
+            let mode = fs::metadata(dir.path().join(path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, want, "{path}");
+        }
+        drop(held);
+    }
 
     #[test]
     fn a_vectored_write_of_more_parts_than_the_kernel_takes_arrives_whole() {
