@@ -6,12 +6,13 @@
 //! code runs in production, embedded without a socket, and in a simulation. Shell.
 
 mod coordinators;
+mod error;
 mod teller;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::net::Endpoint;
@@ -27,11 +28,12 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::api::{Api, Machine, Meters, Volume};
+use crate::auth::shell::Later;
 use crate::auth::stores::{Store, Stores};
 use crate::auth::trail::Trail;
-use crate::auth::{self, KeySourceError};
+use crate::auth::{self, DecoyKeyError};
 use crate::budget::{Budget, machine_bytes};
-use crate::config::{self, BrokerConfig, InitialUser, ListenerError, ListenerSettings, METRICS};
+use crate::config::{self, BrokerConfig, InitialUser, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
 use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::{MACHINE_BYTES_UNKNOWN, QUORUM_FEED_MAX};
@@ -48,6 +50,7 @@ use crate::partition::{Cleaner, Partitions};
 use crate::quorum::{self, QuorumConfig, QuorumHandle};
 use crate::quota::QuotaHandle;
 use coordinators::Coordinators;
+pub use error::StartError;
 use teller::Teller;
 
 /// The directory of the quorum's files, in the directory of all data.
@@ -121,58 +124,6 @@ fn hostname() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
-/// Why a broker does not start. Nothing is running then.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// It cannot listen where it should.
-    #[error("cannot listen on {endpoint}")]
-    Listen {
-        /// Where.
-        endpoint: config::Endpoint,
-        /// What the network said.
-        source: io::Error,
-    },
-    /// The directory of data cannot be used.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A file that says whose the directory is cannot be read.
-    #[error("{}: cannot be read", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What the disk said.
-        source: io::Error,
-    },
-    /// There is no thread to be had.
-    #[error("cannot start a thread")]
-    Thread(#[from] io::Error),
-    /// The metadata cannot be had.
-    #[error(transparent)]
-    Quorum(#[from] quorum::StartError),
-    /// A listener cannot be as its settings say.
-    #[error(transparent)]
-    Listener(#[from] ListenerError),
-    /// A listener's certificates cannot be used.
-    #[error("listener {listener}")]
-    Tls {
-        /// Which listener.
-        listener: String,
-        /// What is wrong with them.
-        source: TlsError,
-    },
-    /// A listener's keys of tokens cannot be had.
-    #[error("listener {listener}")]
-    Keys {
-        /// Which listener.
-        listener: String,
-        /// What is wrong with them.
-        source: KeySourceError,
-    },
-    /// The broker could not be registered.
-    #[error("the broker could not be registered")]
-    Register(#[from] ControllerError),
-}
-
 /// A broker of the log.
 #[derive(Debug)]
 pub struct Broker;
@@ -194,7 +145,7 @@ impl Broker {
         let cluster_id = identity.cluster_id.clone();
         let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
         let rooms = Rooms::start(&config, disk.clone(), &cluster_id, &mut rng).await?;
-        let _ = listening.users.set(rooms.metadata.clone());
+        listening.know(&rooms.metadata, &*disk, &config.data_dir())?;
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let told = config.advertised(&listening.bound, &hostname);
@@ -264,8 +215,8 @@ struct Listening {
     metrics: Option<(TcpListener, http::Guard)>,
     /// The listeners as the settings name them, with the ports that they really have.
     bound: Vec<config::Endpoint>,
-    /// Who may authenticate: to be set before the first client comes.
-    users: Arc<OnceLock<MetadataHandle>>,
+    /// To be set before the first client comes.
+    later: Arc<Later>,
 }
 
 impl Listening {
@@ -279,11 +230,28 @@ impl Listening {
             Some(listeners) => listeners,
             None => bind(config).await?,
         };
-        let users = Arc::new(OnceLock::new());
-        let metrics = bind_metrics(config, &users).await?;
+        let later = Arc::default();
+        let metrics = bind_metrics(config, &later).await?;
         let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
-        let listeners = doors(config, listeners, &users).await?;
-        Ok(Self { listeners, most, metrics, bound, users })
+        let listeners = doors(config, listeners, &later).await?;
+        Ok(Self { listeners, most, metrics, bound, later })
+    }
+
+    /// From here on `metadata` say who may authenticate. By SCRAM, names that do not exist are challenged
+    /// as by the last run of the broker in `dir`.
+    fn know(
+        &self,
+        metadata: &MetadataHandle,
+        disk: &dyn Disk,
+        dir: &Path,
+    ) -> Result<(), DecoyKeyError> {
+        let _ = self.later.metadata.set(metadata.clone());
+        let sasl = self.listeners.iter().filter_map(|(_, door)| door.sasl.as_ref());
+        let mut mechanisms = sasl.flat_map(|it| it.mechanisms.keys());
+        if mechanisms.any(|it| matches!(it, Mechanism::Scram(_))) {
+            let _ = self.later.decoy_key.set(auth::shell::decoy_key(disk, dir)?);
+        }
+        Ok(())
     }
 
     /// The certificates of all listeners.
@@ -461,11 +429,11 @@ async fn ensure_users(
     if made.is_empty() { Ok(()) } else { controller.ensure_credentials(made).await }
 }
 
-/// Gives each listener its door. `metadata` will be known before the first client is.
+/// Gives each listener its door. What comes `later` is there before the first client is.
 async fn doors(
     config: &Arc<BrokerConfig>,
     listeners: Vec<Box<dyn Listener>>,
-    metadata: &Arc<OnceLock<MetadataHandle>>,
+    later: &Arc<Later>,
 ) -> Result<Vec<(Box<dyn Listener>, Door)>, StartError> {
     let mut opened = Vec::new();
     for listener in listeners {
@@ -476,9 +444,9 @@ async fn doors(
         {
             warn!(listener = name, "passwords of SASL PLAIN come in clear: use SASL_SSL");
         }
-        let sasl = auth::shell::sasl(&settings, metadata).await;
+        let sasl = auth::shell::sasl(&settings, later).await;
         let sasl = sasl.map_err(|source| StartError::Keys { listener: name.clone(), source })?;
-        let store = store(config, &name, &settings, metadata);
+        let store = store(config, &name, &settings, later);
         let store = store.map_err(|source| StartError::Tls { listener: name, source })?;
         let store = store.map(Arc::new);
         opened.push((listener, Door::new(settings.protocol, store, sasl, &settings.config)));
@@ -491,11 +459,11 @@ fn store(
     config: &Arc<BrokerConfig>,
     listener: &str,
     settings: &ListenerSettings,
-    metadata: &Arc<OnceLock<MetadataHandle>>,
+    later: &Arc<Later>,
 ) -> Result<Option<Store>, TlsError> {
     let Some(tls) = &settings.tls else { return Ok(None) };
-    let (start, metadata, name) = (config.clone(), metadata.clone(), listener.to_owned());
-    let now = move || match metadata.get() {
+    let (start, later, name) = (config.clone(), later.clone(), listener.to_owned());
+    let now = move || match later.metadata.get() {
         Some(metadata) => metadata.image().broker_config(&start).listener(&name),
         None => start.listener(&name),
     };
@@ -512,11 +480,11 @@ fn machine(config: &Arc<BrokerConfig>, listening: &Listening, disk: &Arc<dyn Dis
 /// Where metrics are told, and to whom, if the settings say so.
 async fn bind_metrics(
     config: &Arc<BrokerConfig>,
-    metadata: &Arc<OnceLock<MetadataHandle>>,
+    later: &Arc<Later>,
 ) -> Result<Option<(TcpListener, http::Guard)>, StartError> {
     let Some(endpoint) = config.metrics_endpoint() else { return Ok(None) };
     let security = config.metrics_security()?;
-    let store = security.map(|settings| store(config, METRICS, &settings, metadata));
+    let store = security.map(|settings| store(config, METRICS, &settings, later));
     let store = store
         .transpose()
         .map_err(|source| StartError::Tls { listener: METRICS.to_owned(), source })?;

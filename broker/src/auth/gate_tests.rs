@@ -28,7 +28,7 @@ fn sasl(max_reauth: Duration) -> Arc<Sasl> {
         credentials: Box::new(credentials),
         shapes: Box::new(move || shapes.clone()),
         tokens: None,
-        decoy_key: [7; 32],
+        decoy_key: Box::new(|| [7; 32]),
         request_bytes_max: 1000,
         refusal_delay: Duration::ZERO,
         nonce: || "nonce".to_owned(),

@@ -32,6 +32,7 @@ use protocol::security::SecurityProtocol;
 pub use acl::{Authorizer, Who};
 pub use certificate::expires_at;
 pub use keys::KeySourceError;
+pub use shell::DecoyKeyError;
 
 /// Who somebody is. Prints as `User:alice`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

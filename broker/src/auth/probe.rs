@@ -100,7 +100,7 @@ impl Guests {
                 miss: Box::new(|| ()),
                 expected,
             }),
-            decoy_key: [7; 32],
+            decoy_key: Box::new(|| [7; 32]),
             request_bytes_max: 512 << 10,
             refusal_delay: Duration::ZERO,
             nonce: || "nonce".to_owned(),

@@ -21,6 +21,8 @@ use super::jwt::{self, Expected, Keys, TokenError};
 pub(crate) type Credentials = Box<dyn Fn(Hash, &str) -> Option<Credential> + Send + Sync>;
 /// What all credentials look like, as they are now.
 pub(crate) type ShapesNow = Box<dyn Fn() -> Arc<Shapes> + Send + Sync>;
+/// The secret from which follows what names that do not exist are challenged with.
+pub(crate) type DecoyKey = Box<dyn Fn() -> [u8; 32] + Send + Sync>;
 /// The keys of the issuer of tokens, as they are now.
 pub(crate) type IssuerKeys = Box<dyn Fn() -> Arc<Keys> + Send + Sync>;
 
@@ -37,8 +39,8 @@ pub(crate) struct Sasl {
     pub(crate) shapes: ShapesNow,
     /// How tokens are judged. `None`: they are not offered.
     pub(crate) tokens: Option<Tokens>,
-    /// A secret of this process, for answers to names that do not exist.
-    pub(crate) decoy_key: [u8; 32],
+    /// A secret that outlives this process, for answers to names that do not exist.
+    pub(crate) decoy_key: DecoyKey,
     /// How large requests may be before their client has authenticated.
     pub(crate) request_bytes_max: usize,
     /// How long a refusal waits.
@@ -168,15 +170,16 @@ impl Exchange {
             State::Scram { server, is_known } => {
                 let hash = server.hash();
                 let claimed = &mut self.claimed;
+                let decoy_key = (sasl.decoy_key)();
                 let look_up = |name: &str| {
                     *claimed = Some(name.to_owned());
                     // Made for each: a name that does not exist must not take longer.
-                    let decoy = (sasl.shapes)().decoy(hash, name, &sasl.decoy_key);
+                    let decoy = (sasl.shapes)().decoy(hash, name, &decoy_key);
                     let known = (sasl.credentials)(hash, name);
                     *is_known = known.is_some();
                     Some(known.unwrap_or(decoy))
                 };
-                match server.step(message, look_up, &sasl.decoy_key)? {
+                match server.step(message, look_up, &decoy_key)? {
                     Answer::Challenge(challenge) => Ok(Step::Challenge(challenge)),
                     Answer::Proof { .. } if !*is_known => {
                         Err(SaslError::Credentials(hash.mechanism()).into())

@@ -1,5 +1,7 @@
 //! From settings to what a listener knows of those who may authenticate there. Shell.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::rand::fill;
@@ -13,16 +15,76 @@ use super::jwt::Expected;
 use super::keys::{KeyPlace, KeySource, KeySourceError};
 use super::sasl::{Sasl, ShapesNow, Tokens};
 use crate::config::ListenerSettings;
+use crate::disk::{Disk, read_file, replace_file};
 use crate::metadata::MetadataHandle;
 
-/// What a listener with these settings knows. `None`: it asks nobody. `metadata` are known before
-/// the first client is.
+/// In the directory of all data: the secret from which decoys of SCRAM follow.
+const DECOYS_FILE: &str = "scram-decoys.key";
+/// Bytes of that file.
+const DECOYS_BYTES: usize = 32;
+
+/// What listeners know that are opened before it is there: all of it is set before the first client
+/// comes.
+#[derive(Debug, Default)]
+pub(crate) struct Later {
+    /// The users of SCRAM, and what settings are altered to.
+    pub(crate) metadata: OnceLock<MetadataHandle>,
+    /// See [`decoy_key`].
+    pub(crate) decoy_key: OnceLock<[u8; DECOYS_BYTES]>,
+}
+
+/// Why there is no secret for decoys. The broker does not start then: a new one would tell, to who
+/// has asked before, which users exist.
+#[derive(Debug, thiserror::Error)]
+pub enum DecoyKeyError {
+    /// It cannot be read, or not be made.
+    #[error("{}: the key of SCRAM's decoys cannot be read or written", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error(
+        "{}: must hold {DECOYS_BYTES} bytes: restore it, or remove it for a new one", path.display()
+    )]
+    Length {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// The secret from which decoys follow, kept in the directory `dir`, which is this process's own. Made,
+/// durably, where there is none. Were it another after each start, the names whose challenges stay the
+/// same would be those of users.
+///
+/// # Errors
+/// See [`DecoyKeyError`].
+pub(crate) fn decoy_key(disk: &dyn Disk, dir: &Path) -> Result<[u8; DECOYS_BYTES], DecoyKeyError> {
+    let path = dir.join(DECOYS_FILE);
+    let read = match read_file(disk, &path, 1024) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = chance();
+            let made = replace_file(disk, &path, &key);
+            return made.map(|()| key).map_err(|source| DecoyKeyError::File { path, source });
+        }
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(DecoyKeyError::Length { path });
+        }
+        Err(source) => return Err(DecoyKeyError::File { path, source }),
+    };
+    read.try_into().map_err(|_| DecoyKeyError::Length { path })
+}
+
+/// What a listener with these settings knows. `None`: it asks nobody.
 ///
 /// # Errors
 /// When keys for tokens cannot be had.
 pub(crate) async fn sasl(
     settings: &ListenerSettings,
-    metadata: &Arc<OnceLock<MetadataHandle>>,
+    later: &Arc<Later>,
 ) -> Result<Option<Sasl>, KeySourceError> {
     if settings.mechanisms.is_empty() {
         return Ok(None);
@@ -51,17 +113,19 @@ pub(crate) async fn sasl(
     let plain = settings.mechanisms.get(&Mechanism::Plain).and_then(|it| it.jaas.as_ref());
     let users = plain.iter().flat_map(|jaas| jaas.users());
     let users = users.map(|(name, password)| (name.to_owned(), password.clone())).collect();
-    let shapes = shapes_now(metadata.clone());
-    let metadata = metadata.clone();
+    let shapes = shapes_now(later.clone());
+    let (users_of_scram, keys_of_decoys) = (later.clone(), later.clone());
     Ok(Some(Sasl {
         mechanisms: settings.mechanisms.iter().map(|(&it, own)| (it, own.max_reauth)).collect(),
         users,
         credentials: Box::new(move |hash, name| {
-            metadata.get()?.image().credential(hash, name).cloned()
+            users_of_scram.metadata.get()?.image().credential(hash, name).cloned()
         }),
         shapes,
         tokens,
-        decoy_key: chance(),
+        decoy_key: Box::new(move || {
+            *keys_of_decoys.decoy_key.get().expect("it is set before the first client comes")
+        }),
         request_bytes_max: usize::try_from(config.sasl_server_max_receive_size)
             .unwrap_or(usize::MAX),
         refusal_delay: config.connection_failed_authentication_delay,
@@ -70,11 +134,11 @@ pub(crate) async fn sasl(
 }
 
 /// What all credentials look like: looked at anew when the metadata have changed.
-fn shapes_now(metadata: Arc<OnceLock<MetadataHandle>>) -> ShapesNow {
+fn shapes_now(later: Arc<Later>) -> ShapesNow {
     // A lock, as every connection asks here; held to look.
     let seen = Mutex::new((None, Arc::<Shapes>::default()));
     Box::new(move || {
-        let Some(metadata) = metadata.get() else { return Arc::default() };
+        let Some(metadata) = later.metadata.get() else { return Arc::default() };
         let image = metadata.image();
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.0 != Some(image.end) {
@@ -100,4 +164,30 @@ fn chance<const BYTES: usize>() -> [u8; BYTES] {
     // Not from the broker's seed: whoever knows that must still not know these.
     fill(&mut bytes).expect("the operating system offers chance");
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn the_key_of_decoys_is_made_once_and_a_damaged_one_is_refused_by_name() {
+        let disk = SimDisk::new(1);
+        let dir = Path::new("/data");
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let made = decoy_key(&disk, dir).unwrap();
+        disk.crash();
+        assert_eq!(decoy_key(&disk, dir).unwrap(), made);
+        let path = dir.join(DECOYS_FILE);
+        for bytes in [&made[1..], &[0; DECOYS_BYTES + 1], &[0; 2000], &[]] {
+            replace_file(&disk, &path, bytes).unwrap();
+            let refused = decoy_key(&disk, dir).unwrap_err();
+            assert!(matches!(refused, DecoyKeyError::Length { .. }), "{refused}");
+            assert!(refused.to_string().contains("/data/scram-decoys.key"), "{refused}");
+        }
+        disk.remove_file(&path).unwrap();
+        assert_ne!(decoy_key(&disk, dir).unwrap(), made);
+    }
 }

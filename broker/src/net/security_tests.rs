@@ -1,6 +1,7 @@
 //! A broker with listeners of every protocol, and clients of ours that may or may not come in.
 //! Certificates are made by openssl for each test. Shell.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use client::net::connection::{CallError, Connection, ConnectionOptions};
 use client::net::https::testing::{HttpsServer, Reply};
 use client::net::tcp::TcpConnector;
@@ -19,13 +21,16 @@ use protocol::api::configs::{
     AlterConfigsResource, AlterableConfig, DescribeConfigsRequest, DescribeConfigsResource,
     DescribeConfigsResourceResult, IncrementalAlterConfigsRequest,
 };
-use protocol::api::encode_request;
 use protocol::api::metadata::{DescribeClusterRequest, MetadataRequest};
-use protocol::api::sasl::SaslAuthenticateRequest;
+use protocol::api::sasl::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+};
 use protocol::api::scram::{
     AlterUserScramCredentialsRequest, DescribeUserScramCredentialsRequest, ScramCredentialDeletion,
     ScramCredentialUpsertion,
 };
+use protocol::api::{decode_response, encode_request};
+use protocol::api_key::ApiKey;
 use protocol::rng::Rng;
 use protocol::sasl::Hash;
 use protocol::secret::Secret;
@@ -329,7 +334,7 @@ async fn users_of_scram_come_and_go() {
         let want = format!("{}: authentication failed", hash.mechanism());
         assert!(why.contains(&want), "{why}");
     }
-    let salted = |bytes| bytes::Bytes::from(vec![7; bytes]);
+    let salted = |bytes| Bytes::from(vec![7; bytes]);
     let upsert = |name: &str, mechanism: i8, iterations: i32, length| ScramCredentialUpsertion {
         name: name.to_owned(),
         mechanism,
@@ -400,7 +405,7 @@ async fn users_of_scram_outlive_the_broker_and_their_passwords_are_nowhere() {
         name: "admin".to_owned(),
         mechanism: 2,
         iterations: 4096,
-        salt: bytes::Bytes::from_static(salt),
+        salt: Bytes::from_static(salt),
         salted_password: salted.into(),
     };
     let alter =
@@ -414,6 +419,59 @@ async fn users_of_scram_outlive_the_broker_and_their_passwords_are_nowhere() {
     again.shutdown().await.unwrap();
     assert!(contains(dir.path(), b"admin"));
     assert!(!contains(dir.path(), b"canary"));
+}
+
+/// What `name` is challenged with, before it proves anything.
+async fn challenge(broker: &BrokerHandle, name: &str) -> String {
+    let mut stream = TcpConnector.connect(&broker.endpoints()[0]).await.unwrap();
+    let handshake = SaslHandshakeRequest { mechanism: "SCRAM-SHA-512".to_owned() };
+    let auth_bytes = format!("n,,n={name},r=nonce").into_bytes().into();
+    let mut told = Bytes::new();
+    for (request, version) in
+        [(handshake.into(), 1), (SaslAuthenticateRequest { auth_bytes }.into(), 1)]
+    {
+        let frame = encode_request(&request, version, 1, None).unwrap().into_bytes();
+        stream.write_all(&frame).await.unwrap();
+        let length = usize::try_from(stream.read_i32().await.unwrap()).unwrap();
+        let mut frame = vec![0; length];
+        stream.read_exact(&mut frame).await.unwrap();
+        told = frame.into();
+    }
+    let (_, told) = decode_response(ApiKey::SaslAuthenticate, 1, told).unwrap();
+    let told = SaslAuthenticateResponse::try_from(told).unwrap();
+    let told = String::from_utf8(told.auth_bytes.to_vec()).unwrap();
+    // The nonce is another each time.
+    told.split_once(",s=").unwrap().1.to_owned()
+}
+
+/// Asked before a restart and after it, names that do not exist must not show by other answers.
+#[tokio::test]
+async fn who_does_not_exist_is_challenged_alike_by_the_next_run_of_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        ("initial.scram.credentials", "SCRAM-SHA-512=[name=admin,password=admin]"),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let mut before = Vec::new();
+    for name in ["admin", "nobody", "somebody"] {
+        before.push(challenge(&broker, name).await);
+    }
+    broker.shutdown().await.unwrap();
+    let again = start(dir.path(), &settings).await;
+    for (name, before) in ["admin", "nobody", "somebody"].into_iter().zip(before) {
+        assert_eq!(challenge(&again, name).await, before, "{name}");
+    }
+    again.shutdown().await.unwrap();
+    let path = dir.path().join("scram-decoys.key");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&path, b"short").unwrap();
+    let config = BrokerConfig::from_pairs(
+        [("log.dir", dir.path().to_str().unwrap())].into_iter().chain(settings),
+    );
+    let error = Broker::start(config.unwrap(), Outside::real()).await.err().unwrap();
+    assert!(error.to_string().contains("scram-decoys.key"), "{error}");
 }
 
 fn pbkdf2_sha512(password: &[u8], salt: &[u8]) -> Vec<u8> {
