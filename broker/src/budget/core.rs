@@ -83,7 +83,8 @@ impl Ledger {
         self.taken[of.index()].load(Ordering::SeqCst)
     }
 
-    fn share(&self, of: Use) -> u64 {
+    /// The most that `of` may take.
+    pub(super) fn share(&self, of: Use) -> u64 {
         self.shares[of.index()]
     }
 

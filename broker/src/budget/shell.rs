@@ -57,6 +57,11 @@ impl Budget {
         self.0.ledger.total()
     }
 
+    /// How many bytes `of` may take.
+    pub(crate) fn share(&self, of: Use) -> u64 {
+        self.0.ledger.share(of)
+    }
+
     /// How many bytes are taken.
     pub(crate) fn used(&self) -> u64 {
         self.0.ledger.used()

@@ -62,12 +62,6 @@ impl Admission {
         address: &Arc<str>,
         config: &BrokerConfig,
     ) -> Result<(), Refused> {
-        if self.total >= config.max_connections {
-            return Err(Refused::Full);
-        }
-        if self.total >= self.files_max {
-            return Err(Refused::Files);
-        }
         let by_listener = self.by_listener.get(listener).copied().unwrap_or(0);
         if bounds.connections_max.is_some_and(|most| by_listener >= most) {
             return Err(Refused::ListenerFull);
@@ -78,10 +72,22 @@ impl Admission {
         if by_address >= most {
             return Err(Refused::AddressFull);
         }
+        // Last: strangers go for it, who must not go for what is refused anyway.
+        if self.total >= config.max_connections {
+            return Err(Refused::Full);
+        }
+        if self.total >= self.files_max {
+            return Err(Refused::Files);
+        }
         self.total += 1;
         self.by_listener.insert(listener.clone(), by_listener + 1);
         self.by_address.insert(address.clone(), by_address + 1);
         Ok(())
+    }
+
+    /// How many may be open whose clients have not proved who they are: half of all.
+    pub(super) fn strangers_max(&self, config: &BrokerConfig) -> u32 {
+        config.max_connections.min(self.files_max) / 2
     }
 
     /// Forgets a connection by `listener` from `address`.

@@ -104,6 +104,9 @@ pub(crate) enum ConnectionError {
     Io(#[from] io::Error),
 }
 
+/// Hears that the client of a connection has proved who it is.
+pub(super) type Proved = Box<dyn FnOnce() + Send>;
+
 /// Serves one connection until its peer leaves, it is idle for too long, something is wrong with
 /// it, or `draining` becomes true and all its requests are answered.
 pub(crate) async fn serve(
@@ -113,11 +116,20 @@ pub(crate) async fn serve(
     service: impl Serve,
     clock: Clock,
     draining: watch::Receiver<bool>,
+    proved: Proved,
 ) {
     let (name, lines, time) = (peer.clone(), terms.lines.clone(), clock.clone());
     let served = async {
         let (stream, session) = Box::pin(entrance::secure(stream, peer, &terms, &service)).await?;
         let gate = terms.door.sasl.clone().map(Gate::new);
+        let proved = match gate {
+            Some(_) => Some(proved),
+            None => {
+                // By its certificate, where one is required.
+                proved();
+                None
+            }
+        };
         let unproved_max = gate.as_ref().map_or(usize::MAX, Gate::request_bytes_max);
         let bytes_max = terms.request_bytes_max.min(unproved_max);
         let of = if gate.is_some() { Use::Unproved } else { Use::Frame };
@@ -133,6 +145,7 @@ pub(crate) async fn serve(
             clock,
             session: Arc::new(session),
             gate,
+            proved,
             ending: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -179,6 +192,8 @@ struct Connection<S> {
     session: Arc<Session>,
     /// `None`: nobody is asked who they are.
     gate: Option<Gate>,
+    /// `None`: its client is known, or not asked.
+    proved: Option<Proved>,
     /// Why the connection ends once what was begun is answered.
     ending: Option<Refusal>,
     /// Begun and not answered, oldest first.

@@ -142,8 +142,9 @@ async fn fixture_of(budget: &Budget, lines: &Lines) -> Fixture {
     };
     let (draining, drain) = watch::channel(false);
     let clock = client::time::virtual_clock(protocol::time::Timestamp(0));
+    let peer = Endpoint::new("test", 1);
     let task =
-        tokio::spawn(serve(stream, Endpoint::new("test", 1), terms, fake.clone(), clock, drain));
+        tokio::spawn(serve(stream, peer, terms, fake.clone(), clock, drain, Box::new(|| ())));
     Fixture { client, fake, begun, draining, task }
 }
 

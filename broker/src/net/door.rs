@@ -8,7 +8,7 @@ use protocol::security::SecurityProtocol;
 use super::tls::TlsDoor;
 use crate::auth::sasl::Sasl;
 use crate::auth::stores::Store;
-use crate::config::ListenerConfig;
+use crate::config::{ClientAuth, ListenerConfig};
 use crate::limits::{CONNECTION_BYTES, CONNECTION_TLS_BYTES};
 
 /// The door of one listener. Clones are the same.
@@ -20,6 +20,8 @@ pub(crate) struct Door {
     pub(crate) tls: Option<TlsDoor>,
     /// How their clients authenticate. `None`: by their certificates, or not.
     pub(crate) sasl: Option<Arc<Sasl>>,
+    /// True when clients must prove who they are, by whichever way.
+    pub(crate) asks: bool,
     /// What bounds its connections, beside what bounds those of the broker.
     pub(crate) bounds: Bounds,
 }
@@ -50,7 +52,8 @@ impl Door {
             connections_max: config.max_connections,
             creation_rate_max: config.max_connection_creation_rate,
         };
-        Self { protocol, tls: store.map(TlsDoor::new), sasl: sasl.map(Arc::new), bounds }
+        let asks = sasl.is_some() || config.ssl_client_auth == ClientAuth::Required;
+        Self { protocol, tls: store.map(TlsDoor::new), sasl: sasl.map(Arc::new), asks, bounds }
     }
 
     /// What it shows of itself. `None`: it does not encrypt.

@@ -15,6 +15,7 @@ pub(crate) mod http;
 #[cfg(test)]
 mod security_tests;
 pub(crate) mod server;
+mod strangers;
 pub mod tcp;
 pub(crate) mod tls;
 

@@ -474,6 +474,49 @@ async fn who_does_not_exist_is_challenged_alike_by_the_next_run_of_the_broker() 
     assert!(error.to_string().contains("scram-decoys.key"), "{error}");
 }
 
+/// Whoever reaches the port opens as many connections as it takes, and says nothing.
+#[tokio::test]
+async fn strangers_keep_no_known_client_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let users =
+        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
+        ("sasl.enabled.mechanisms", "PLAIN"),
+        ("sasl.jaas.config", users),
+        ("max.connections", "8"),
+    ];
+    let broker = start(dir.path(), &settings).await;
+    let at = broker.endpoints()[0].clone();
+    let alice = || connect(&at, None, plain("alice", "a"));
+    let first = alice();
+    told(&first).await.unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        strangers.push(TcpConnector.connect(&at).await.unwrap());
+    }
+    // Those that came first are gone, half of eight stay; and who is known has lost nothing.
+    for mut stranger in strangers.drain(..16) {
+        assert!(stranger.read_u8().await.is_err());
+    }
+    told(&first).await.unwrap();
+    let mut known = Vec::new();
+    for _ in 0..7 {
+        let one = alice();
+        told(&one).await.unwrap();
+        known.push(one);
+    }
+    for mut stranger in strangers {
+        assert!(stranger.read_u8().await.is_err(), "it made room");
+    }
+    for one in &known {
+        told(one).await.unwrap();
+    }
+    let mut late = TcpConnector.connect(&at).await.unwrap();
+    assert!(late.read_u8().await.is_err(), "as many are open as allowed");
+    broker.shutdown().await.unwrap();
+}
+
 fn pbkdf2_sha512(password: &[u8], salt: &[u8]) -> Vec<u8> {
     let rounds = std::num::NonZeroU32::new(4096).unwrap();
     let mut salted = vec![0; 64];

@@ -2,7 +2,9 @@
 //!
 //! Connections beyond the limits are closed as soon as they are accepted, with a line in the log;
 //! those of an address that connects faster than its quota are held for a moment and then closed,
-//! so that it does not gain by trying again. Draining closes the listeners, lets connections answer what they have begun, reads no further
+//! so that it does not gain by trying again. Where clients must prove who they are, those that have not
+//! hold half of what there is at most, and the oldest of them goes for whoever else finds no room.
+//! Draining closes the listeners, lets connections answer what they have begun, reads no further
 //! request, and gives up those that take too long. Shell.
 
 use std::pin::pin;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use client::net::Endpoint;
 use protocol::time::Clock;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
@@ -19,6 +21,7 @@ use super::Listener;
 use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
 use super::door::Door;
+use super::strangers::Strangers;
 use crate::api::serving::Serve;
 use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Use};
@@ -75,6 +78,8 @@ impl Server {
     ) -> Self {
         let (draining, drain) = watch::channel(false);
         let admission = Arc::new(Mutex::new(Admission::new(connections_max)));
+        let bytes_max = limits.budget.share(Use::Connection) / 2;
+        let strangers = Arc::new(Mutex::new(Strangers::new(bytes_max)));
         let config = limits.config.borrow().clone();
         let lines = Lines::default();
         let mut accepting = JoinSet::new();
@@ -94,6 +99,7 @@ impl Server {
                 clock: clock.clone(),
                 limits: limits.clone(),
                 admission: admission.clone(),
+                strangers: strangers.clone(),
                 pace: Pace::default(),
                 draining: drain.clone(),
             };
@@ -121,6 +127,7 @@ struct Accept<S> {
     limits: Limits,
     /// A lock, as all listeners and all connections that end count here; held to count.
     admission: Arc<Mutex<Admission>>,
+    strangers: SharedStrangers,
     /// How fast connections come by this listener.
     pace: Pace,
     draining: watch::Receiver<bool>,
@@ -186,6 +193,8 @@ impl<S: Serve> Accept<S> {
             return;
         }
         debug!(%peer, "connection accepted");
+        let (place, given_up) = self.place(admitted);
+        let known = Arc::clone(&place);
         let serving = connection::serve(
             stream,
             peer.clone(),
@@ -193,18 +202,62 @@ impl<S: Serve> Accept<S> {
             self.service.clone(),
             self.clock.clone(),
             self.draining.clone(),
+            Box::new(move || known.become_known()),
         );
-        let service = self.service.clone();
+        let (service, clock, lines) =
+            (self.service.clone(), self.clock.clone(), self.terms.lines.clone());
+        let peer = peer.clone();
         connections.spawn(async move {
             service.connected();
-            serving.await;
+            let is_given_up = tokio::select! {
+                biased;
+                // Nothing is ever sent: what it held is gone.
+                _ = given_up => true,
+                () = serving => false,
+            };
+            if is_given_up && lines.may_tell(clock.now().monotonic, &peer.host) {
+                warn!(%peer, "connection closed for a newer one: its client was not known yet");
+            }
             service.disconnected();
-            drop(admitted);
+            drop(place);
         });
     }
 
-    /// Counts a connection from `address`, and takes memory for it.
+    /// Puts a connection among the strangers, if its client must prove who it is.
+    fn place(&self, admitted: Admitted) -> (Arc<Place>, oneshot::Receiver<()>) {
+        let (sender, given_up) = oneshot::channel();
+        let held = Held { admitted, _given_up: sender };
+        let strangers = self.strangers.clone();
+        if !self.terms.door.asks {
+            let place = Place { strangers, number: None, own: Mutex::new(Some(held)) };
+            return (Arc::new(place), given_up);
+        }
+        let count_max = locked(&self.admission).strangers_max(&self.config());
+        let bytes = self.terms.door.connection_bytes();
+        let (number, others) = locked(&strangers).enter(bytes, held, count_max);
+        // Not before the lock is gone: it is counted under another.
+        drop(others);
+        let place = Place { strangers, number: Some(number), own: Mutex::new(None) };
+        (Arc::new(place), given_up)
+    }
+
+    /// Counts a connection from `address`, and takes memory for it; strangers make room for it if need
+    /// be.
     fn admitted(&self, address: &Arc<str>) -> Result<Admitted, Refused> {
+        let refused = match self.try_admit(address) {
+            Err(refused @ (Refused::Full | Refused::Files | Refused::Memory)) => refused,
+            admitted => return admitted,
+        };
+        let bytes = self.terms.door.connection_bytes();
+        let given_up = locked(&self.strangers).give_up(bytes);
+        if given_up.is_empty() {
+            return Err(refused);
+        }
+        drop(given_up);
+        self.try_admit(address)
+    }
+
+    fn try_admit(&self, address: &Arc<str>) -> Result<Admitted, Refused> {
         let Terms { listener, door, .. } = &self.terms;
         let by = (listener, door.bounds);
         locked(&self.admission).admit(by, address, &self.config())?;
@@ -232,7 +285,49 @@ impl<S: Serve> Accept<S> {
     }
 }
 
+/// Strangers of all listeners. A lock, as all accept, and their clients become known, on all threads;
+/// held to count.
+type SharedStrangers = Arc<Mutex<Strangers<Held>>>;
+
+/// What a connection holds. Once this is dropped, it ends.
+#[derive(Debug)]
+struct Held {
+    admitted: Admitted,
+    _given_up: oneshot::Sender<()>,
+}
+
+/// Where it stands what a connection holds: among what strangers hold, or here.
+#[derive(Debug)]
+struct Place {
+    strangers: SharedStrangers,
+    /// Its number among the strangers. `None`: it never was one.
+    number: Option<u64>,
+    /// A lock, as the connection and who waits for its end share it; held to put in.
+    own: Mutex<Option<Held>>,
+}
+
+impl Place {
+    /// Its client has proved who it is, or need not: what it holds is its own from now on.
+    fn become_known(&self) {
+        if let Some(held) = self.left() {
+            debug!(listener = &*held.admitted.listener, "a stranger no longer");
+            *locked(&self.own) = Some(held);
+        }
+    }
+
+    fn left(&self) -> Option<Held> {
+        locked(&self.strangers).leave(self.number?)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.left());
+    }
+}
+
 /// A connection that counts. It no longer does when this is dropped.
+#[derive(Debug)]
 struct Admitted {
     admission: Arc<Mutex<Admission>>,
     listener: Arc<str>,
@@ -247,6 +342,6 @@ impl Drop for Admitted {
     }
 }
 
-fn locked(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
-    admission.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

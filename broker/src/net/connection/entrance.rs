@@ -102,6 +102,9 @@ impl<S: Serve> Connection<S> {
         debug!(peer = %self.session.peer, %principal, "authenticated");
         self.session = Arc::new(Session { principal, ..(*self.session).clone() });
         self.intake.widen(self.terms.request_bytes_max, Use::Frame);
+        if let Some(proved) = self.proved.take() {
+            proved();
+        }
         self.service.authenticated(true);
         self.service.audit(&Event::proved(&self.session));
     }
