@@ -18,7 +18,7 @@ use std::time::Duration;
 use client::net::Endpoint;
 use client::net::tls::TlsError;
 use protocol::ids::{BrokerEpoch, BrokerId, Offset, TopicId};
-use protocol::rng::Rng;
+use protocol::rng::{Lot, Rng};
 use protocol::sasl::Mechanism;
 use protocol::sasl::scram::Credential;
 use protocol::security::SecurityProtocol;
@@ -75,8 +75,10 @@ pub struct Outside {
     pub listeners: Option<Vec<Box<dyn Listener>>>,
     /// What time it is.
     pub clock: Clock,
-    /// Where all chance comes from.
+    /// Where all chance comes from that others may guess.
     pub seed: u64,
+    /// Where ids come from that they may not.
+    pub ids: Lot,
     /// Where the log's writer runs.
     pub writer: Mode,
     /// What this machine is called: told to clients where a listener has no host of its own.
@@ -93,6 +95,7 @@ impl Outside {
             listeners: None,
             clock: client::time::real_clock(),
             seed: RandomState::new().hash_one(std::process::id()),
+            ids: Lot::new(&auth::shell::chance()),
             writer: Mode::Thread,
             hostname: hostname(),
         }
@@ -134,29 +137,29 @@ impl Broker {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: BrokerConfig, outside: Outside) -> Result<BrokerHandle, StartError> {
-        let Outside { disk, listeners, clock, seed, writer, hostname } = outside;
+        let Outside { disk, listeners, clock, seed, ids, writer, hostname } = outside;
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
         let listening = Listening::open(&config, listeners).await?;
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
-        let identity = identity(&config, &*disk, &mut rng)?;
+        let identity = identity(&config, &*disk, &mut ids.of("identity"))?;
         let cluster_id = identity.cluster_id.clone();
         let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
-        let rooms = Rooms::start(&config, disk.clone(), &cluster_id, &mut rng).await?;
+        let rooms = Rooms::start(&config, disk.clone(), &cluster_id, (&mut rng, &ids)).await?;
         listening.know(&rooms.metadata, &*disk, &config.data_dir())?;
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
         let is_new = rooms.metadata.image().end == Offset::ZERO;
         let told = config.advertised(&listening.bound, &hostname);
-        let epoch = rooms.join(&config, told, &listening.stores(), &mut rng).await?;
+        let epoch = rooms.join(&config, told, &listening.stores(), ids.of("runs")).await?;
         let found = if is_new { Vec::new() } else { found.partitions };
         let image = rooms.metadata.clone();
         let partitions =
             Partitions::start(config.clone(), image, dir.clone(), found, clock.clone()).await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
         let (coordination, coordinators) =
-            coordinators::start(&config, &rooms, &partitions, &clock, epoch, &mut rng);
+            coordinators::start(&config, &rooms, &partitions, &clock, epoch, ids.of("members"));
         let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let budget = budget(&config);
         let api = Api::new(
@@ -171,7 +174,7 @@ impl Broker {
                 trail: trail.clone(),
                 budget: budget.clone(),
             },
-            rng.fork(),
+            ids.of("sessions of fetches"),
         );
         let teller = Teller {
             config: config.clone(),
@@ -294,7 +297,7 @@ impl Rooms {
         config: &Arc<BrokerConfig>,
         disk: Arc<dyn Disk>,
         cluster_id: &str,
-        rng: &mut Rng,
+        (rng, ids): (&mut Rng, &Lot),
     ) -> Result<Self, StartError> {
         let (feed, fed) = mpsc::channel(QUORUM_FEED_MAX);
         let metadata = metadata::start(Image::empty(cluster_id), fed);
@@ -304,8 +307,9 @@ impl Rooms {
             seed: rng.next_u64(),
         };
         let quorum = quorum::start(quorum, disk, feed).await?;
+        let chance = (rng.next_u64(), ids.of("topics"));
         let controller =
-            controller::start(config.clone(), rng.next_u64(), quorum.clone(), metadata.clone());
+            controller::start(config.clone(), chance, quorum.clone(), metadata.clone());
         Ok(Self { metadata, quorum, controller })
     }
 
@@ -316,9 +320,9 @@ impl Rooms {
         config: &BrokerConfig,
         told: Vec<config::Endpoint>,
         stores: &Stores,
-        rng: &mut Rng,
+        ids: Lot,
     ) -> Result<BrokerEpoch, ControllerError> {
-        let registration = registration(config, told, rng);
+        let registration = registration(config, told, ids);
         let epoch = self.controller.register_broker(registration).await?;
         ensure_users(config, &self.controller).await?;
         // All that was ever altered is known by now.
@@ -522,24 +526,24 @@ fn budget(config: &BrokerConfig) -> Budget {
 fn registration(
     config: &BrokerConfig,
     endpoints: Vec<config::Endpoint>,
-    rng: &mut Rng,
+    mut ids: Lot,
 ) -> Registration {
     Registration {
         id: BrokerId(config.node_id),
-        incarnation_id: TopicId(rng.next_id()),
+        incarnation_id: TopicId(ids.next_id()),
         endpoints,
         rack: config.broker_rack.clone(),
     }
 }
 
 /// Whose the directory of all data is, or will be.
-fn identity(config: &BrokerConfig, disk: &dyn Disk, rng: &mut Rng) -> Result<Identity, StartError> {
+fn identity(config: &BrokerConfig, disk: &dyn Disk, ids: &mut Lot) -> Result<Identity, StartError> {
     let cluster_id = match &config.cluster_id {
         Some(id) => id.clone(),
         None => stored_cluster_id(disk, &config.data_dir())?
-            .unwrap_or_else(|| TopicId(rng.next_id()).to_string()),
+            .unwrap_or_else(|| TopicId(ids.next_id()).to_string()),
     };
-    let (node_id, directory_id) = (BrokerId(config.node_id), rng.next_id());
+    let (node_id, directory_id) = (BrokerId(config.node_id), ids.next_id());
     Ok(Identity { cluster_id, node_id, directory_id })
 }
 

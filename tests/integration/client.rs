@@ -27,7 +27,7 @@ use protocol::api::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionDa
 use protocol::error_code::ErrorCode;
 use protocol::ids::{Offset, ProducerId, TopicPartition};
 use protocol::record::RecordBatch;
-use protocol::rng::Rng;
+use protocol::rng::{Lot, Rng};
 use protocol::time::Timestamp;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ impl World {
             listeners: Some(vec![Box::new(listener)]),
             clock: virtual_clock(WALL),
             seed: 1,
+            ids: Lot::of_seed(1),
             writer: Mode::Inline,
             hostname: "broker".to_owned(),
         };

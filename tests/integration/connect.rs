@@ -27,6 +27,7 @@ use connect::sdk::{
 };
 use connect::status::TaskState;
 use connect::{Running, Standalone};
+use protocol::rng::Lot;
 use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -142,6 +143,7 @@ impl World {
             listeners: Some(vec![Box::new(listener)]),
             clock: virtual_clock(WALL),
             seed: 1,
+            ids: Lot::of_seed(1),
             writer: Mode::Inline,
             hostname: "broker".to_owned(),
         };

@@ -230,7 +230,7 @@ fn move_everything_once(seed: u64) -> u64 {
             tokio::task::spawn_local(mover(bootstrap, config, name, crash_every));
         }
         let bootstrap = world.bootstrap("watcher");
-        amid_faults(world, until_all_is_committed(bootstrap)).await;
+        Box::pin(amid_faults(world, until_all_is_committed(bootstrap))).await;
         // Whatever a mover has left open is aborted by then.
         tokio::time::sleep(Duration::from_secs(60)).await;
         let moved = read_out(world.bootstrap("reader")).await;

@@ -73,7 +73,7 @@ async fn produce(world: &mut World) -> anyhow::Result<()> {
     world.start_broker().await?;
     create_topic(world.bootstrap("admin"), TOPIC).await?;
     let (bootstrap, rng) = (world.bootstrap("writer"), world.rng.fork());
-    let history = amid_faults(world, write_chunks(bootstrap, rng, PAUSE_MS)).await?;
+    let history = Box::pin(amid_faults(world, write_chunks(bootstrap, rng, PAUSE_MS))).await?;
     let read = read_all(world.bootstrap("reader"), TOPIC, false).await?;
     ensure!(0 < history.kept(), "nothing was acknowledged: the story proves nothing");
     if let Err(broken) = history.check(&read, false) {

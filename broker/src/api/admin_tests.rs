@@ -23,6 +23,7 @@ use protocol::api::topics::{
 };
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerId, TopicId};
+use protocol::rng::Lot;
 use tokio::sync::mpsc;
 
 use super::quotas::Mutations;
@@ -59,7 +60,8 @@ async fn node(pairs: &[(&str, &str)]) -> Node {
     let quorum_config = QuorumConfig { node_id: BrokerId(1), dir, seed: 3 };
     let quorum = quorum::start(quorum_config, Arc::new(disk.clone()), feed).await.unwrap();
     let config = Arc::new(BrokerConfig::from_pairs(pairs.iter().copied()).unwrap());
-    let controller = controller::start(config.clone(), 3, quorum, metadata.clone());
+    let controller =
+        controller::start(config.clone(), (3, Lot::of_seed(3)), quorum, metadata.clone());
     let endpoint = |(listener, port): (&str, u16)| Endpoint {
         listener: listener.to_owned(),
         host: format!("{listener}.example"),

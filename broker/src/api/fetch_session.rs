@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
-use protocol::rng::Rng;
+use protocol::rng::Lot;
 
 use crate::auth::Principal;
 use crate::limits::FETCH_SESSIONS_BYTES_MAX;
@@ -142,7 +142,7 @@ pub(crate) struct FetchSessions {
     bytes: usize,
     sessions: BTreeMap<i32, Session>,
     count_max: usize,
-    rng: Rng,
+    ids: Lot,
 }
 
 #[derive(Debug)]
@@ -168,9 +168,9 @@ struct Cached {
 }
 
 impl FetchSessions {
-    /// No sessions yet. Their ids are drawn from `rng`.
-    pub(crate) fn new(count_max: usize, rng: Rng) -> Self {
-        Self { bytes: 0, sessions: BTreeMap::new(), count_max, rng }
+    /// No sessions yet. Their numbers are drawn from `ids`.
+    pub(crate) fn new(count_max: usize, ids: Lot) -> Self {
+        Self { bytes: 0, sessions: BTreeMap::new(), count_max, ids }
     }
 
     /// Begins a fetch: opens, continues or closes a session.
@@ -290,7 +290,7 @@ impl FetchSessions {
 
     fn unused_id(&mut self) -> i32 {
         loop {
-            let id = i32::try_from(self.rng.below(1 << 31)).unwrap_or(0);
+            let id = i32::try_from(self.ids.next_u64() >> 33).expect("31 bits");
             if id != 0 && !self.sessions.contains_key(&id) {
                 return id;
             }
@@ -422,7 +422,7 @@ mod tests {
     };
 
     fn sessions(count_max: usize) -> FetchSessions {
-        FetchSessions::new(count_max, Rng::new(1))
+        FetchSessions::new(count_max, Lot::of_seed(1))
     }
 
     const T0: Duration = Duration::ZERO;

@@ -56,7 +56,7 @@ use protocol::api::versions::ApiVersionsRequest;
 use protocol::api::{AnyRequest, AnyResponse};
 use protocol::api_key::ApiKey;
 use protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
-use protocol::rng::Rng;
+use protocol::rng::Lot;
 
 use crate::auth::Authorizer;
 use crate::auth::audit::Event;
@@ -438,7 +438,7 @@ routes! {
 }
 
 impl Api {
-    /// The APIs over these rooms. Ids of fetch sessions follow from `rng`.
+    /// The APIs over these rooms. Ids of fetch sessions are drawn from `ids`.
     pub(crate) fn new(
         machine: Machine,
         metadata: MetadataHandle,
@@ -446,13 +446,13 @@ impl Api {
         partitions: Partitions,
         coordination: Coordination,
         meters: Meters,
-        rng: Rng,
+        ids: Lot,
     ) -> Self {
         let Meters { quotas, metrics, trail, budget } = meters;
         let Machine { config, stores, volume } = machine;
         let slots = config.max_incremental_fetch_session_cache_slots;
         let count_max = usize::try_from(slots).unwrap_or(usize::MAX);
-        let fetch_sessions = Mutex::new(FetchSessions::new(count_max, rng));
+        let fetch_sessions = Mutex::new(FetchSessions::new(count_max, ids));
         let authorizer = Authorizer::new(&config).map(Arc::new);
         let inter_broker_listener = config.inter_broker_listener();
         Self(Arc::new(Rooms {

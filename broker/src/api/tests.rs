@@ -32,6 +32,7 @@ use protocol::api::{Request as WireRequest, decode_response, encode_request};
 use protocol::error_code::ErrorCode;
 use protocol::ids::{CoordinatorEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use protocol::record::{BatchBuilder, BatchOptions, Codec, RecordBatch};
+use protocol::rng::Lot;
 use protocol::security::SecurityProtocol;
 use protocol::time::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,6 +79,7 @@ impl World {
             listeners: Some(vec![Box::new(listener)]),
             clock: client::time::virtual_clock(Timestamp(1_700_000_000_000)),
             seed: 1,
+            ids: Lot::of_seed(1),
             writer: Mode::Inline,
             hostname: "broker".to_owned(),
         };

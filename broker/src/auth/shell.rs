@@ -159,7 +159,8 @@ fn nonce() -> String {
     BASE64_STANDARD.encode(chance::<18>())
 }
 
-fn chance<const BYTES: usize>() -> [u8; BYTES] {
+/// Bytes that nobody foresees.
+pub(crate) fn chance<const BYTES: usize>() -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     // Not from the broker's seed: whoever knows that must still not know these.
     fill(&mut bytes).expect("the operating system offers chance");

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerEpoch, BrokerId};
+use protocol::rng::Lot;
 use protocol::sasl::Hash;
 use protocol::sasl::scram::Credential;
 use thiserror::Error;
@@ -73,16 +74,17 @@ pub struct ControllerHandle {
     quorum: QuorumHandle,
 }
 
-/// Starts the controller. It ends when every handle is gone.
+/// Starts the controller, which places partitions by `seed` and draws ids from `ids`. It ends when every
+/// handle is gone.
 #[must_use]
 pub fn start(
     config: Arc<BrokerConfig>,
-    seed: u64,
+    (seed, ids): (u64, Lot),
     quorum: QuorumHandle,
     metadata: MetadataHandle,
 ) -> ControllerHandle {
     let (jobs, queue) = mpsc::channel(CONTROLLER_REQUESTS_MAX);
-    let core = Core::new(config, seed);
+    let core = Core::new(config, seed, ids);
     let controller = Controller { core, quorum: quorum.clone(), metadata, settled: None };
     tokio::spawn(controller.run(queue));
     ControllerHandle { jobs, quorum }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerEpoch, BrokerId, Offset, PartitionIndex, ProducerId, TopicId};
+use protocol::rng::Lot;
 use tokio::sync::mpsc;
 
 use super::core::Core;
@@ -38,7 +39,8 @@ struct Cluster {
 
 impl Cluster {
     fn new(broker_count: i32, pairs: &[(&str, &str)]) -> Self {
-        let mut cluster = Self { core: Core::new(config(pairs), 1), image: Image::empty("c") };
+        let mut cluster =
+            Self { core: Core::new(config(pairs), 1, Lot::of_seed(1)), image: Image::empty("c") };
         for id in 1..=broker_count {
             cluster.register(id);
         }
@@ -210,7 +212,7 @@ fn a_topic_id_is_never_used_again_even_when_chance_repeats_itself() {
     let mut cluster = Cluster::new(1, &[]);
     for _ in 0..20 {
         // A restart: the seed is the same, the Image goes on.
-        cluster.core = Core::new(config(&[]), 1);
+        cluster.core = Core::new(config(&[]), 1, Lot::of_seed(1));
         for name in ["a", "b"] {
             let created = cluster.create_one(counted(name, None, None)).unwrap();
             assert!(ids.insert(created.id), "{} was used again", created.id);
@@ -706,7 +708,7 @@ async fn begin(disk: &SimDisk) -> (QuorumHandle, MetadataHandle, ControllerHandl
     let dir = PathBuf::from("/data/__cluster_metadata-0");
     let quorum_config = QuorumConfig { node_id: BrokerId(1), dir, seed: 3 };
     let quorum = quorum::start(quorum_config, Arc::new(disk.clone()), feed).await.unwrap();
-    let controller = start(config(&[]), 3, quorum.clone(), metadata.clone());
+    let controller = start(config(&[]), (3, Lot::of_seed(3)), quorum.clone(), metadata.clone());
     controller.register_broker(registration(1)).await.unwrap();
     (quorum, metadata, controller)
 }
@@ -838,4 +840,16 @@ fn no_request_creates_more_entries_than_one_proposal_should_carry() {
     let refused: Vec<_> = outcome.reply.iter().filter_map(|it| it.as_ref().err()).collect();
     assert_eq!(refused, [&AclError::TooMany]);
     cluster.commit(outcome);
+}
+
+#[test]
+fn ids_of_topics_follow_from_a_key_and_from_nothing_that_is_seen() {
+    let id = |seed, key, nth| {
+        let core = Core::new(config(&[]), seed, Lot::of_seed(key));
+        core.topic_id(&Image::empty("c"), nth).0
+    };
+    assert_eq!(id(1, 1, 0), id(2, 1, 0), "not from what places partitions");
+    assert_ne!(id(1, 1, 0), id(1, 2, 0));
+    let alike = id(1, 1, 0).iter().zip(id(1, 1, 1)).filter(|(one, next)| **one == *next).count();
+    assert!(alike < 4, "two of one request have {alike} bytes in common");
 }

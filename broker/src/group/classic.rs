@@ -17,7 +17,7 @@ use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
 use protocol::mutant::{Mutant, is_active};
-use protocol::rng::Rng;
+use protocol::rng::Lot;
 use protocol::time::Now;
 
 use super::member::{JoinSettings, Member, Out, State, kept, told_bytes};
@@ -69,7 +69,7 @@ impl Group {
         token: Token,
         join: Join,
         settings: &JoinSettings,
-        rng: &mut Rng,
+        ids: &mut Lot,
         out: &mut Out,
     ) {
         if let Err(error) = self.admit(&join, settings) {
@@ -80,7 +80,7 @@ impl Group {
         }
         let held = join.instance_id.as_ref().and_then(|it| self.instances.get(it)).cloned();
         let prefix = join.instance_id.as_ref().unwrap_or(&join.client_id);
-        let given: Arc<str> = format!("{prefix}-{}", protocol::ids::TopicId(rng.next_id())).into();
+        let given: Arc<str> = format!("{prefix}-{}", protocol::ids::TopicId(ids.next_id())).into();
         match held {
             Some(held) => self.replace(now, token, &held, given, join, settings, out),
             None if join.requires_member_id && join.instance_id.is_none() => {

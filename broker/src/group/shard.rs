@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
-use protocol::rng::Rng;
+use protocol::rng::Lot;
 use protocol::time::{Now, Timestamp};
 
 use super::beat::{BeatError, ConsumerSettings};
@@ -120,7 +120,8 @@ impl Group {
 #[derive(Debug)]
 pub struct GroupShard {
     limits: Limits,
-    rng: Rng,
+    /// Whence member ids are drawn: who knows one of them must not know the others.
+    ids: Lot,
     /// What is known of topics.
     image: Arc<Image>,
     is_loading: bool,
@@ -139,7 +140,7 @@ impl GroupShard {
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
             limits,
-            rng: Rng::new(seed),
+            ids: Lot::of_seed(seed),
             image: Arc::new(Image::empty("")),
             is_loading: true,
             groups: BTreeMap::new(),
@@ -189,7 +190,7 @@ impl GroupShard {
         let Some(Group::Classic(found)) = self.groups.get_mut(&group) else {
             unreachable!("inserted when it was missing");
         };
-        found.join(now, token, join, &self.limits.join, &mut self.rng, &mut out);
+        found.join(now, token, join, &self.limits.join, &mut self.ids, &mut out);
         let mut outcome = self.outcome(now, &group, out);
         if !before.is_empty() {
             // It was an empty consumer group: its records go before what the new one writes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use protocol::error_code::ErrorCode;
 use protocol::ids::{BrokerEpoch, BrokerId, TopicPartition};
-use protocol::rng::Rng;
+use protocol::rng::Lot;
 use protocol::time::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -71,10 +71,10 @@ pub(super) fn start(
     partitions: &Partitions,
     clock: &Clock,
     epoch: BrokerEpoch,
-    rng: &mut Rng,
+    ids: Lot,
 ) -> (Coordination, Coordinators) {
     let me = BrokerId(config.node_id);
-    let groups = groups(config, rooms, partitions, clock, rng);
+    let groups = groups(config, rooms, partitions, clock, ids);
     // Decisions wait here for a slot; as many again wait in their shards.
     let (decisions, decided) = mpsc::channel(TXN_MARKERS_IN_FLIGHT_MAX);
     let limits = txn::Limits {
@@ -112,7 +112,7 @@ fn groups(
     rooms: &Rooms,
     partitions: &Partitions,
     clock: &Clock,
-    rng: &mut Rng,
+    mut ids: Lot,
 ) -> Groups {
     let bound = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = group::Limits {
@@ -131,7 +131,7 @@ fn groups(
     };
     // Groups have no effects: nothing is ever sent there.
     let (effects, _) = mpsc::channel(1);
-    let seed = rng.next_u64();
+    let seed = ids.next_u64();
     Coordinator::new(
         group::TOPIC,
         BrokerId(config.node_id),

@@ -17,7 +17,7 @@ use broker::net::Listener;
 use broker::{Broker, BrokerHandle, Mode, Outside};
 use client::bootstrap::Bootstrap;
 use client::net::{BoxStream, Endpoint};
-use protocol::rng::Rng;
+use protocol::rng::{Lot, Rng};
 use protocol::time::{Clock, Timestamp};
 
 use super::mounted::Mounted;
@@ -135,11 +135,13 @@ impl World {
     pub async fn start_broker(&mut self) -> anyhow::Result<()> {
         let config = BrokerConfig::from_pairs(self.settings.clone()).context("settings")?;
         let listener = SimAccept(self.net.listen(self.endpoint.clone()));
+        let seed = self.rng.next_u64();
         let outside = Outside {
             disk: Arc::new(Mounted::new(self.disk.clone(), Arc::clone(&self.is_alive))),
             listeners: Some(vec![Box::new(listener)]),
             clock: self.clock.clone(),
-            seed: self.rng.next_u64(),
+            seed,
+            ids: Lot::of_seed(seed),
             writer: Mode::Inline,
             hostname: "broker".to_owned(),
         };

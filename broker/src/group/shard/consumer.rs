@@ -35,7 +35,7 @@ impl GroupShard {
         mut beat: Beat,
     ) -> Outcome<Self> {
         if beat.member_id.is_empty() {
-            beat.member_id = TopicId(self.rng.next_id()).to_string().into();
+            beat.member_id = TopicId(self.ids.next_id()).to_string().into();
         }
         let has_members =
             |it: &Group| matches!(it, Group::Classic(it) if it.empty_since().is_none());

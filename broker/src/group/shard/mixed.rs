@@ -23,7 +23,7 @@ impl GroupShard {
     /// A classic member joins a consumer group that has members.
     pub(super) fn join_consumers(&mut self, now: Now, token: Token, join: Join) -> Outcome<Self> {
         let prefix = join.instance_id.as_ref().unwrap_or(&join.client_id);
-        let given: Arc<str> = format!("{prefix}-{}", TopicId(self.rng.next_id())).into();
+        let given: Arc<str> = format!("{prefix}-{}", TopicId(self.ids.next_id())).into();
         let settings = self.settings(&join.group).into_owned();
         let Some(Group::Consumer(modern)) = self.groups.get_mut(&join.group) else {
             unreachable!("the caller found it");
