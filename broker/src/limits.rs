@@ -82,6 +82,15 @@ pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 /// 8 MiB: what all members of a classic group tell. Who would add to it is refused.
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
 
+/// 8 MiB: what the leader of a classic group assigns to all of its members. Who assigns more is
+/// refused.
+pub const GROUP_ASSIGNMENT_BYTES_MAX: usize = 8 << 20;
+
+/// 256 MiB: what all groups of a broker keep, offsets included, where half of `memory.budget.bytes` is
+/// less: about a million offsets. Members, subscriptions and offsets that would add to it are refused,
+/// retriable; deleting groups makes room.
+pub const GROUPS_BYTES_MIN: u64 = 256 << 20;
+
 /// 1 MiB: a regular expression of a client, compiled. Larger ones are refused.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 

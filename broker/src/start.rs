@@ -158,10 +158,10 @@ impl Broker {
         let partitions =
             Partitions::start(config.clone(), image, dir.clone(), found, clock.clone()).await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
-        let (coordination, coordinators) =
-            coordinators::start(&config, &rooms, &partitions, &clock, epoch, ids.of("members"));
-        let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let budget = budget(&config);
+        let (coordination, coordinators) =
+            coordinators::start(&config, &rooms, &partitions, &clock, epoch, (&ids, &budget));
+        let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let api = Api::new(
             machine(&config, &listening, &disk),
             rooms.metadata.clone(),

@@ -184,5 +184,6 @@ pub(super) fn group_limits() -> group::Limits {
         retention: Duration::from_secs(86_400),
         retention_check: Duration::from_secs(600),
         groups_max: 100,
+        memory: group::memory::Memory::new(usize::MAX),
     }
 }

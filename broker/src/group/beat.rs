@@ -13,7 +13,8 @@ use std::time::Duration;
 use protocol::error_code::ErrorCode;
 
 use super::assignor::{Assignment, Assignor};
-use super::modern::Epoch;
+use super::memory::ENTRY_BYTES;
+use super::modern::{Epoch, TOPIC_BYTES};
 use super::subscription::PatternError;
 use crate::config::GroupMigration;
 use crate::metadata::Image;
@@ -107,6 +108,18 @@ pub struct Beat {
     pub client_host: Arc<str>,
 }
 
+impl Beat {
+    /// About what its member tells of itself that is to be kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let told = [&self.instance_id, &self.rack_id, &self.pattern, &self.assignor];
+        let told = told.into_iter().flatten().chain([&self.client_id, &self.client_host]);
+        let names: usize = told.map(|it| it.len()).sum();
+        let topics = self.topics.iter().flatten().map(|it| TOPIC_BYTES + it.len());
+        ENTRY_BYTES + names + topics.sum::<usize>()
+    }
+}
+
 /// The answer to a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beaten {
@@ -188,6 +201,9 @@ pub enum BeatError {
     /// The shard holds as many groups as it may.
     #[error("group {0} would be one too many for its coordinator")]
     TooManyGroups(Arc<str>),
+    /// Groups take as much memory as they may. Retriable, once some were deleted.
+    #[error("group {0}: groups take as much memory as they may")]
+    NoMemory(Arc<str>),
     /// The log did not take what the heartbeat changed.
     #[error("member {member}: not written: {code}")]
     NotWritten {
@@ -211,7 +227,7 @@ impl BeatError {
             Self::UnsupportedAssignor { .. } => ErrorCode::UnsupportedAssignor,
             Self::Pattern(_) => ErrorCode::InvalidRegularExpression,
             Self::OtherProtocol(_) => ErrorCode::GroupIdNotFound,
-            Self::TooManyGroups(_) => ErrorCode::CoordinatorNotAvailable,
+            Self::TooManyGroups(_) | Self::NoMemory(_) => ErrorCode::CoordinatorNotAvailable,
             Self::NotWritten { code, .. } => *code,
         }
     }

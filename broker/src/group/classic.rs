@@ -20,10 +20,12 @@ use protocol::mutant::{Mutant, is_active};
 use protocol::rng::Lot;
 use protocol::time::Now;
 
-use super::member::{JoinSettings, Member, Out, State, kept, told_bytes};
+use super::member::{JoinSettings, Member, Out, State, assigned_bytes, kept, told_bytes};
 use super::{Join, Joined, Leave, Membership, Sync, Synced};
 use crate::coordinator::Token;
-use crate::limits::{GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX};
+use crate::limits::{
+    GROUP_ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
+};
 
 /// A classic group.
 #[derive(Debug)]
@@ -359,6 +361,12 @@ impl Group {
                 member.is_alive(now);
                 let synced = self.synced(id);
                 out.synced(token, synced);
+            }
+            State::Completing { .. }
+                if self.leader.as_ref() == Some(id)
+                    && GROUP_ASSIGNMENT_BYTES_MAX < assigned_bytes(&sync.assignments) =>
+            {
+                out.sync_refused(token, ErrorCode::GroupMaxSizeReached);
             }
             State::Completing { .. } => {
                 member.has_synced = true;

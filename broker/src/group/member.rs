@@ -12,6 +12,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::GenerationId;
 use protocol::time::Now;
 
+use super::memory::ENTRY_BYTES;
 use super::{Join, Joined, Reply, Synced};
 use crate::coordinator::Token;
 
@@ -104,6 +105,14 @@ impl Member {
         self.expires = now.monotonic + self.session_timeout;
     }
 
+    /// About what it takes under the id `id`.
+    pub(super) fn bytes(&self, id: &str) -> usize {
+        let instance = self.instance_id.as_deref().unwrap_or_default();
+        let named = [id, instance, &*self.client_id, &*self.client_host];
+        let names: usize = named.into_iter().map(str::len).sum();
+        ENTRY_BYTES + names + told_bytes(&self.protocols) + self.assignment.len()
+    }
+
     pub(super) fn subscription(&self, protocol: Option<&Arc<str>>) -> Bytes {
         let chosen = self.protocols.iter().find(|(name, _)| Some(name) == protocol);
         chosen.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
@@ -121,6 +130,19 @@ pub(super) fn kept(protocols: &[(Arc<str>, Bytes)]) -> Vec<(Arc<str>, Bytes)> {
 /// What a member tells by these protocols, in bytes.
 pub(super) fn told_bytes(protocols: &[(Arc<str>, Bytes)]) -> usize {
     protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum()
+}
+
+/// What a leader assigns, in bytes.
+pub(super) fn assigned_bytes(assignments: &[(Arc<str>, Bytes)]) -> usize {
+    assignments.iter().map(|(_, assignment)| assignment.len()).sum()
+}
+
+/// About what a member takes that joins so.
+pub(super) fn joining_bytes(join: &Join) -> usize {
+    let instance = join.instance_id.as_deref().unwrap_or_default();
+    let named = [&*join.member_id, instance, &*join.client_id, &*join.client_host];
+    let names: usize = named.into_iter().map(str::len).sum();
+    ENTRY_BYTES + names + told_bytes(&join.protocols)
 }
 
 /// What bounds a join.

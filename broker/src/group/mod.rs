@@ -32,6 +32,7 @@ pub mod classic;
 pub mod consumer_record;
 pub mod heartbeat;
 pub mod member;
+pub mod memory;
 pub mod mixed;
 pub mod modern;
 mod modern_picture;

@@ -30,7 +30,12 @@ use protocol::time::{Now, Timestamp};
 
 use super::assignor::Assignment;
 use super::consumer_record::Change;
+use super::member::told_bytes;
+use super::memory::ENTRY_BYTES;
 use crate::metadata::Image;
+
+/// 64: what the name of a topic takes in a subscription, beside its length.
+pub(super) const TOPIC_BYTES: usize = 64;
 
 /// A point in a consumer group's life. The group's, its target's and its members' epochs are all
 /// points on the same line; below 0 stands a member that left.
@@ -127,6 +132,17 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
+    /// About what a member takes that describes itself so.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let told = [&self.instance_id, &self.rack_id, &self.pattern, &self.assignor];
+        let told = told.into_iter().flatten().chain([&self.client_id, &self.client_host]);
+        let names: usize = told.map(|it| it.len()).sum();
+        let topics: usize = self.topics.iter().map(|it| TOPIC_BYTES + it.len()).sum();
+        let classic = self.classic.as_ref().map_or(0, |it| told_bytes(&it.protocols));
+        ENTRY_BYTES + names + topics + classic
+    }
+
     /// True when both want the same topics.
     #[must_use]
     pub fn wants_the_same(&self, other: &Self) -> bool {
@@ -206,6 +222,26 @@ pub struct ConsumerGroup {
 }
 
 impl ConsumerGroup {
+    /// About what the group takes that its members told.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.subscribers().map(|(id, _, it)| id.len() + it.bytes()).sum::<usize>()
+    }
+
+    /// What of [`bytes`](Self::bytes) is the member's of this id.
+    #[must_use]
+    pub fn bytes_of(&self, id: &str) -> usize {
+        self.member(id).map_or(0, |(_, it)| id.len() + it.bytes())
+    }
+
+    /// What of [`bytes`](Self::bytes) is the member's that holds the static id, or else has this id; 0
+    /// for a new one.
+    #[must_use]
+    pub fn bytes_before(&self, id: &Arc<str>, instance: Option<&Arc<str>>) -> usize {
+        let holder = instance.and_then(|it| self.instances.get(it));
+        self.bytes_of(holder.unwrap_or(id))
+    }
+
     /// Takes in a change that was written at `at`.
     pub fn apply(&mut self, change: &Change, at: Timestamp) {
         match change {

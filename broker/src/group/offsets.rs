@@ -14,6 +14,7 @@ use std::sync::Arc;
 use protocol::ids::{ProducerId, TopicPartition};
 use protocol::time::Timestamp;
 
+use super::memory::OFFSET_BYTES;
 use super::record::Committed;
 
 type ByPartition = BTreeMap<TopicPartition, Committed>;
@@ -23,19 +24,19 @@ type ByPartition = BTreeMap<TopicPartition, Committed>;
 pub struct Offsets {
     committed: BTreeMap<Arc<str>, ByPartition>,
     pending: BTreeMap<ProducerId, BTreeMap<Arc<str>, ByPartition>>,
+    /// What all of them take.
+    bytes: usize,
 }
 
 impl Offsets {
     /// Takes in a plain commit; `None` deletes, and with it what open transactions hold.
     pub fn commit(&mut self, group: &Arc<str>, at: TopicPartition, committed: Option<Committed>) {
         match committed {
-            Some(committed) => {
-                self.committed.entry(Arc::clone(group)).or_default().insert(at, committed);
-            }
+            Some(committed) => put(&mut self.committed, group, at, committed, &mut self.bytes),
             None => {
-                forget(&mut self.committed, group, &at);
+                forget(&mut self.committed, group, &at, &mut self.bytes);
                 for groups in self.pending.values_mut() {
-                    forget(groups, group, &at);
+                    forget(groups, group, &at, &mut self.bytes);
                 }
                 self.pending.retain(|_, groups| !groups.is_empty());
             }
@@ -51,18 +52,42 @@ impl Offsets {
         committed: Committed,
     ) {
         let groups = self.pending.entry(producer).or_default();
-        groups.entry(Arc::clone(group)).or_default().insert(at, committed);
+        put(groups, group, at, committed, &mut self.bytes);
     }
 
     /// `producer`'s transaction ended.
     pub fn end(&mut self, producer: ProducerId, commit: bool) {
         let Some(groups) = self.pending.remove(&producer) else { return };
-        if !commit {
-            return;
-        }
         for (group, offsets) in groups {
-            self.committed.entry(group).or_default().extend(offsets);
+            for (at, committed) in offsets {
+                self.bytes -= offset_bytes(&group, &at, &committed);
+                if commit {
+                    put(&mut self.committed, &group, at, committed, &mut self.bytes);
+                }
+            }
         }
+    }
+
+    /// About what all of them take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// About what committing `offsets` for `group` adds; for what is pending, as if nothing stood there.
+    #[must_use]
+    pub fn added(
+        &self,
+        group: &Arc<str>,
+        offsets: &[(TopicPartition, Committed)],
+        is_pending: bool,
+    ) -> usize {
+        let added = |(at, new): &(TopicPartition, Committed)| {
+            let old = self.committed(group, at).filter(|_| !is_pending);
+            let before = old.map_or(0, |old| offset_bytes(group, at, old));
+            offset_bytes(group, at, new).saturating_sub(before)
+        };
+        offsets.iter().map(added).sum()
     }
 
     /// What `group` committed for `at`.
@@ -130,12 +155,43 @@ impl Offsets {
         assert!(self.committed.values().all(|it| !it.is_empty()));
         assert!(self.pending.values().all(|it| !it.is_empty()));
         assert!(self.pending.values().flat_map(BTreeMap::values).all(|it| !it.is_empty()));
+        let groups = self.pending.values().flatten().chain(&self.committed);
+        let each = groups.flat_map(|(group, offsets)| offsets.iter().map(move |it| (group, it)));
+        let bytes: usize = each.map(|(group, (at, it))| offset_bytes(group, at, it)).sum();
+        assert_eq!(self.bytes, bytes);
     }
 }
 
-fn forget(groups: &mut BTreeMap<Arc<str>, ByPartition>, group: &Arc<str>, at: &TopicPartition) {
+/// About what an offset takes that `group` committed for `at`.
+fn offset_bytes(group: &str, at: &TopicPartition, committed: &Committed) -> usize {
+    OFFSET_BYTES + group.len() + at.topic.len() + committed.metadata.len()
+}
+
+fn put(
+    groups: &mut BTreeMap<Arc<str>, ByPartition>,
+    group: &Arc<str>,
+    at: TopicPartition,
+    committed: Committed,
+    bytes: &mut usize,
+) {
+    let offsets = groups.entry(Arc::clone(group)).or_default();
+    *bytes += offset_bytes(group, &at, &committed);
+    if let Some(old) = offsets.get(&at) {
+        *bytes -= offset_bytes(group, &at, old);
+    }
+    offsets.insert(at, committed);
+}
+
+fn forget(
+    groups: &mut BTreeMap<Arc<str>, ByPartition>,
+    group: &Arc<str>,
+    at: &TopicPartition,
+    bytes: &mut usize,
+) {
     let Some(offsets) = groups.get_mut(group) else { return };
-    offsets.remove(at);
+    if let Some(old) = offsets.remove(at) {
+        *bytes -= offset_bytes(group, at, &old);
+    }
     if offsets.is_empty() {
         groups.remove(group);
     }

@@ -13,6 +13,7 @@ use protocol::time::Now;
 
 use super::classic::Group;
 use super::member::{Member, Out, State};
+use super::memory::ENTRY_BYTES;
 use super::mixed::{CONSUMER, Moving, understand};
 use super::record::{GroupMetadataValue, MemberMetadata};
 use super::{DescribedMember, Description, Join};
@@ -146,6 +147,22 @@ impl Group {
             Some(Moving { member_id, told, assignment })
         };
         self.members.iter().map(one).collect()
+    }
+
+    /// About what the group takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let members: usize = self.members.iter().map(|(id, it)| it.bytes(id)).sum();
+        let promised: usize = self.promised.keys().map(|id| ENTRY_BYTES + id.len()).sum();
+        ENTRY_BYTES + members + promised
+    }
+
+    /// About what the member takes whose place `join` takes; 0 for a new one.
+    #[must_use]
+    pub fn bytes_before(&self, join: &Join) -> usize {
+        let holder = join.instance_id.as_ref().and_then(|it| self.instances.get(it));
+        let id = holder.unwrap_or(&join.member_id);
+        self.members.get(id).map_or(0, |it| it.bytes(id))
     }
 
     /// The generation.

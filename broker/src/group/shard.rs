@@ -20,7 +20,8 @@ use protocol::time::{Now, Timestamp};
 
 use super::beat::{BeatError, ConsumerSettings};
 use super::classic;
-use super::member::{JoinSettings, Out};
+use super::member::{JoinSettings, Out, assigned_bytes, joining_bytes};
+use super::memory::{Memory, Share};
 use super::modern::Modern;
 use super::offsets::Offsets;
 use super::record::{Committed, GroupMetadataValue, GroupRecord, group_record};
@@ -54,6 +55,8 @@ pub struct Limits {
     pub retention_check: Duration,
     /// Groups in one shard; the next new one is refused.
     pub groups_max: usize,
+    /// What all shards may keep; what would add to it is refused.
+    pub memory: Memory,
 }
 
 /// A group of either protocol.
@@ -131,6 +134,8 @@ pub struct GroupShard {
     wakes: BTreeSet<(Duration, Arc<str>)>,
     wake_of: BTreeMap<Arc<str>, Duration>,
     offsets: Offsets,
+    /// What all of it takes.
+    share: Share,
     expiry_at: Duration,
 }
 
@@ -139,6 +144,7 @@ impl GroupShard {
     #[must_use]
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
+            share: Share::new(limits.memory.clone()),
             limits,
             ids: Lot::of_seed(seed),
             image: Arc::new(Image::empty("")),
@@ -161,6 +167,8 @@ impl GroupShard {
             ErrorCode::InvalidGroupId
         } else if !range.contains(&join.session_timeout) {
             ErrorCode::InvalidSessionTimeout
+        } else if !self.may_join(&join) {
+            ErrorCode::CoordinatorNotAvailable
         } else {
             match found {
                 Some(Group::Classic(_)) => ErrorCode::None,
@@ -199,6 +207,29 @@ impl GroupShard {
             outcome.records = Some(Records::own(before));
         }
         outcome
+    }
+
+    /// False when there is no memory for what `join` would add.
+    fn may_join(&self, join: &Join) -> bool {
+        let bytes = joining_bytes(join);
+        let before = || match self.groups.get(&join.group) {
+            Some(Group::Classic(found)) => found.bytes_before(join),
+            Some(Group::Consumer(found)) => {
+                found.group.bytes_before(&join.member_id, join.instance_id.as_ref())
+            }
+            None => 0,
+        };
+        self.share.has_room(bytes) || bytes <= before()
+    }
+
+    /// Notes what `group` takes, if it is one of the classic protocol, or gone. What consumer groups take
+    /// is noted with what changes it.
+    fn charge(&mut self, group: &Arc<str>) {
+        match self.groups.get(group) {
+            Some(Group::Classic(found)) => self.share.set(group, found.bytes()),
+            Some(Group::Consumer(_)) => {}
+            None => self.share.set(group, 0),
+        }
     }
 
     /// Something happened to `group`: when it is due may be another time now.
@@ -245,13 +276,19 @@ impl GroupShard {
         if let Some(Group::Consumer(_)) = self.groups.get(&group) {
             return self.sync_consumers(now, token, &sync);
         }
-        let Some(found) = self.classic(&group) else {
+        if self.classic(&group).is_none() {
             let is_named = !group.is_empty();
             let error =
                 if is_named { ErrorCode::UnknownMemberId } else { ErrorCode::InvalidGroupId };
             let synced = Synced { error, ..Synced::default() };
             return Outcome::reply(token, Reply::Synced(synced));
-        };
+        }
+        let bytes = assigned_bytes(&sync.assignments);
+        if 0 < bytes && !self.share.has_room(bytes) {
+            let error = ErrorCode::CoordinatorNotAvailable;
+            return Outcome::reply(token, Reply::Synced(Synced { error, ..Synced::default() }));
+        }
+        let Some(found) = self.classic(&group) else { unreachable!("it was found above") };
         let mut out = Out::default();
         found.sync(now, token, sync, &mut out);
         self.outcome(now, &group, out)
@@ -326,6 +363,7 @@ impl GroupShard {
                 self.groups.insert(Arc::clone(group), Group::Classic(Box::new(restored)));
             }
         }
+        self.charge(group);
     }
 
     fn replay_offset(
@@ -339,6 +377,7 @@ impl GroupShard {
             (Some((id, _)), Some(committed)) => self.offsets.stage(id, group, at, committed),
             (_, committed) => self.offsets.commit(group, at, committed),
         }
+        self.share.set_offsets(self.offsets.bytes());
     }
 }
 
@@ -355,6 +394,8 @@ impl Shard for GroupShard {
         outcomes: &mut Vec<Outcome<Self>>,
     ) {
         let group = request.group().cloned();
+        // Other requests change nothing that a group keeps, or by replay.
+        let changes = matches!(request, Request::Join(_) | Request::Sync(_) | Request::Leave(_));
         let outcome = match request {
             Request::Join(join) => self.join(now, token, join),
             Request::Sync(sync) => self.sync(now, token, sync),
@@ -379,6 +420,9 @@ impl Shard for GroupShard {
         };
         if let Some(group) = group {
             self.reschedule(&group);
+            if changes {
+                self.charge(&group);
+            }
         }
         outcomes.push(outcome);
     }
@@ -409,6 +453,7 @@ impl Shard for GroupShard {
 
     fn replay_marker(&mut self, _: Now, marker: EndTxnMarker, _: Offset) {
         self.offsets.end(marker.producer_id, marker.commit);
+        self.share.set_offsets(self.offsets.bytes());
     }
 
     fn follow(&mut self, image: Arc<Image>, outcomes: &mut Vec<Outcome<Self>>) {
@@ -443,6 +488,7 @@ impl Shard for GroupShard {
                 let mut out = Out::default();
                 classic.tick(now, &mut out);
                 outcomes.push(self.outcome(now, &group, out));
+                self.charge(&group);
             } else {
                 outcomes.push(self.give_up(now, &group));
             }
@@ -495,6 +541,16 @@ impl Shard for GroupShard {
         let by_group = self.wake_of.iter().map(|(group, at)| (*at, Arc::clone(group)));
         assert_eq!(self.wakes, by_group.collect());
         self.offsets.check();
+        let mut bytes = self.offsets.bytes();
+        for (name, group) in &self.groups {
+            let own = match group {
+                Group::Classic(classic) => classic.bytes(),
+                Group::Consumer(modern) => modern.group.bytes(),
+            };
+            assert_eq!(self.share.of(name), own, "{name}");
+            bytes += own;
+        }
+        assert_eq!(self.share.bytes(), bytes);
     }
 }
 

@@ -13,10 +13,13 @@ use protocol::time::{Now, Timestamp};
 use super::assignor::Assignor;
 use super::beat::ConsumerSettings;
 use super::member::{JoinSettings, kept};
+use super::memory::{Memory, OFFSET_BYTES};
 use super::*;
 use crate::config::GroupMigration;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
-use crate::limits::{GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX};
+use crate::limits::{
+    GROUP_ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
+};
 
 mod consumer;
 mod mixed;
@@ -47,6 +50,10 @@ struct World {
 
 impl World {
     fn new(initial_delay: Duration) -> Self {
+        Self::bounded(initial_delay, Memory::new(usize::MAX))
+    }
+
+    fn bounded(initial_delay: Duration, memory: Memory) -> Self {
         let limits = Limits {
             join: JoinSettings { members_max: 100, initial_delay },
             session_timeout_min: Duration::from_secs(6),
@@ -57,6 +64,7 @@ impl World {
             broker: Arc::default(),
             retention_check: Duration::from_secs(600),
             groups_max: 10,
+            memory,
         };
         let now = Now { monotonic: Duration::ZERO, wall: Timestamp(1_000_000) };
         let mut world = Self {
@@ -307,6 +315,82 @@ fn what_members_tell_is_bounded_one_by_one_and_together() {
         assert_eq!(enter(most), None);
     }
     assert_eq!(enter(0), Some(ErrorCode::GroupMaxSizeReached));
+}
+
+#[test]
+fn what_a_leader_assigns_is_bounded() {
+    let mut world = World::new(Duration::ZERO);
+    let (_, token) = world.enter();
+    let joined = world.joined(token);
+    let mut assign = |bytes: usize| {
+        let token = world.ask(Request::Sync(Sync {
+            member: member(&joined.member_id, joined.generation.0),
+            protocol_type: None,
+            protocol: None,
+            assignments: vec![(Arc::clone(&joined.member_id), Bytes::from(vec![b'a'; bytes]))],
+        }));
+        world.synced(token).map(|it| it.len())
+    };
+    let refused = Err(ErrorCode::GroupMaxSizeReached);
+    assert_eq!(assign(GROUP_ASSIGNMENT_BYTES_MAX + 1), refused);
+    assert_eq!(assign(GROUP_ASSIGNMENT_BYTES_MAX), Ok(GROUP_ASSIGNMENT_BYTES_MAX));
+}
+
+#[test]
+fn what_all_groups_keep_is_bounded_and_deleting_some_makes_room() {
+    let memory = Memory::new(11_000);
+    let mut world = World::bounded(Duration::ZERO, memory.clone());
+    let join_group = |world: &mut World, group: &str, id: &str| {
+        let protocols = vec![("range".into(), Bytes::from(vec![b'm'; 4000]))];
+        let join = Join { requires_member_id: false, protocols, ..join(id, None) };
+        let token = world.ask(Request::Join(Join { group: group.into(), ..join }));
+        match &world.answers[&token] {
+            Reply::Joined(joined) => (joined.error, Arc::clone(&joined.member_id)),
+            other => panic!("a join is answered as one: {other:?}"),
+        }
+    };
+    let (full, fine) = (ErrorCode::CoordinatorNotAvailable, ErrorCode::None);
+    let (told, first) = join_group(&mut world, "a", "");
+    assert_eq!(told, fine);
+    let (told, second) = join_group(&mut world, "b", "");
+    assert_eq!(told, fine);
+    assert_eq!(join_group(&mut world, "c", "").0, full);
+    assert_eq!(join_group(&mut world, "a", &first).0, fine, "it adds nothing");
+    let members = vec![(second, None)];
+    world.ask(Request::Leave(Leave { group: "b".into(), members }));
+    world.ask(Request::Delete("b".into()));
+    assert_eq!(join_group(&mut world, "c", "").0, fine);
+    drop(world);
+    assert_eq!(memory.used(), 0, "another leader keeps it now");
+}
+
+#[test]
+fn offsets_that_no_memory_is_left_for_are_refused_and_known_ones_go_on() {
+    let mut world = World::bounded(Duration::ZERO, Memory::new(2 * OFFSET_BYTES + 20));
+    let commit = |world: &mut World, partition: i32| {
+        let committed = Committed {
+            offset: Offset(7),
+            leader_epoch: LeaderEpoch::NONE,
+            metadata: "".into(),
+            at: world.now.wall,
+        };
+        let token = world.ask(Request::Commit(Commit {
+            member: member("", -1),
+            producer: None,
+            guard: None,
+            speaks_epochs: true,
+            offsets: vec![(TopicPartition::new("t", partition), committed)],
+        }));
+        match &world.answers[&token] {
+            Reply::Committed(codes) => codes[0],
+            other => panic!("{other:?}"),
+        }
+    };
+    let (full, fine) = (ErrorCode::CoordinatorNotAvailable, ErrorCode::None);
+    let told: Vec<_> = [0, 1, 2, 0, 1].map(|it| commit(&mut world, it)).into();
+    assert_eq!(told, [fine, fine, full, fine, fine]);
+    world.ask(Request::DeleteOffsets("g".into(), vec![TopicPartition::new("t", 0)]));
+    assert_eq!([commit(&mut world, 2), commit(&mut world, 0)], [fine, full]);
 }
 
 #[test]
@@ -602,6 +686,7 @@ fn next_limits(_: &World) -> Limits {
         broker: Arc::default(),
         retention_check: Duration::from_secs(600),
         groups_max: 10,
+        memory: Memory::new(usize::MAX),
     }
 }
 

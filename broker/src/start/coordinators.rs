@@ -17,14 +17,18 @@ use super::Rooms;
 use crate::api::Coordination;
 use crate::api::find_coordinator::Ensure;
 use crate::api::producer_id::{Allocate, ProducerIds};
+use crate::budget::Budget;
 use crate::config::BrokerConfig;
 use crate::controller::ControllerHandle;
 use crate::coordinator::Coordinator;
 use crate::group::assignor::Assignor;
 use crate::group::beat::ConsumerSettings;
 use crate::group::member::JoinSettings;
+use crate::group::memory::Memory;
 use crate::group::{self, GroupShard, Groups};
-use crate::limits::{SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX};
+use crate::limits::{
+    GROUPS_BYTES_MIN, SHARD_GROUPS_MAX, SHARD_TXNS_MAX, TXN_MARKERS_IN_FLIGHT_MAX,
+};
 use crate::partition::{EndTxnMarker, Partitions};
 use crate::txn::shell::{MarkerSink, Teller, send_markers};
 use crate::txn::{self, Decided, TxnShard, Txns};
@@ -71,10 +75,11 @@ pub(super) fn start(
     partitions: &Partitions,
     clock: &Clock,
     epoch: BrokerEpoch,
-    ids: Lot,
+    (ids, budget): (&Lot, &Budget),
 ) -> (Coordination, Coordinators) {
     let me = BrokerId(config.node_id);
-    let groups = groups(config, rooms, partitions, clock, ids);
+    let groups =
+        groups(config, (rooms, partitions), clock, ids.of("members"), groups_bytes(budget));
     // Decisions wait here for a slot; as many again wait in their shards.
     let (decisions, decided) = mpsc::channel(TXN_MARKERS_IN_FLIGHT_MAX);
     let limits = txn::Limits {
@@ -107,12 +112,17 @@ pub(super) fn start(
     (coordination, Coordinators { markers: sending, groups: of_groups, txns: of_txns })
 }
 
+/// How much memory groups may take.
+fn groups_bytes(budget: &Budget) -> u64 {
+    (budget.total() / 2).max(GROUPS_BYTES_MIN)
+}
+
 fn groups(
     config: &Arc<BrokerConfig>,
-    rooms: &Rooms,
-    partitions: &Partitions,
+    (rooms, partitions): (&Rooms, &Partitions),
     clock: &Clock,
     mut ids: Lot,
+    memory_bytes: u64,
 ) -> Groups {
     let bound = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let limits = group::Limits {
@@ -128,6 +138,7 @@ fn groups(
         retention: config.offsets_retention,
         retention_check: config.offsets_retention_check_interval,
         groups_max: SHARD_GROUPS_MAX,
+        memory: Memory::new(usize::try_from(memory_bytes).unwrap_or(usize::MAX)),
     };
     // Groups have no effects: nothing is ever sent there.
     let (effects, _) = mpsc::channel(1);

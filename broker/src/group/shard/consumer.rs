@@ -69,6 +69,9 @@ impl GroupShard {
             None if self.limits.groups_max <= self.groups.len() => {
                 Err(BeatError::TooManyGroups(Arc::clone(&beat.group)))
             }
+            None if !self.share.has_room(beat.bytes()) => {
+                Err(BeatError::NoMemory(Arc::clone(&beat.group)))
+            }
             None => self.first_beat(now, beat),
         }
     }
@@ -101,9 +104,20 @@ impl GroupShard {
         beat: &Beat,
     ) -> Result<(Vec<KeyValue>, Beaten), BeatError> {
         let settings = self.settings(&beat.group).into_owned();
+        let tells = match beat.intent {
+            Intent::Join => true,
+            Intent::Stay(_) => beat.topics.is_some() || beat.pattern.is_some(),
+            Intent::Leave | Intent::LeaveForNow => false,
+        };
+        let bytes = beat.member_id.len() + beat.bytes();
+        let is_full = tells && !self.share.has_room(bytes);
         let Some(Group::Consumer(modern)) = self.groups.get_mut(&beat.group) else {
             unreachable!("the caller found it");
         };
+        let before = || modern.group.bytes_before(&beat.member_id, beat.instance_id.as_ref());
+        if is_full && before() < bytes {
+            return Err(BeatError::NoMemory(Arc::clone(&beat.group)));
+        }
         let is_behind = modern.is_behind(&self.image);
         let mut draft = Draft::new(&beat.group, &modern.group, &self.image, now.wall);
         draft.behind = modern.behind.clone();
@@ -147,17 +161,25 @@ impl GroupShard {
         match self.groups.get(group) {
             Some(Group::Consumer(_)) if *change == Change::Epoch(None) => {
                 self.groups.remove(group);
+                self.share.set(group, 0);
                 return;
             }
             Some(Group::Consumer(_)) => {}
             Some(Group::Classic(_)) | None if is_tombstone => return,
             Some(Group::Classic(_)) | None => {
-                self.groups.insert(Arc::clone(group), Group::Consumer(Box::default()));
+                let fresh = Box::<Modern>::default();
+                self.share.set(group, fresh.group.bytes());
+                self.groups.insert(Arc::clone(group), Group::Consumer(fresh));
             }
         }
         let Some(Group::Consumer(modern)) = self.groups.get_mut(group) else {
             unreachable!("inserted when it was missing");
         };
+        if let Change::Member(id, subscriber) = change {
+            let before = modern.group.bytes_of(id);
+            let after = subscriber.as_ref().map_or(0, |it| id.len() + it.bytes());
+            self.share.set(group, self.share.of(group) - before + after);
+        }
         modern.group.apply(change, at);
         if !self.is_loading {
             modern.touch(now, change, session_timeout);

@@ -19,9 +19,16 @@ use crate::group::{Commit, Fetch, Reply};
 impl GroupShard {
     pub(super) fn commit(&mut self, now: Now, token: Token, commit: Commit) -> Outcome<Self> {
         let group = &commit.member.group;
+        let is_transactional = commit.producer.is_some();
         let all = |code| vec![code; commit.offsets.len()];
         if let Err(code) = self.may_commit(now, &commit) {
             return Outcome::reply(token, Reply::Committed(all(code)));
+        }
+        if !self.share.has_room(self.offsets.added(group, &commit.offsets, is_transactional)) {
+            return Outcome::reply(
+                token,
+                Reply::Committed(all(ErrorCode::CoordinatorNotAvailable)),
+            );
         }
         let judge = |committed: &Committed| {
             if self.limits.metadata_bytes_max < committed.metadata.len() {

@@ -157,6 +157,21 @@ fn the_first_member_gets_all_and_the_second_what_the_first_has_given_up() {
 }
 
 #[test]
+fn a_member_that_no_memory_is_left_for_is_refused_and_known_ones_go_on() {
+    let mut world = World::bounded(Duration::ZERO, Memory::new(1200));
+    world.follow(image(&[("t", 1, 4)]));
+    let full = ErrorCode::CoordinatorNotAvailable;
+    assert_eq!(world.told(joins("a", &["t"])).0, 1);
+    assert_eq!(world.refused(joins("b", &["t"])), full);
+    assert_eq!(world.told(joins("a", &["t"])).0, 1, "it adds nothing");
+    let more = ["t", "a topic that is not there", "another of them"];
+    assert_eq!(world.refused(joins("a", &more)), full);
+    assert_eq!(world.told(stays("a", 1)).0, 1);
+    world.told(says("a", Intent::Leave, None));
+    assert_eq!(world.told(joins("b", &["t"])).1, Some(of(1, &[0, 1, 2, 3])));
+}
+
+#[test]
 fn a_heartbeat_that_changes_nothing_writes_nothing() {
     let mut world = World::with_topics(&[("t", 1, 4)]);
     world.told(joins("a", &["t"]));
