@@ -201,6 +201,9 @@ pub const FETCH_SESSIONS_BYTES_MAX: usize = 64 << 20;
 /// up no other connection.
 pub const UNFOLDED_BYTES_INLINE: usize = 1 << 20;
 
+/// 64: batches that wait to be unfolded aside, each on a thread. More are refused, retriable.
+pub const UNFOLDING_WAITING_MAX: usize = 64;
+
 /// 32: times its size that a Produce request may unfold into, beside what one batch may. Batches
 /// beyond it are refused, retriable.
 pub const UNFOLDED_PER_BYTE_MAX: usize = 32;

@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     Large,
     #[error("its request has unfolded into as many bytes as it may")]
     Unfolded,
+    #[error("as many large batches are unfolded, and wait for it, as may")]
+    Busy,
     #[error("zstd needs version {KNOWS_ZSTD}")]
     Zstd,
     #[error(
@@ -55,7 +57,7 @@ impl Refusal {
         match self {
             Self::Batch(error) => error.code(),
             // Nothing was written, and it may come again in another request.
-            Self::Large | Self::Unfolded => ErrorCode::NotEnoughReplicas,
+            Self::Large | Self::Unfolded | Self::Busy => ErrorCode::NotEnoughReplicas,
             Self::Zstd => ErrorCode::UnsupportedCompressionType,
             Self::Timestamps { .. } => ErrorCode::InvalidTimestamp,
             Self::KeysMissing { .. } => ErrorCode::InvalidRecord,
@@ -69,7 +71,7 @@ impl Refusal {
             Self::Batch(InvalidBatch::Batch(BatchError::MalformedRecord { index, .. })) => {
                 std::slice::from_ref(index)
             }
-            Self::Batch(_) | Self::Large | Self::Unfolded | Self::Zstd => &[],
+            Self::Batch(_) | Self::Large | Self::Unfolded | Self::Busy | Self::Zstd => &[],
             Self::Timestamps { records, .. } | Self::KeysMissing { records } => records,
         }
     }

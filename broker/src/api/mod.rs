@@ -7,6 +7,7 @@ mod acls;
 #[cfg(test)]
 mod admin_tests;
 mod admit;
+mod aside;
 mod brokers;
 mod changes;
 mod cluster;
@@ -73,6 +74,7 @@ use crate::partition::Partitions;
 use crate::quota::{QuotaHandle, QuotaKind};
 use crate::txn::Txns;
 use crate::txn::shell::MarkerSink;
+use aside::Aside;
 use fetch_session::FetchSessions;
 use find_coordinator::Ensure;
 use lanes::Lanes;
@@ -99,6 +101,7 @@ struct Rooms {
     coordination: Coordination,
     quotas: QuotaHandle,
     metrics: Arc<Metrics>,
+    aside: Aside,
     budget: Budget,
     lanes: Lanes,
     /// `None`: everybody may do everything.
@@ -465,6 +468,7 @@ impl Api {
             coordination,
             quotas,
             metrics,
+            aside: Aside::new(budget.clone()),
             budget,
             lanes: Lanes::default(),
             authorizer,
@@ -482,6 +486,10 @@ impl Api {
 
     fn coordination(&self) -> &Coordination {
         &self.0.coordination
+    }
+
+    fn aside(&self) -> &Aside {
+        &self.0.aside
     }
 
     fn lanes(&self) -> &Lanes {

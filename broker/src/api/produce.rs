@@ -18,7 +18,6 @@ use protocol::api::produce::{
 use protocol::error_code::ErrorCode;
 use protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 use protocol::record::{DECOMPRESSED_BYTES_MAX, InvalidBatch, RecordBatch};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::debug;
 
 use super::Api;
@@ -229,22 +228,16 @@ impl Begin<'_> {
             admit(*version, now.wall, &config, batch, (&mut *allowance, unfolded_max))
         };
         let batch = match admit(batch.clone(), UNFOLDED_BYTES_INLINE) {
-            Err(Refusal::Large) => aside(|| admit(batch, DECOMPRESSED_BYTES_MAX)),
+            Err(Refusal::Large) => {
+                let admitted = self.api.aside().run(|| admit(batch, DECOMPRESSED_BYTES_MAX));
+                admitted.unwrap_or(Err(Refusal::Busy))
+            }
             admitted => admitted,
         }?;
         self.api.metrics().produced(record_count, sent_bytes);
         let append =
             Append { batches: vec![batch], origin: Origin::Client, acks, leader_epoch: None };
         Ok(Part::Checked(handle, append))
-    }
-}
-
-/// Does what takes long where it holds up no other connection; on a runtime of one thread there is no
-/// such place.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 
