@@ -10,7 +10,7 @@
 //!
 //! | use | share | when it is full |
 //! |---|---|---|
-//! | connections | 1/4 | the next is closed |
+//! | connections | 1/4, half of it of who must authenticate and has not | the oldest of those is closed, else the next |
 //! | frames of who has not authenticated | 1/16 | they are not read on |
 //! | frames | 1/4 | they are not read on |
 //! | answers of fetches | 1/4 | they wait; who takes answers slowly is closed, the largest first |

@@ -39,6 +39,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::BrokerConfig;
+use crate::limits::AUTHENTICATION_MAX;
 use crate::metadata::Resource;
 use crate::{Broker, BrokerHandle, Outside};
 
@@ -477,6 +478,12 @@ async fn who_does_not_exist_is_challenged_alike_by_the_next_run_of_the_broker() 
 /// Whoever reaches the port opens as many connections as it takes, and says nothing.
 #[tokio::test]
 async fn strangers_keep_no_known_client_out() {
+    // Of themselves they would be gone only after this time.
+    let done = tokio::time::timeout(AUTHENTICATION_MAX * 4 / 5, strangers_and_clients()).await;
+    done.expect("strangers make room at once");
+}
+
+async fn strangers_and_clients() {
     let dir = tempfile::tempdir().unwrap();
     let users =
         "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
