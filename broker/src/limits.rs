@@ -15,8 +15,8 @@ pub const LOG_REQUESTS_MAX: usize = 1024;
 /// is closed. Each segment that is being written has up to two more.
 pub const LOG_FILES_OPEN_MAX: usize = 512;
 
-/// 16: files of a log directory that wait to be written back. More are not asked for.
-pub const WRITE_BACKS_MAX: usize = 16;
+/// 128: logs of a directory that wait to be synced ahead of the writer. More are not asked for.
+pub const SYNCS_AHEAD_MAX: usize = 128;
 
 /// Changes of metadata that wait for one subscriber. When it is that far behind, the metadata log
 /// waits for it.

@@ -25,6 +25,7 @@
 //! each log is known to be durable and clean), `clean-shutdown` (present after an orderly stop), `.lock`. A
 //! log without records has no files. Ends are exclusive. Shell.
 
+mod ahead;
 mod checkpoint;
 mod compaction;
 mod cut;

@@ -16,12 +16,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use protocol::ids::{BrokerEpoch, Offset, TopicId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ahead::{self, Readied};
 use super::compaction::{CleanStep, CleanTerms, Cleaned, Cleaning};
 use super::dir::{Found, Identity, LogDir};
 use super::error::LogError;
@@ -30,8 +30,8 @@ use super::recovery::Recovery;
 use super::state::{LogConfig, LogState, Mark, Write};
 use super::swap::Swap;
 use super::writer::{self, Shared, Writer};
-use crate::disk::{Disk, Open};
-use crate::limits::{LOG_REQUESTS_MAX, WRITE_BACKS_MAX};
+use crate::disk::Disk;
+use crate::limits::LOG_REQUESTS_MAX;
 
 /// 64 KiB: what is larger is written by the writer's own thread, while the next request is read.
 const WRITE_NOW_BYTES_MAX: u64 = 64 << 10;
@@ -225,14 +225,15 @@ impl DirHandle {
         let fail = |error| LogError::of(&path, "start the writer", error);
         let writer = match mode {
             Mode::Inline => {
-                let writer = Shared::new(Writer::new(dir, health_sender, None));
-                tokio::spawn(writer::run(writer.clone(), inbox));
+                let (ahead, readied) = ahead::inline(Arc::clone(&dir.disk));
+                let writer = Shared::new(Writer::new(dir, health_sender, ahead));
+                tokio::spawn(writer::run(writer.clone(), inbox, readied));
                 writer
             }
             Mode::Thread => {
-                let write_back = write_back_on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
-                let writer = Shared::new(Writer::new(dir, health_sender, Some(write_back)));
-                run_on_thread(writer.clone(), inbox).map_err(fail)?;
+                let (ahead, readied) = ahead::on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
+                let writer = Shared::new(Writer::new(dir, health_sender, ahead));
+                run_on_thread(writer.clone(), inbox, readied).map_err(fail)?;
                 writer
             }
         };
@@ -457,27 +458,14 @@ impl DirHandle {
 }
 
 /// Runs the writer's loop on a thread, in a runtime that knows nothing but time.
-fn run_on_thread(writer: Shared, inbox: mpsc::Receiver<Request>) -> io::Result<()> {
+fn run_on_thread(
+    writer: Shared,
+    inbox: mpsc::Receiver<Request>,
+    readied: mpsc::Receiver<Readied>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new()
         .name("log-writer".to_owned())
-        .spawn(move || runtime.block_on(writer::run(writer, inbox)))?;
+        .spawn(move || runtime.block_on(writer::run(writer, inbox, readied)))?;
     Ok(())
-}
-
-/// Starts a thread that writes files back, by paths sent to it; it ends with the sender.
-///
-/// It opens each file for itself: a failure is reported once to everyone who has the file open, and
-/// must not be taken from the writer, who would then believe its own sync. So the writer will learn
-/// of it, and nothing need be said here.
-fn write_back_on_thread(disk: Arc<dyn Disk>) -> io::Result<SyncSender<PathBuf>> {
-    let (sender, paths) = std::sync::mpsc::sync_channel::<PathBuf>(WRITE_BACKS_MAX);
-    thread::Builder::new().name("log-write-back".to_owned()).spawn(move || {
-        for path in paths {
-            if let Ok(file) = disk.open(&path, Open::Existing) {
-                let _ = file.sync_data();
-            }
-        }
-    })?;
-    Ok(sender)
 }

@@ -140,6 +140,20 @@ impl Log {
         self.active.as_ref().map(|active| active.segment.path(LOG))
     }
 
+    /// Moves to the files what the next checkpoint wants there; yields those that it will sync.
+    pub(super) fn prepare_checkpoint(&mut self) -> Result<Vec<PathBuf>, LogError> {
+        self.store_entries()?;
+        let mut files = Vec::new();
+        if self.has_dirty_home {
+            files.push(self.place.dir.join(METADATA));
+        }
+        if let Some(active) = &self.active {
+            files.extend(self.has_dirty_bytes.then(|| active.segment.path(LOG)));
+            files.extend(active.has_dirty_index.then(|| active.segment.path(INDEX)));
+        }
+        Ok(files)
+    }
+
     /// Makes all that was appended durable, with its index, and notes how far that is: recovery
     /// will begin there once `checkpoints` are stored.
     pub(super) fn checkpoint(&mut self, checkpoints: &mut Checkpoints) -> Result<(), LogError> {

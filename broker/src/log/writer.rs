@@ -8,13 +8,12 @@
 //! submits it, if nothing else waits, as two wake-ups of threads cost several times what the write does.
 //!
 //! Between requests the writer brings the checkpoint up to date, so that a crash leaves little to
-//! read: when much was written, and bit by bit when nothing is asked. Shell.
+//! read: when much was written, and bit by bit when nothing is asked. Others sync the files ahead,
+//! log by log; the writer's own sync follows, and is short. Shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,16 +22,17 @@ use protocol::mutant::{Mutant, is_active};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::ahead::{Ahead, Job, Readied};
 use super::dir::LogDir;
 use super::error::LogError;
 use super::recovery::Place;
 use super::shell::{CompactRequest, LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
 use super::state::Write;
 use super::store::Log;
-use crate::limits::LOG_REQUESTS_MAX;
+use crate::limits::{LOG_REQUESTS_MAX, SYNCS_AHEAD_MAX};
 
 /// 256 MiB: written since the last checkpoint, over all logs, before there is another. Read and
-/// checked in 0.2 s after a crash; a checkpoint holds up the writer for some 50 ms.
+/// checked in 0.2 s after a crash.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// 64 KiB: a log with less than that does not take part in a checkpoint while the writer is busy:
 /// its two syncs would save no more than a page or two of reading.
@@ -48,8 +48,8 @@ const WRITE_BACK_BYTES: u64 = 8 << 20;
 /// 5: busy ticks after which one does its work all the same, so that what no one waits for is
 /// durable in a few seconds.
 const BUSY_TICKS_MAX: u32 = 5;
-/// 32: logs that one tick brings into the checkpoint, with some syncs each.
-const TICK_LOGS_MAX: usize = 32;
+/// 64: logs that one round brings into the checkpoint, with some syncs each.
+const ROUND_LOGS_MAX: usize = SYNCS_AHEAD_MAX / 2;
 
 /// The owner of a log directory.
 pub(super) struct Writer {
@@ -72,8 +72,10 @@ pub(super) struct Writer {
     is_full: bool,
     /// It was told that no file could be opened; told again after a while.
     is_out_of_files: bool,
-    /// Takes paths of files to write back; none in the simulator.
-    write_back: Option<SyncSender<PathBuf>>,
+    /// Syncs what nobody waits for before we do.
+    ahead: Ahead,
+    /// Logs whose files are synced ahead, to be brought into the checkpoint then.
+    readying: BTreeSet<usize>,
 }
 
 struct Entry {
@@ -95,11 +97,7 @@ struct Batch {
 }
 
 impl Writer {
-    pub(super) fn new(
-        dir: LogDir,
-        health: watch::Sender<Option<LogError>>,
-        write_back: Option<SyncSender<PathBuf>>,
-    ) -> Self {
+    pub(super) fn new(dir: LogDir, health: watch::Sender<Option<LogError>>, ahead: Ahead) -> Self {
         Self {
             dir,
             logs: Vec::new(),
@@ -113,7 +111,8 @@ impl Writer {
             is_offline: false,
             is_full: false,
             is_out_of_files: false,
-            write_back,
+            ahead,
+            readying: BTreeSet::new(),
         }
     }
 
@@ -125,7 +124,7 @@ impl Writer {
         if self.append(id.0, std::slice::from_ref(write)) {
             self.write_back(id.0);
         }
-        was_idle || self.unchecked_bytes >= CHECKPOINT_BYTES
+        was_idle || self.is_checkpoint_due()
     }
 
     /// Carries out `requests` as if one after the other.
@@ -143,8 +142,8 @@ impl Writer {
             self.control(request)?;
         }
         self.commit(waiting);
-        if self.unchecked_bytes >= CHECKPOINT_BYTES {
-            self.checkpoint(|bytes| bytes >= CHECKPOINT_LOG_BYTES_MIN, usize::MAX);
+        if self.is_checkpoint_due() {
+            self.begin_checkpoint(|bytes| bytes >= CHECKPOINT_LOG_BYTES_MIN);
             // What the small ones hold stays; counting it again would bring us here at once.
             self.unchecked_bytes = 0;
         }
@@ -220,12 +219,12 @@ impl Writer {
 
     /// Has the bytes of a log written back in the background, when there are many.
     fn write_back(&mut self, id: usize) {
-        let Some(back) = &self.write_back else { return };
         let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { return };
-        if entry.idle_bytes >= WRITE_BACK_BYTES
+        if self.ahead.writes_back
+            && entry.idle_bytes >= WRITE_BACK_BYTES
             && let Some(path) = entry.log.active_path()
             // When it is busy, the next append asks again.
-            && back.try_send(path).is_ok()
+            && self.ahead.try_send(Job::WriteBack(path))
         {
             entry.idle_bytes = 0;
         }
@@ -341,40 +340,67 @@ impl Writer {
         }
     }
 
-    /// Brings logs of which `is_due` says so, by the bytes since they last were, into the
-    /// checkpoint; at most so many.
-    fn checkpoint(&mut self, is_due: impl Fn(u64) -> bool, logs_max: usize) {
+    fn is_checkpoint_due(&self) -> bool {
+        self.unchecked_bytes >= CHECKPOINT_BYTES && self.readying.is_empty()
+    }
+
+    /// Begins to bring logs of which `is_due` says so, by the bytes since they last were, into the
+    /// checkpoint: has their files synced ahead. A round at a time, of so many logs at most.
+    fn begin_checkpoint(&mut self, is_due: impl Fn(u64) -> bool) {
+        if !self.readying.is_empty() {
+            return;
+        }
         // In turn, or busy logs in front would keep those behind them out.
         let after = self.unchecked.range(self.next_due..);
         let due: Vec<usize> = after
             .chain(self.unchecked.range(..self.next_due))
             .filter(|&(_, &bytes)| is_due(bytes))
             .map(|(&id, _)| id)
-            .take(logs_max)
+            .take(ROUND_LOGS_MAX)
             .collect();
         self.next_due = due.last().map_or(0, |last| last + 1);
         for id in due {
-            let result = self.with_checkpoints(LogId(id), |entry, checkpoints| {
-                let stalled = entry.progress.borrow().stalled.clone();
-                let result = entry.log.checkpoint(checkpoints);
-                if result.is_ok() {
-                    entry.tell(stalled);
-                }
-                result
-            });
-            match result {
-                Ok(()) => {
-                    self.unchecked.remove(&id);
+            match self.with_checkpoints(LogId(id), |entry, _| entry.log.prepare_checkpoint()) {
+                Ok(files) => {
+                    // When too many wait it stays due; the next round tries again.
+                    if self.ahead.try_send(Job::Checkpoint(id, files)) {
+                        self.readying.insert(id);
+                    }
                 }
                 Err(LogError::NotOpen { .. }) => {
                     self.unchecked.remove(&id);
                 }
-                // It stays due; the next tick tries again.
-                Err(error) => return self.met(&error),
+                Err(error) => self.met(&error),
             }
         }
-        if let Err(error) = self.dir.checkpoints.store() {
+    }
+
+    /// Brings a log whose files were synced ahead into the checkpoint; with the last of its round
+    /// the checkpoint is stored.
+    fn readied(&mut self, Readied { id, result }: Readied) {
+        self.readying.remove(&id);
+        let noted = result.and_then(|()| {
+            self.with_checkpoints(LogId(id), |entry, checkpoints| {
+                let stalled = entry.progress.borrow().stalled.clone();
+                entry.log.checkpoint(checkpoints)?;
+                entry.tell(stalled);
+                Ok(())
+            })
+        });
+        match noted {
+            Ok(()) | Err(LogError::NotOpen { .. }) => {
+                self.unchecked.remove(&id);
+            }
+            // It stays due; the next round tries again.
+            Err(error) => self.met(&error),
+        }
+        if self.readying.is_empty()
+            && let Err(error) = self.dir.checkpoints.store()
+        {
             self.met(&error);
+        }
+        if self.unchecked.is_empty() {
+            self.unchecked_bytes = 0;
         }
     }
 
@@ -388,10 +414,7 @@ impl Writer {
         }
         self.busy_ticks = 0;
         self.is_out_of_files = false;
-        self.checkpoint(|_| true, TICK_LOGS_MAX);
-        if self.unchecked.is_empty() {
-            self.unchecked_bytes = 0;
-        }
+        self.begin_checkpoint(|_| true);
     }
 
     fn shutdown(&mut self, clean: Option<BrokerEpoch>) -> Result<(), LogError> {
@@ -479,7 +502,11 @@ impl Writer {
 
 /// Serves requests until `shutdown`, until no handle is left, or until the writer is found broken. The writer is
 /// gone from `shared` afterwards, also when this is dropped.
-pub(super) async fn run(shared: Shared, mut inbox: mpsc::Receiver<Request>) {
+pub(super) async fn run(
+    shared: Shared,
+    mut inbox: mpsc::Receiver<Request>,
+    mut readied: mpsc::Receiver<Readied>,
+) {
     let shared = TakenAtEnd(shared);
     let mut requests = Vec::new();
     let mut ticks = tokio::time::interval(TICK);
@@ -494,6 +521,10 @@ pub(super) async fn run(shared: Shared, mut inbox: mpsc::Receiver<Request>) {
                 continue;
             }
             received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
+            Some(readied) = readied.recv() => {
+                shared.0.with(|writer| writer.readied(readied));
+                continue;
+            }
         };
         if received == 0 {
             return;
@@ -509,6 +540,10 @@ pub(super) async fn run(shared: Shared, mut inbox: mpsc::Receiver<Request>) {
             drop(shared);
             let _ = reply.send(ended);
             return;
+        }
+        // One in between, or they would wait for as long as there is something to write.
+        if let Ok(readied) = readied.try_recv() {
+            shared.0.with(|writer| writer.readied(readied));
         }
     }
 }

@@ -177,6 +177,34 @@ async fn what_no_one_waits_for_is_durable_soon_and_needs_no_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sync_that_fails_before_a_checkpoint_is_noted_takes_the_directory_offline() {
+    let mut failed = 0;
+    loop {
+        let disk = SimDisk::new(1);
+        let (handle, _) = start(&disk);
+        let mut log = open(&handle, 0).await.unwrap();
+        submit(&handle, &mut log, 3, false).await;
+        log.progress.wait_for(|progress| progress.written == Offset(3)).await.unwrap();
+        disk.inject(Fault::io_error(Op::Sync, failed));
+        let done = |it: &Progress| it.stalled.is_some() || it.synced == Offset(3);
+        let stalled = log.progress.wait_for(done).await.unwrap().stalled.clone();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let health = handle.health().borrow().clone();
+        assert!(stalled.is_none() || matches!(health, Some(LogError::Io { .. })), "{failed}");
+        disk.crash();
+        let (handle, _) = start(&disk);
+        let log = open(&handle, 0).await.expect("nothing was promised that is not there");
+        if stalled.is_none() {
+            assert_eq!(log.state.log_end(), Offset(3));
+            break;
+        }
+        failed += 1;
+    }
+    // The files, ahead; then the writer's own.
+    assert!(failed > 4, "{failed}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_small_write_that_asks_for_no_sync_is_written_by_who_submits_it() {
     let disk = SimDisk::new(1);
     let (handle, _) = start(&disk);
