@@ -189,7 +189,8 @@ impl Broker {
             disk,
         };
         let endpoints = listening.endpoints();
-        let metrics = listening.metrics.map(|at| MetricsPort::start(at, trail, teller));
+        let metrics =
+            listening.metrics.map(|at| MetricsPort::start(at, (trail, clock.clone()), teller));
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas, budget };
         let server = Server::start((listening.listeners, listening.most), &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
@@ -276,10 +277,10 @@ struct MetricsPort {
 }
 
 impl MetricsPort {
-    fn start(at: (TcpListener, http::Guard), trail: Trail, teller: Teller) -> Self {
+    fn start(at: (TcpListener, http::Guard), log: (Trail, Clock), teller: Teller) -> Self {
         let (listener, guard) = at;
         let endpoint = listener.endpoint();
-        let port = http::start(Box::new(listener), guard, trail, Arc::new(teller));
+        let port = http::start(Box::new(listener), guard, log, Arc::new(teller));
         Self { endpoint, _port: port }
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of the log that strangers can cause by connecting.
+//! Lines of the log that strangers can cause by connecting, or by keeping others from it.
 //!
 //! An address, and all of them together, can have as many written in a window as events of the
 //! audit trail. Those beyond are counted, and the count is told when the window ends, also when
@@ -14,18 +14,26 @@ use crate::limits::AUDIT_WINDOW;
 
 /// How many lines were written of late. Clones are the same; dropping the last tells what was
 /// withheld.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lines(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// What those stand for that are only counted.
+    withheld: &'static str,
     /// A lock, as all connections that end write here; held to count.
     ledger: Mutex<Ledger>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        tell(&self.ledger().close());
+        self.tell(&self.ledger().close());
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::of("connections were closed without a line of their own")
     }
 }
 
@@ -33,9 +41,21 @@ impl Inner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn tell(&self, all: &[Withheld]) {
+        for Withheld { address, count, .. } in all {
+            let address = if address.is_empty() { "others" } else { address };
+            warn!(address, count, "{}", self.withheld);
+        }
+    }
 }
 
 impl Lines {
+    /// Lines of which those that are withheld are told in these words.
+    pub(crate) fn of(withheld: &'static str) -> Self {
+        Self(Arc::new(Inner { withheld, ledger: Mutex::default() }))
+    }
+
     /// Whether a line about a connection from `address` is to be written now; else it is counted.
     /// To be called within a runtime.
     pub(crate) fn may_tell(&self, now: Duration, address: &str) -> bool {
@@ -43,7 +63,7 @@ impl Lines {
             let mut ledger = self.0.ledger();
             (ledger.take(now, (String::new(), plain(address))), ledger.began())
         };
-        tell(&noted.before);
+        self.0.tell(&noted.before);
         if noted.must_close {
             let inner = Arc::downgrade(&self.0);
             tokio::spawn(async move {
@@ -53,17 +73,10 @@ impl Lines {
                 // The next window must not end early.
                 let withheld = if ledger.began() == began { ledger.close() } else { Vec::new() };
                 drop(ledger);
-                tell(&withheld);
+                inner.tell(&withheld);
             });
         }
         noted.is_written
-    }
-}
-
-fn tell(all: &[Withheld]) {
-    for Withheld { address, count, .. } in all {
-        let address = if address.is_empty() { "others" } else { address };
-        warn!(address, count, "connections were closed without a line of their own");
     }
 }
 

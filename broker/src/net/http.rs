@@ -15,14 +15,17 @@ use base64::prelude::BASE64_STANDARD;
 use client::net::{BoxStream, Endpoint};
 use protocol::secret::Secret;
 use protocol::security::SecurityProtocol;
+use protocol::time::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::Listener;
+use super::failures::Failures;
 use super::tls::TlsDoor;
 use crate::auth::Session;
 use crate::auth::audit::Event;
+use crate::auth::lines::Lines;
 use crate::auth::stores::Store;
 use crate::auth::trail::Trail;
 use crate::config::{BrokerConfig, METRICS};
@@ -35,8 +38,6 @@ const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 /// Where a supervisor asks whether the process lives.
 const LIVE: &str = "/health/live";
 const UNAUTHORIZED: &str = "401 Unauthorized";
-/// How long to wait after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A page to come.
 pub(crate) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -116,12 +117,12 @@ impl Drop for Port {
 pub(crate) fn start(
     listener: Box<dyn Listener>,
     guard: Guard,
-    trail: Trail,
+    (trail, clock): (Trail, Clock),
     teller: Arc<dyn Tell>,
 ) -> Port {
     info!(endpoint = %listener.endpoint(), "telling metrics and health");
     let desk = Arc::new(Desk { guard, trail, teller });
-    Port(tokio::spawn(run(listener, desk)).abort_handle())
+    Port(tokio::spawn(run(listener, clock, desk)).abort_handle())
 }
 
 /// What connections are answered from.
@@ -131,7 +132,8 @@ struct Desk {
     teller: Arc<dyn Tell>,
 }
 
-async fn run(mut listener: Box<dyn Listener>, desk: Arc<Desk>) {
+async fn run(mut listener: Box<dyn Listener>, clock: Clock, desk: Arc<Desk>) {
+    let (lines, failures) = (Lines::default(), Failures::new(&*listener, &clock));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -139,7 +141,11 @@ async fn run(mut listener: Box<dyn Listener>, desk: Arc<Desk>) {
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((_, peer)) if connections.len() >= METRICS_CONNECTIONS_MAX => {
-                    warn!(%peer, "too many connections ask for metrics");
+                    if lines.may_tell(clock.now().monotonic, &peer.host) {
+                        warn!(%peer, "too many connections ask for metrics");
+                    } else {
+                        debug!(%peer, "too many connections ask for metrics");
+                    }
                 }
                 Ok((stream, peer)) => {
                     let desk = desk.clone();
@@ -149,10 +155,7 @@ async fn run(mut listener: Box<dyn Listener>, desk: Arc<Desk>) {
                         debug!(%peer, ?ended, "metrics were asked for");
                     });
                 }
-                Err(error) => {
-                    warn!(%error, "could not accept a connection for metrics");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => failures.pause(&error).await,
             },
         }
     }
@@ -268,8 +271,11 @@ mod tests {
     use client::net::Connector;
     use client::net::memory::MemoryNetwork;
     use protocol::time::Timestamp;
+    use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
+    use crate::api::Logged;
+    use crate::limits::{AUDIT_EVENTS_OF_SOURCE_MAX, AUDIT_WINDOW};
 
     struct Fake(Option<&'static str>);
 
@@ -296,8 +302,9 @@ mod tests {
         let listener = Box::new(network.listen(at.clone()).unwrap());
         let guard =
             Guard { tls: None, headers: headers.iter().map(|it| Secret::new(*it)).collect() };
-        let trail = Trail::start(client::time::virtual_clock(Timestamp(0)));
-        let port = start(listener, guard, trail.clone(), Arc::new(Fake(unready)));
+        let clock = client::time::virtual_clock(Timestamp(0));
+        let trail = Trail::start(clock.clone());
+        let port = start(listener, guard, (trail.clone(), clock), Arc::new(Fake(unready)));
         Asked { network, at, trail, _port: port }
     }
 
@@ -403,6 +410,25 @@ mod tests {
             assert!(other.starts_with("HTTP/1.0 405 "), "{header}: {other}");
         }
         assert_eq!(port.trail.counts().0[0], ("authentication", 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_the_port_busy_does_not_fill_the_log() {
+        let logged = Logged::from(LevelFilter::WARN);
+        let port = asked(None, &[]);
+        let mut kept = Vec::new();
+        for _ in 0..METRICS_CONNECTIONS_MAX {
+            kept.push(port.network.connect(&port.at).await.unwrap());
+        }
+        for _ in 0..100 {
+            let mut stream = port.network.connect(&port.at).await.unwrap();
+            let _ = stream.read_to_string(&mut String::new()).await;
+        }
+        let text = logged.text();
+        let refused = text.lines().filter(|it| it.contains("too many connections")).count();
+        assert_eq!(u32::try_from(refused).unwrap(), AUDIT_EVENTS_OF_SOURCE_MAX, "{text}");
+        tokio::time::sleep(AUDIT_WINDOW + Duration::from_secs(1)).await;
+        assert!(logged.text().contains(r#""count":80,"#), "{}", logged.text());
     }
 
     #[test]

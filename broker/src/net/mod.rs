@@ -11,6 +11,7 @@ mod admission;
 mod audit_tests;
 pub(crate) mod connection;
 pub(crate) mod door;
+mod failures;
 pub(crate) mod http;
 #[cfg(test)]
 mod security_tests;

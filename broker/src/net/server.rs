@@ -21,6 +21,7 @@ use super::Listener;
 use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
 use super::door::Door;
+use super::failures::Failures;
 use super::strangers::Strangers;
 use crate::api::serving::Serve;
 use crate::auth::lines::Lines;
@@ -28,10 +29,6 @@ use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
 use crate::limits::{self, OPEN_FILES_FEW};
 use crate::quota::QuotaHandle;
-
-/// How long to wait after a failed accept: running out of file descriptors fails at once, again
-/// and again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a connection beyond its address's quota is held at most.
 const HELD_MAX: Duration = Duration::from_secs(1);
@@ -138,6 +135,7 @@ impl<S: Serve> Accept<S> {
         let endpoint = listener.endpoint();
         info!(listener = listener.name(), %endpoint, "listening");
         let mut connections = JoinSet::new();
+        let failures = Failures::new(&*listener, &self.clock);
         let mut drain = pin!(until_draining(self.draining.clone()));
         loop {
             tokio::select! {
@@ -152,10 +150,7 @@ impl<S: Serve> Accept<S> {
                             tokio::time::sleep(pause).await;
                         }
                     }
-                    Err(error) => {
-                        warn!(%endpoint, %error, "could not accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
+                    Err(error) => failures.pause(&error).await,
                 },
             }
         }
