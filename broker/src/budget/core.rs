@@ -19,6 +19,8 @@ pub(crate) enum Use {
     Unproved,
     /// A frame.
     Frame,
+    /// A frame that is larger than any common one.
+    LargeFrame,
     /// Records that are fetched.
     Answer,
     /// What is small, and what cannot wait.
@@ -27,8 +29,14 @@ pub(crate) enum Use {
 
 impl Use {
     /// All of them.
-    const ALL: [Self; 5] =
-        [Self::Connection, Self::Unproved, Self::Frame, Self::Answer, Self::Small];
+    const ALL: [Self; 6] = [
+        Self::Connection,
+        Self::Unproved,
+        Self::Frame,
+        Self::Answer,
+        Self::Small,
+        Self::LargeFrame,
+    ];
 
     fn index(self) -> usize {
         match self {
@@ -37,6 +45,7 @@ impl Use {
             Self::Frame => 2,
             Self::Answer => 3,
             Self::Small => 4,
+            Self::LargeFrame => 5,
         }
     }
 }
@@ -46,8 +55,8 @@ impl Use {
 pub(crate) struct Ledger {
     total: u64,
     /// The most that each use may take.
-    shares: [u64; 5],
-    taken: [AtomicU64; 5],
+    shares: [u64; 6],
+    taken: [AtomicU64; 6],
     used: AtomicU64,
     /// How many claims wait.
     waiting: AtomicU64,
@@ -57,9 +66,9 @@ impl Ledger {
     /// Nothing is taken of `total` bytes yet. Frames get `frames_max` bytes at most.
     pub(super) fn new(total: u64, frames_max: Option<u64>) -> Self {
         let frames = (total / 4).min(frames_max.unwrap_or(u64::MAX));
-        let shares = [total / 4, frames.min(total / 16), frames, total / 4, total];
+        let shares = [total / 4, frames.min(total / 16), frames, total / 4, total, frames / 2];
         let zero = || AtomicU64::new(0);
-        let taken = [zero(), zero(), zero(), zero(), zero()];
+        let taken = [zero(), zero(), zero(), zero(), zero(), zero()];
         Self { total, shares, taken, used: zero(), waiting: zero() }
     }
 
@@ -91,6 +100,18 @@ impl Ledger {
     /// How many bytes can still be had for `of`.
     pub(super) fn room(&self, of: Use) -> u64 {
         let within = self.share(of).saturating_sub(self.taken(of));
+        let within = match of {
+            // One that is larger than its share must not take that of the others.
+            Use::Frame => {
+                let large = self.taken(Use::LargeFrame).min(self.share(Use::LargeFrame));
+                within.saturating_sub(large)
+            }
+            Use::LargeFrame => {
+                let both = self.taken(Use::Frame).saturating_add(self.taken(Use::LargeFrame));
+                within.min(self.share(Use::Frame).saturating_sub(both))
+            }
+            Use::Connection | Use::Unproved | Use::Answer | Use::Small => within,
+        };
         within.min(self.total.saturating_sub(self.used()))
     }
 
@@ -157,9 +178,9 @@ pub(super) struct LineFull;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     next: Ticket,
-    waiters: [VecDeque<(Ticket, u64)>; 5],
+    waiters: [VecDeque<(Ticket, u64)>; 6],
     /// What the waiters of each line want together.
-    bytes: [u64; 5],
+    bytes: [u64; 6],
     count: usize,
 }
 

@@ -73,6 +73,21 @@ fn who_waits_is_served_in_order_and_nobody_overtakes() {
 }
 
 #[test]
+fn large_frames_leave_half_of_the_share_to_the_others_however_large_they_are() {
+    for large in [8, 20] {
+        let (ledger, mut line) = (ledger(), Line::default());
+        assert!(line.try_take(&ledger, Use::LargeFrame, large * MIB));
+        assert!(!line.try_take(&ledger, Use::LargeFrame, MIB));
+        line.enter(&ledger, Use::LargeFrame, 100 * MIB).unwrap();
+        assert!(line.try_take(&ledger, Use::Frame, 8 * MIB), "{large}");
+        assert!(!line.try_take(&ledger, Use::Frame, 1), "{large}");
+    }
+    let (ledger, mut line) = (ledger(), Line::default());
+    assert!(line.try_take(&ledger, Use::Frame, 16 * MIB), "all of it while nobody else wants some");
+    assert!(!line.try_take(&ledger, Use::LargeFrame, MIB));
+}
+
+#[test]
 fn other_uses_do_not_wait_for_a_full_one() {
     let (ledger, mut line) = (ledger(), Line::default());
     assert!(line.try_take(&ledger, Use::Frame, 16 * MIB));
@@ -148,7 +163,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Use::Unproved),
         Just(Use::Frame),
         Just(Use::Answer),
-        Just(Use::Small)
+        Just(Use::Small),
+        Just(Use::LargeFrame)
     ];
     let step = prop_oneof![
         3 => (conditional, 1..2000_u64).prop_map(|(of, bytes)| Step::Ask(of, bytes)),

@@ -13,6 +13,7 @@
 //! | connections | 1/4, half of it of who must authenticate and has not | the oldest of those is closed, else the next |
 //! | frames of who has not authenticated | 1/16 | they are not read on |
 //! | frames | 1/4 | they are not read on |
+//! | of those, frames larger than 2 MiB | 1/8 | they are not read on; what they announce holds up no other |
 //! | answers of fetches | 1/4 | they wait; who takes answers slowly is closed, the largest first |
 //! | small frames, other answers | what is left | requests wait for their turn |
 //!

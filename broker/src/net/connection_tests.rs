@@ -123,6 +123,10 @@ async fn fixture_in(budget: &Budget) -> Fixture {
 }
 
 async fn fixture_of(budget: &Budget, lines: &Lines) -> Fixture {
+    fixture_to(budget, lines, 1 << 16).await
+}
+
+async fn fixture_to(budget: &Budget, lines: &Lines, request_bytes_max: usize) -> Fixture {
     let network = MemoryNetwork::new();
     let endpoint = Endpoint::new("broker", 1);
     let mut listener = network.listen(endpoint.clone()).unwrap();
@@ -133,7 +137,7 @@ async fn fixture_of(budget: &Budget, lines: &Lines) -> Fixture {
     let dropped = Arc::default();
     let fake = Fake { begun: begun_sender, gate, dropped, budget: budget.clone() };
     let terms = Terms {
-        request_bytes_max: 1 << 16,
+        request_bytes_max,
         idle_max: Duration::from_secs(600),
         listener: "PLAINTEXT".into(),
         door: Door::default(),
@@ -488,6 +492,25 @@ async fn half_frames_hold_up_nobody_for_long() {
     drop(honest.client);
     honest.task.await.unwrap();
     assert_eq!((budget.used(), budget.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn who_announces_much_holds_up_nobody_who_announces_little() {
+    let budget = Budget::new(16 << 20, None);
+    let mut flood = Vec::new();
+    for _ in 0..10 {
+        let mut it = fixture_to(&budget, &Lines::default(), 3 << 20).await;
+        let mut half = large_frame(1)[..5000].to_vec();
+        half[..PREFIX_BYTES].copy_from_slice(&(3_u32 << 20).to_be_bytes());
+        it.send(&half).await;
+        flood.push(it);
+    }
+    settle().await;
+    assert_eq!(budget.waiting(), 9);
+    let mut honest = fixture_in(&budget).await;
+    honest.send(&large_frame(3)).await;
+    assert_eq!(honest.receive(3).await, (3, 3));
+    assert_eq!(budget.closed_slow(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use super::ConnectionError;
 use crate::budget::{Budget, Grant, Use, Wait};
 use crate::buffers::Buffer;
-use crate::limits::{FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES, STALL_MAX};
+use crate::limits::{BUFFER_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES, STALL_MAX};
 
 /// Room for one read where nothing says how much will come. Most requests fit.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
@@ -165,7 +165,10 @@ impl Intake {
         if self.inbox.len() >= FRAME_UNCLAIMED_BYTES {
             // A frame of its length alone would be whole: this is a part of one that is longer.
             let size = self.inbox.len() + self.framer.missing(&self.inbox)?;
-            let wait = self.budget.take(self.of, wide(size))?;
+            // What announces much waits for its like alone.
+            let is_large = self.of == Use::Frame && size > BUFFER_BYTES_MAX;
+            let of = if is_large { Use::LargeFrame } else { self.of };
+            let wait = self.budget.take(of, wide(size))?;
             self.partial = Partial::Claimed { wait, size };
         }
         Ok(None)
