@@ -9,9 +9,10 @@
 //!
 //! Decompression stops with an error at a limit given by the caller. Memory grows with what was
 //! really decompressed, at most fourfold ahead of it, and never to a size that the input merely
-//! declares. Pure.
+//! declares; beyond 8 MiB room is set aside for all that is allowed, of which pages that nothing is
+//! written to cost nothing. Pure.
 
-use super::lz4;
+use super::{DECOMPRESSED_BYTES_MAX, lz4};
 use crate::error_code::ErrorCode;
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
@@ -147,8 +148,9 @@ pub(super) fn decompress(
     };
     let mut output = decompressed.map_err(|failure| failure.of(codec, limit_bytes))?;
     assert!(output.len() <= limit_bytes);
-    // Records keep the whole buffer alive: let them not hold much more than they use.
-    if output.capacity() / 2 > output.len() {
+    // Records keep the whole buffer alive: let them not hold much more than they use. Of one for all
+    // that is allowed they hold the pages that they use.
+    if output.capacity() / 2 > output.len() && output.capacity() < ROOM_WHOLE_MIN {
         output.shrink_to_fit();
     }
     Ok(output.into())
@@ -171,12 +173,28 @@ impl Failure {
 }
 
 /// 32 KiB: what a first guess at the size of the output is at least.
-const GUESS_BYTES_MIN: usize = 32 << 10;
+pub(super) const GUESS_BYTES_MIN: usize = 32 << 10;
 /// How many times its size an input is first guessed to grow to. JSON grows four to ten times.
 const GUESS_RATIO: usize = 8;
 
 fn first_guess(input: &[u8], limit_bytes: usize) -> usize {
     input.len().saturating_mul(GUESS_RATIO).max(GUESS_BYTES_MIN).min(limit_bytes)
+}
+
+/// 8 MiB: what a batch of 1 MiB unfolds into as a rule. Beyond it room is made once, for all that is allowed.
+///
+/// To grow step by step would be dear: when a piece of up to 32 MiB that it had of the kernel is freed, glibc
+/// serves pieces of that size from its own heaps from then on, of which there are many and which give
+/// little back. 200 MiB of what a broker held under a flood of bombs were such remains.
+pub(super) const ROOM_STEP_MAX: usize = 8 << 20;
+/// 33 MiB: what allocators have of the kernel, and give back as soon as it is freed.
+pub(super) const ROOM_WHOLE_MIN: usize = 33 << 20;
+
+/// How much room to make next where `room` did not do, and no more than `room_max` is used.
+pub(super) fn next_room(room: usize, factor: usize, room_max: usize) -> usize {
+    let next = room.max(1).saturating_mul(factor).min(room_max);
+    let is_step = next <= ROOM_STEP_MAX || room_max > DECOMPRESSED_BYTES_MAX + 1;
+    if is_step { next } else { room_max.max(ROOM_WHOLE_MIN) }
 }
 
 fn compress_gzip(level: Option<i32>, input: &[u8], output: &mut Vec<u8>) {
@@ -190,18 +208,21 @@ fn compress_gzip(level: Option<i32>, input: &[u8], output: &mut Vec<u8>) {
 fn decompress_gzip(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure> {
     let mut decoder = MultiGzDecoder::new(input);
     let mut output = vec![0; first_guess(input, limit_bytes)];
+    // One byte beyond the limit tells an output that ends there from one that goes on.
+    let most = limit_bytes.saturating_add(1);
     let mut filled = 0;
     loop {
-        if filled == output.len() {
-            // One byte beyond the limit tells an output that ends there from one that goes on.
-            let doubled = output.len().saturating_mul(2).max(GUESS_BYTES_MIN);
-            let room = doubled.min(limit_bytes.saturating_add(1));
-            if room == output.len() {
+        let mut end = output.len().min(most);
+        if filled == end {
+            if end == most {
                 return Err(Failure::TooLarge);
             }
-            output.resize(room, 0);
+            let mut roomier = vec![0; next_room(end, 2, most)];
+            roomier[..filled].copy_from_slice(&output);
+            output = roomier;
+            end = output.len().min(most);
         }
-        match decoder.read(&mut output[filled..]).map_err(|_| Failure::Malformed)? {
+        match decoder.read(&mut output[filled..end]).map_err(|_| Failure::Malformed)? {
             0 => break,
             count => filled += count,
         }
@@ -311,7 +332,7 @@ fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure>
     }
     let room_max = declared.unwrap_or(limit_bytes);
     let guess = first_guess(input, limit_bytes);
-    let mut room = guess.saturating_mul(if declared.is_some() { 4 } else { 1 }).min(room_max);
+    let mut room = next_room(guess, if declared.is_some() { 4 } else { 1 }, room_max);
     loop {
         let mut output = Vec::with_capacity(room);
         let result =
@@ -323,7 +344,7 @@ fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Failure>
                 let is_lie = declared.is_some();
                 return Err(if is_lie { Failure::Malformed } else { Failure::TooLarge });
             }
-            Err(ZSTD_OUTPUT_FULL) => room = room.max(1).saturating_mul(4).min(room_max),
+            Err(ZSTD_OUTPUT_FULL) => room = next_room(room, 4, room_max),
             Err(_) => return Err(Failure::Malformed),
         }
     }

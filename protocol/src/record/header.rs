@@ -110,7 +110,7 @@ pub enum BatchError {
         codec: Codec,
     },
     /// The records do not decompress, or to more than allowed.
-    #[error("batch at offset {base_offset}")]
+    #[error("batch at offset {base_offset}: {source}")]
     Compression {
         /// Of the batch.
         base_offset: Offset,

@@ -7,7 +7,7 @@
 //! same bytes. Output grows block by block, at most one block ahead of what the input yields.
 //! Pure.
 
-use super::compression::Failure;
+use super::compression::{Failure, next_room};
 use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into_with_dict, get_maximum_output_size,
 };
@@ -119,6 +119,7 @@ fn frame(input: &mut &[u8], output: &mut Vec<u8>, limit_bytes: usize) -> Result<
             if output.len().saturating_add(length) > limit_bytes {
                 return Err(Failure::TooLarge);
             }
+            make_room(output, length, limit_bytes);
             output.extend_from_slice(body);
         } else {
             let is_linked = flags & INDEPENDENT_BIT == 0;
@@ -146,6 +147,7 @@ fn block(
     let start = output.len();
     let room = block_bytes_max.min(body.len().saturating_mul(RATIO_MAX));
     let allowed = room.min(limit_bytes.saturating_sub(start));
+    make_room(output, allowed, limit_bytes);
     output.resize(start + allowed, 0);
     let (done, target) = output.split_at_mut(start);
     let history = &done[history.max(start.saturating_sub(BLOCK_BYTES))..];
@@ -160,6 +162,15 @@ fn block(
             Err(Failure::TooLarge)
         }
         Err(_) => Err(Failure::Malformed),
+    }
+}
+
+/// Makes room for `count` more bytes, all within the limit.
+fn make_room(output: &mut Vec<u8>, count: usize, limit_bytes: usize) {
+    let needed = output.len() + count;
+    if needed > output.capacity() {
+        let doubled = output.capacity().saturating_mul(2).min(limit_bytes);
+        output.reserve_exact(next_room(needed.max(doubled), 1, limit_bytes) - output.len());
     }
 }
 

@@ -1,6 +1,8 @@
 //! The codecs: foreign frames are read, ours are read by foreign readers, bombs are not. Pure.
 
-use super::super::compression::{compress, decompress};
+use super::super::compression::{
+    GUESS_BYTES_MIN, ROOM_STEP_MAX, ROOM_WHOLE_MIN, compress, decompress, next_room,
+};
 use super::*;
 use std::io::{Read, Write};
 
@@ -169,6 +171,35 @@ fn a_bomb_stops_at_the_limit() {
         let result = decompress(codec, bomb.into(), 1 << 20);
         let error = CompressionError::TooLarge { codec, limit_bytes: 1 << 20 };
         assert_eq!(result, Err(error));
+    }
+}
+
+#[test]
+fn what_unfolds_into_much_unfolds_as_far_as_is_allowed_and_no_further() {
+    for size in [ROOM_STEP_MAX - 1, ROOM_STEP_MAX, ROOM_STEP_MAX + 1, 20 << 20] {
+        let zeros = vec![7; size];
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let bomb = Bytes::from(frame_of(codec, &zeros));
+            for limit_bytes in [size, size + 1, DECOMPRESSED_BYTES_MAX, usize::MAX] {
+                let result = decompress(codec, bomb.clone(), limit_bytes);
+                assert!(result.is_ok_and(|it| it == zeros), "{codec} {size} of {limit_bytes}");
+            }
+            let limit_bytes = size - 1;
+            let error = CompressionError::TooLarge { codec, limit_bytes };
+            assert_eq!(decompress(codec, bomb, limit_bytes), Err(error), "{size}");
+        }
+    }
+}
+
+#[test]
+fn room_for_much_is_made_once_and_is_not_kept_by_allocators() {
+    let most = DECOMPRESSED_BYTES_MAX + 1;
+    for room_max in [9 << 20, 20 << 20, most] {
+        let mut room = GUESS_BYTES_MIN;
+        while room < room_max {
+            room = next_room(room, 2, room_max);
+            assert!(room <= ROOM_STEP_MAX || room >= ROOM_WHOLE_MIN, "{room} of {room_max}");
+        }
     }
 }
 
