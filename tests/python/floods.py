@@ -1,10 +1,11 @@
 """A broker under floods: usage: floods.py BINARY [SECONDS]. Ends with 0 when the bars hold.
 
-Starts BINARY's broker with a budget of 512 MiB and, over loopback, thousands of idle connections, readers that
-ask for 50 MB at a time and take them slowly, half frames (100 MB announced, little sent) and batches that
-unfold hugely. Meanwhile one honest client, a process of its own, produces and fetches small batches. Bars: the broker's
-resident memory stays below the budget and a fifth; the honest client's 99th percentile stays within five times
-that of a quiet broker; the broker lives. Standard library only.
+Starts BINARY's broker with a budget of 512 MiB and, over loopback, up to 10,000 idle connections (fewer where few files
+may be open, as the broker keeps ten of sixteen of them for its logs), readers that ask for 50 MB at a time and take them
+slowly, half frames (100 MB announced, little sent) and batches that unfold hugely, by each codec that can. Meanwhile one honest client, a process of its own, produces and fetches small
+batches. Bars: the broker's resident memory stays below the budget and a fifth; the honest client's 99th percentile
+stays within five times that of a quiet broker; no bomb is taken, and each kind is unfolded as far as is allowed, not
+refused before; the broker lives. Standard library only.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import urllib.request
 
 BUDGET = 512 << 20
 IDLE, SLOW, HALF, BOMBS = 10_000, 1_000, 200, 4
+MESSAGE_TOO_LARGE, NOT_ENOUGH_REPLICAS = 10, 19
 BULK_BYTES = 192 << 20
 TOPICS = ["quiet", "bulk", "bombs"]
 
@@ -75,10 +77,10 @@ def batch(records, codec=0, count=1):
     return struct.pack(">qiiB", 0, len(rest) + 5, -1, 2) + rest
 
 
-def produce(topic, batch_bytes):
+def produce(topic, batch_bytes, version=3):
     data = struct.pack(">ii", 0, len(batch_bytes)) + batch_bytes
     body = struct.pack(">hhi", -1, -1, 10_000) + struct.pack(">i", 1) + string(topic)
-    return frame(0, 3, body + struct.pack(">i", 1) + data)
+    return frame(0, version, body + struct.pack(">i", 1) + data)
 
 
 def fetch(topic, offset, bytes_max, wait_ms=100):
@@ -113,14 +115,17 @@ async def ask(port, request):
 
 async def honest(port, seconds):
     """Times of a small produce and of the fetch that follows, in milliseconds; and the failures."""
-    reader, writer = await connect(port)
+    writer = None
     times, failures, offset = [], 0, None
-    request = produce("quiet", batch(record(b"x" * 100)))
+    # One of four is more than a broker reads before it claims room for it.
+    small, larger = [produce("quiet", batch(record(b"x" * size))) for size in (100, 20_000)]
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
+            if writer is None:
+                reader, writer = await connect(port)
             began = time.monotonic()
-            writer.write(request)
+            writer.write(larger if len(times) % 8 == 6 else small)
             got = await asyncio.wait_for(answer(reader), 30)
             # Correlation, one topic and its name, one partition, its index, error and offset.
             at = 4 + 4 + 2 + len("quiet") + 4 + 4
@@ -128,14 +133,17 @@ async def honest(port, seconds):
             assert code == 0, code
             times.append((time.monotonic() - began) * 1000)
             began = time.monotonic()
-            writer.write(fetch("quiet", offset, 10_000))
+            writer.write(fetch("quiet", offset, 50_000))
             got = await asyncio.wait_for(answer(reader), 30)
             assert len(got) > 150, "the record is there"
             times.append((time.monotonic() - began) * 1000)
         except (AssertionError, OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
-            print(f"honest client: {error!r}", file=sys.stderr)
             failures += 1
-            reader, writer = await connect(port)
+            if failures <= 5:
+                print(f"honest client: {error!r}", file=sys.stderr)
+            if writer is not None:
+                writer.close()
+                writer = None
         await asyncio.sleep(0.005)
     return times, failures
 
@@ -199,25 +207,50 @@ async def half(port, counts, number):
         await asyncio.sleep(0.5)
 
 
+def lz4_zeros(mib):
+    """A frame of LZ4, in blocks of 4 MiB: one literal, one match of all that follows it, five literals."""
+    more, rest = divmod((4 << 20) - 6 - 19, 255)
+    block = b"\x1f\0\x01\0" + b"\xff" * more + bytes([rest]) + b"\x50" + bytes(5)
+    block = struct.pack("<I", len(block)) + block
+    return struct.pack("<I", 0x184D2204) + b"\x60\x70\0" + block * (mib // 4) + bytes(4)
+
+
 def bombs():
-    """Batches of less than a MiB that unfold to 400 MiB, by gzip; and by zstd, whose frame declares it."""
+    """Batches of less than a MiB that unfold to 80 MiB and more, by codec. Version 8 knows zstd, and tells why not."""
     folded = gzip.compress(bytes(400 << 20), 9)
     # One frame of zstd: a window of 2 GiB is declared, then blocks of one repeated byte, 128 KiB each.
     blocks = struct.pack("<I", (128 << 10) << 3 | 1 << 1)[:3] + b"\0"
     zstd = struct.pack("<I", 0xFD2FB528) + b"\0" + bytes([21 << 3]) + blocks * 3200
     zstd += struct.pack("<I", 0 << 3 | 1)[:3]
-    return [produce("bombs", batch(folded, 1)), produce("bombs", batch(zstd, 4))]
+    by_codec = {"gzip": (folded, 1), "lz4": (lz4_zeros(80), 3), "zstd": (zstd, 4)}
+    return {name: produce("bombs", batch(*it), 8) for name, it in by_codec.items()}
+
+
+def refusal(answer):
+    """The error of one partition, and why: an answer of version 8 without errors of records."""
+    at = 4 + 4 + 2 + len("bombs") + 4 + 4
+    code, _, _, _, errors, length = struct.unpack_from(">hqqqih", answer, at)
+    assert errors == 0, "a bomb has no records"
+    return code, answer[at + 32 :][: max(length, 0)].decode()
+
+
+async def defuse(port, requests):
+    """While nothing else happens: each bomb is refused by who unfolds it, at the size that a batch may have."""
+    for name, request in requests.items():
+        code, why = refusal(await ask(port, request))
+        assert code == MESSAGE_TOO_LARGE, (name, code, why)
+        assert why.endswith(f"{name}: more than {64 << 20} bytes when decompressed"), (name, why)
 
 
 async def bomb(port, counts, requests):
     while True:
         try:
             reader, writer = await connect(port)
-            for request in requests:
+            for name, request in requests.items():
                 writer.write(request)
-                got = await answer(reader)
-                (code,) = struct.unpack_from(">h", got, 4 + 4 + 2 + len("bombs") + 4 + 4)
-                counts["bombs refused" if code != 0 else "bombs taken"] += 1
+                code, _ = refusal(await answer(reader))
+                what = {MESSAGE_TOO_LARGE: "unfolded", NOT_ENOUGH_REPLICAS: "put off"}.get(code, f"error {code}")
+                counts[f"bombs {what}, {name}"] = counts.get(f"bombs {what}, {name}", 0) + 1
                 await asyncio.sleep(0.5)
             writer.close()
         except (OSError, asyncio.IncompleteReadError):
@@ -244,12 +277,11 @@ def resident(pid, key="VmRSS"):
     return 0
 
 
-async def flood(broker, port, seconds):
+async def flood(broker, port, seconds, requests, idle_count):
     counts = dict.fromkeys(["idle", "idle closed", "slow", "slow closed", "half", "half closed"], 0)
-    counts |= dict.fromkeys(["bombs refused", "bombs taken", "bombs closed"], 0)
-    requests = bombs()
+    counts |= dict.fromkeys([f"bombs unfolded, {name}" for name in requests] + ["bombs closed"], 0)
     tasks = []
-    for number in range(IDLE):
+    for number in range(idle_count):
         tasks.append(asyncio.create_task(idle(port, counts)))
         if number % 200 == 199:
             await asyncio.sleep(0.05)
@@ -304,7 +336,9 @@ async def ready(port):
 async def main(binary, seconds):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most < IDLE + 2 * SLOW + 2000:
+    # All but the idle ones come again when they are closed, some before the broker has noticed.
+    idle_count = min(IDLE, most // 16 * 6 - SLOW - HALF - 300)
+    if idle_count < 1000:
         sys.exit(f"{most} open files are too few: raise `ulimit -Hn`")
     port, metrics = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
@@ -314,12 +348,14 @@ async def main(binary, seconds):
             for topic in TOPICS:
                 await ask(port, create(topic))
             await fill(port)
+            requests = bombs()
+            await defuse(port, requests)
             client = honest_process(port, seconds)
             while client.poll() is None:
                 await asyncio.sleep(0.2)
             quiet = told(client)
             print(f"quiet: {quiet}", flush=True)
-            loaded, peak, counts = await flood(broker, port, seconds)
+            loaded, peak, counts = await flood(broker, port, seconds, requests, idle_count)
             print(f"under load: {loaded}\nfloods: {counts}\nafter it:", *pool(metrics), sep="\n  ")
             is_alive = broker.poll() is None
         finally:
@@ -329,11 +365,15 @@ async def main(binary, seconds):
             except subprocess.TimeoutExpired:
                 broker.kill()
                 broker.wait()
+    bombed = {what: count for what, count in counts.items() if what.startswith("bombs ") and "," in what}
     bars = {
         f"resident at most {peak >> 20} MiB of {BUDGET * 12 // 10 >> 20}": peak <= BUDGET * 12 // 10,
         f"p99 {loaded['p99']:.2f} ms of {5 * quiet['p99']:.2f}": loaded["p99"] <= 5 * quiet["p99"],
         f"{loaded['failures']} failures of the honest client": loaded["failures"] == 0,
-        f"no bomb of {counts['bombs refused']} was taken": 0 == counts["bombs taken"] < counts["bombs refused"],
+        f"each of {sum(bombed.values())} bombs was refused as too large, or put off": all(
+            bombed[f"bombs unfolded, {name}"] for name in requests
+        )
+        and not any("error" in what for what in bombed),
         "the broker lives": is_alive,
     }
     for bar, holds in bars.items():
@@ -344,8 +384,8 @@ async def main(binary, seconds):
 if __name__ == "__main__":
     if sys.argv[1] == "--honest":
         times, failures = asyncio.run(honest(int(sys.argv[2]), float(sys.argv[3])))
-        cuts = statistics.quantiles(times, n=100)
-        print(cuts[49], cuts[98], max(times), len(times), failures)
+        cuts = statistics.quantiles(times or [float("inf")] * 2, n=100)
+        print(cuts[49], cuts[98], max(times, default=0), len(times), failures)
         sys.exit(0)
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 30
     sys.exit(0 if asyncio.run(main(sys.argv[1], seconds)) else 1)
