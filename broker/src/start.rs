@@ -154,9 +154,9 @@ impl Broker {
         let told = config.advertised(&listening.bound, &hostname);
         let epoch = rooms.join(&config, told, &listening.stores(), ids.of("runs")).await?;
         let found = if is_new { Vec::new() } else { found.partitions };
-        let image = rooms.metadata.clone();
+        let (settings, image) = (config.clone(), rooms.metadata.clone());
         let partitions =
-            Partitions::start(config.clone(), image, dir.clone(), found, clock.clone()).await;
+            Partitions::start(settings, image, dir.clone(), found, clock.clone()).await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
         let budget = budget(&config);
         let (coordination, coordinators) =

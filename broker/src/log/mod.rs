@@ -43,6 +43,7 @@ mod retention;
 mod scan;
 mod search;
 mod segment;
+mod shared;
 mod shell;
 mod snapshot;
 mod state;

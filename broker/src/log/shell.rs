@@ -27,9 +27,10 @@ use super::dir::{Found, Identity, LogDir};
 use super::error::LogError;
 use super::reader::Reader;
 use super::recovery::Recovery;
+use super::shared::Shared;
 use super::state::{LogConfig, LogState, Mark, Write};
 use super::swap::Swap;
-use super::writer::{self, Shared, Writer};
+use super::writer::{self, Writer};
 use crate::disk::Disk;
 use crate::limits::LOG_REQUESTS_MAX;
 

@@ -13,8 +13,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::ids::{BrokerEpoch, TopicPartition};
@@ -26,6 +26,7 @@ use super::ahead::{Ahead, Job, Readied};
 use super::dir::LogDir;
 use super::error::LogError;
 use super::recovery::Place;
+use super::shared::{Shared, TakenAtEnd};
 use super::shell::{CompactRequest, LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
 use super::state::Write;
 use super::store::Log;
@@ -545,47 +546,6 @@ pub(super) async fn run(
         if let Ok(readied) = readied.try_recv() {
             shared.0.with(|writer| writer.readied(readied));
         }
-    }
-}
-
-/// The writer, where its loop and whoever submits to it can reach it.
-#[derive(Clone)]
-pub(super) struct Shared {
-    /// `None` once its loop has ended. A lock, as a message to the loop and its answer cost two wake-ups; whoever
-    /// submits only tries it.
-    writer: Arc<Mutex<Option<Writer>>>,
-    /// Requests sent to the loop and not carried out.
-    pub(super) waiting: Arc<AtomicUsize>,
-}
-
-impl Shared {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self { writer: Arc::new(Mutex::new(Some(writer))), waiting: Arc::default() }
-    }
-
-    /// `None`: the writer is gone, or a panic left it half done.
-    fn with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
-        self.writer.lock().ok()?.as_mut().map(act)
-    }
-
-    /// Does this at once, unless requests wait or the writer is at work. `None`: not done.
-    pub(super) fn try_with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Option<T> {
-        if self.waiting.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        self.writer.try_lock().ok()?.as_mut().map(act)
-    }
-}
-
-/// Takes the writer, and with it the lock of its directory, away in the end.
-struct TakenAtEnd(Shared);
-
-impl Drop for TakenAtEnd {
-    fn drop(&mut self) {
-        let mut writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = writer.take();
-        drop(writer);
-        drop(taken);
     }
 }
 
