@@ -154,14 +154,13 @@ impl Broker {
         let told = config.advertised(&listening.bound, &hostname);
         let epoch = rooms.join(&config, told, &listening.stores(), ids.of("runs")).await?;
         let found = if is_new { Vec::new() } else { found.partitions };
-        let (settings, image) = (config.clone(), rooms.metadata.clone());
+        let image = rooms.metadata.clone();
         let partitions =
-            Partitions::start(settings, image, dir.clone(), found, clock.clone()).await;
+            Partitions::start(config.clone(), image, dir.clone(), found, clock.clone()).await;
         let cleaner = Cleaner::start(partitions.clone(), clock.clone(), rng.fork(), writer)?;
-        let budget = budget(&config);
+        let (budget, quotas) = (budget(&config), QuotaHandle::start(&config, &rooms.metadata));
         let (coordination, coordinators) =
             coordinators::start(&config, &rooms, &partitions, &clock, epoch, (&ids, &budget));
-        let quotas = QuotaHandle::start(&config, &rooms.metadata);
         let api = Api::new(
             machine(&config, &listening, &disk),
             rooms.metadata.clone(),
