@@ -513,8 +513,11 @@ pub(super) async fn run(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let has_work = |writer: &mut Writer| !writer.unchecked.is_empty() && !writer.is_offline;
-        let Some(has_work) = shared.0.with(has_work) else { return };
+        let work = |writer: &mut Writer| {
+            let has_work = !writer.unchecked.is_empty() && !writer.is_offline;
+            (has_work, !writer.readying.is_empty())
+        };
+        let Some((has_work, is_readying)) = shared.0.with(work) else { return };
         let received = tokio::select! {
             biased;
             _ = ticks.tick(), if has_work => {
@@ -522,7 +525,7 @@ pub(super) async fn run(
                 continue;
             }
             received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
-            Some(readied) = readied.recv() => {
+            Some(readied) = readied.recv(), if is_readying => {
                 shared.0.with(|writer| writer.readied(readied));
                 continue;
             }
@@ -543,7 +546,7 @@ pub(super) async fn run(
             return;
         }
         // One in between, or they would wait for as long as there is something to write.
-        if let Ok(readied) = readied.try_recv() {
+        if is_readying && let Ok(readied) = readied.try_recv() {
             shared.0.with(|writer| writer.readied(readied));
         }
     }

@@ -204,11 +204,18 @@ impl<S: Serve> Accept<S> {
         let peer = peer.clone();
         connections.spawn(async move {
             service.connected();
-            let is_given_up = tokio::select! {
-                biased;
-                // Nothing is ever sent: what it held is gone.
-                _ = given_up => true,
-                () = serving => false,
+            // Who never was a stranger is never given up, and need not look for it at each step.
+            let is_given_up = match place.number {
+                None => {
+                    serving.await;
+                    false
+                }
+                Some(_) => tokio::select! {
+                    biased;
+                    // Nothing is ever sent: what it held is gone.
+                    _ = given_up => true,
+                    () = serving => false,
+                },
             };
             if is_given_up && lines.may_tell(clock.now().monotonic, &peer.host) {
                 warn!(%peer, "connection closed for a newer one: its client was not known yet");
