@@ -515,8 +515,12 @@ impl Producer {
             return None;
         }
         self.batches.iter().find(|batch| {
+            // Who repeats a batch of a transaction waits for it before the end. Anything else that is
+            // taken for one could be another's, who knew the number that comes next.
+            let is_of_open = self.open_from.is_some_and(|first| first <= batch.base_offset);
             batch.base_sequence == header.base_sequence
                 && batch.last_sequence == header.last_sequence()
+                && is_of_open == header.attributes.is_transactional()
         })
     }
 }
@@ -589,6 +593,21 @@ mod tests {
         check(&before, batch(9, 1, 7, 1), Ok(Checked::New));
         check(&before, batch(9, 1, 8, 1), Err(ErrorCode::OutOfOrderSequenceNumber));
         check(&before, batch(9, 1, 6, 1), Err(ErrorCode::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn only_within_its_transaction_is_a_batch_of_one_a_duplicate() {
+        let alone = [batch(0, 0, 0, 1)];
+        // Somebody else was there before, with the number that comes next.
+        let out_of_order = Err(ErrorCode::OutOfOrderSequenceNumber);
+        check(&alone, transactional(batch(9, 0, 0, 1)), out_of_order);
+        let within = [transactional(batch(0, 0, 0, 1))];
+        check(&within, batch(9, 0, 0, 1), out_of_order);
+        let again = Checked::Duplicate { base_offset: Offset(0), timestamp: Timestamp(1000) };
+        check(&within, transactional(batch(9, 0, 0, 1)), Ok(again));
+        // What came before the transaction is no part of it.
+        let both = [batch(0, 0, 0, 1), transactional(batch(1, 0, 1, 1))];
+        check(&both, transactional(batch(9, 0, 0, 1)), out_of_order);
     }
 
     #[test]
