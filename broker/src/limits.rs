@@ -79,6 +79,13 @@ pub const SHARD_GROUPS_MAX: usize = 20_000;
 /// is refused.
 pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 
+/// 100: protocols that a member of a classic group offers. Clients offer one for each assignor, a few; who
+/// offers more is refused, as a vote compares those of all members.
+pub const MEMBER_PROTOCOLS_MAX: usize = 100;
+
+/// 100: topics that one Metadata request creates. For the others it is to be sent again.
+pub const AUTO_CREATED_MAX: usize = 100;
+
 /// 8 MiB: what all members of a classic group tell. Who would add to it is refused.
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
 

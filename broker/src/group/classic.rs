@@ -25,6 +25,7 @@ use super::{Join, Joined, Leave, Membership, Sync, Synced};
 use crate::coordinator::Token;
 use crate::limits::{
     GROUP_ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
+    MEMBER_PROTOCOLS_MAX,
 };
 
 /// A classic group.
@@ -101,6 +102,9 @@ impl Group {
         }
         if join.protocol_type.is_empty() || join.protocols.is_empty() {
             return Err(ErrorCode::InconsistentGroupProtocol);
+        }
+        if MEMBER_PROTOCOLS_MAX < join.protocols.len() {
+            return Err(ErrorCode::GroupMaxSizeReached);
         }
         let own_bytes = told_bytes(&join.protocols);
         let others = || self.members.iter().filter(|(id, _)| **id != join.member_id);

@@ -127,14 +127,17 @@ pub(super) fn kept(protocols: &[(Arc<str>, Bytes)]) -> Vec<(Arc<str>, Bytes)> {
     protocols.iter().map(kept).collect()
 }
 
-/// What a member tells by these protocols, in bytes.
+/// 112: about what a protocol takes besides its name and metadata.
+const PROTOCOL_BYTES: usize = 112;
+
+/// About what these protocols of a member take, in bytes.
 pub(super) fn told_bytes(protocols: &[(Arc<str>, Bytes)]) -> usize {
-    protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum()
+    protocols.iter().map(|(name, metadata)| PROTOCOL_BYTES + name.len() + metadata.len()).sum()
 }
 
 /// What a leader assigns, in bytes.
 pub(super) fn assigned_bytes(assignments: &[(Arc<str>, Bytes)]) -> usize {
-    assignments.iter().map(|(_, assignment)| assignment.len()).sum()
+    assignments.iter().map(|(id, assignment)| PROTOCOL_BYTES + id.len() + assignment.len()).sum()
 }
 
 /// About what a member takes that joins so.

@@ -12,13 +12,14 @@ use protocol::time::{Now, Timestamp};
 
 use super::assignor::Assignor;
 use super::beat::ConsumerSettings;
-use super::member::{JoinSettings, kept};
+use super::member::{JoinSettings, assigned_bytes, kept, told_bytes};
 use super::memory::{Memory, OFFSET_BYTES};
 use super::*;
 use crate::config::GroupMigration;
 use crate::coordinator::{EndTxnMarker, KeyValue, Logged, Outcome, Release, Shard, Token};
 use crate::limits::{
     GROUP_ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
+    MEMBER_PROTOCOLS_MAX,
 };
 
 mod consumer;
@@ -308,7 +309,7 @@ fn what_members_tell_is_bounded_one_by_one_and_together() {
         })
     };
     assert_eq!(enter(MEMBER_METADATA_BYTES_MAX), Some(ErrorCode::GroupMaxSizeReached));
-    let most = MEMBER_METADATA_BYTES_MAX - "range".len();
+    let most = MEMBER_METADATA_BYTES_MAX - told_bytes(&[("range".into(), Bytes::new())]);
     assert_eq!(enter(most), Some(ErrorCode::None));
     // They wait for the first to come again.
     for _ in 1..GROUP_METADATA_BYTES_MAX / MEMBER_METADATA_BYTES_MAX {
@@ -318,22 +319,40 @@ fn what_members_tell_is_bounded_one_by_one_and_together() {
 }
 
 #[test]
+fn a_member_offers_a_few_protocols_at_most() {
+    let mut world = World::new(Duration::ZERO);
+    let mut enter = |count: usize| {
+        let protocols = (0..count).map(|it| (it.to_string().into(), Bytes::new())).collect();
+        let join = Join { requires_member_id: false, protocols, ..join("", None) };
+        let token = world.ask(Request::Join(join));
+        match world.answers.get(&token) {
+            Some(Reply::Joined(joined)) => joined.error,
+            other => panic!("a join is answered as one: {other:?}"),
+        }
+    };
+    assert_eq!(enter(MEMBER_PROTOCOLS_MAX + 1), ErrorCode::GroupMaxSizeReached);
+    assert_eq!(enter(MEMBER_PROTOCOLS_MAX), ErrorCode::None);
+}
+
+#[test]
 fn what_a_leader_assigns_is_bounded() {
     let mut world = World::new(Duration::ZERO);
     let (_, token) = world.enter();
     let joined = world.joined(token);
+    let member_id = Arc::clone(&joined.member_id);
     let mut assign = |bytes: usize| {
         let token = world.ask(Request::Sync(Sync {
-            member: member(&joined.member_id, joined.generation.0),
+            member: member(&member_id, joined.generation.0),
             protocol_type: None,
             protocol: None,
-            assignments: vec![(Arc::clone(&joined.member_id), Bytes::from(vec![b'a'; bytes]))],
+            assignments: vec![(Arc::clone(&member_id), Bytes::from(vec![b'a'; bytes]))],
         }));
         world.synced(token).map(|it| it.len())
     };
     let refused = Err(ErrorCode::GroupMaxSizeReached);
-    assert_eq!(assign(GROUP_ASSIGNMENT_BYTES_MAX + 1), refused);
-    assert_eq!(assign(GROUP_ASSIGNMENT_BYTES_MAX), Ok(GROUP_ASSIGNMENT_BYTES_MAX));
+    let most = GROUP_ASSIGNMENT_BYTES_MAX - assigned_bytes(&[(joined.member_id, Bytes::new())]);
+    assert_eq!(assign(most + 1), refused);
+    assert_eq!(assign(most), Ok(most));
 }
 
 #[test]
