@@ -34,7 +34,7 @@ use crate::auth::stores::Stores;
 use crate::config::{BrokerConfig, Endpoint};
 use crate::controller::{self, ControllerHandle, Registration};
 use crate::disk::{Disk, SimDisk};
-use crate::limits::QUORUM_FEED_MAX;
+use crate::limits::{AUTO_CREATED_MAX, QUORUM_FEED_MAX};
 use crate::metadata::{Image, MetadataHandle, OFFSETS_TOPIC, Resource};
 use crate::quorum::{self, QuorumConfig};
 use crate::quota::QuotaHandle;
@@ -94,7 +94,9 @@ impl Node {
         request: MetadataRequest,
     ) -> MetadataResponse {
         let (image, controller) = (&self.metadata, &self.controller);
-        metadata::metadata(image, controller, &self.config, listener, version, request).await
+        let request = (version, request);
+        metadata::metadata(image, controller, &self.config, listener, self.mutations(), request)
+            .await
     }
 
     async fn create(&self, topic: CreatableTopic) -> (i16, Option<String>, usize) {
@@ -219,6 +221,37 @@ async fn nobody_waits_for_a_topic_where_that_is_set_and_it_appears_behind_the_an
     drop(tokio::time::timeout(Duration::from_secs(5), appeared).await.unwrap().unwrap());
     let response = node.ask("IN", 13, request).await;
     assert_eq!(seen(&response), [("orders", ErrorCode::None, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_creates_some_topics_at_most_and_the_rest_is_to_be_asked_for_again() {
+    let node = node(&[]).await;
+    let names: Vec<String> = (0..=AUTO_CREATED_MAX).map(|it| format!("t{it:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let request = MetadataRequest { allow_auto_topic_creation: true, ..by_name(&names) };
+    let response = node.ask("IN", 13, request).await;
+    let (last, first) = (&response.topics[AUTO_CREATED_MAX], &response.topics[..AUTO_CREATED_MAX]);
+    assert!(first.iter().all(|topic| topic.error_code == 0 && topic.partitions.len() == 1));
+    assert_eq!(ErrorCode::from_wire(last.error_code), ErrorCode::LeaderNotAvailable);
+    assert_eq!(node.metadata.image().topics().count(), AUTO_CREATED_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_that_are_created_by_asking_are_charged_to_the_quota() {
+    let node = node(&[]).await;
+    let quota =
+        node.alter_quota(&[("client-id", Some("me"))], "controller_mutation_rate", Some(1.0));
+    assert_eq!(quota.await, ErrorCode::None);
+    while !node.quotas.has(crate::quota::QuotaKind::Mutation) {
+        tokio::task::yield_now().await;
+    }
+    let names: Vec<String> = (0..50).map(|it| format!("t{it}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let request = MetadataRequest { allow_auto_topic_creation: true, ..by_name(&names) };
+    assert!(node.ask("IN", 13, request.clone()).await.throttle_time_ms > 0);
+    // They are there: asking again costs nothing.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(node.ask("IN", 13, request).await.throttle_time_ms, 0);
 }
 
 #[tokio::test(start_paused = true)]

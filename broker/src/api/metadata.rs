@@ -15,8 +15,10 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::BrokerId;
 
 use super::cluster::{CLUSTER_OPERATIONS, TOPIC_OPERATIONS};
+use super::quotas::Mutations;
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerHandle, check_name};
+use crate::limits::AUTO_CREATED_MAX;
 use crate::metadata::{Image, MetadataHandle, Partition, Topic};
 
 /// Answers a request that came in by `listener`.
@@ -25,14 +27,18 @@ pub(crate) async fn metadata(
     controller: &ControllerHandle,
     config: &BrokerConfig,
     listener: &str,
-    version: i16,
-    request: MetadataRequest,
+    mut mutations: Mutations<'_>,
+    (version, request): (i16, MetadataRequest),
 ) -> MetadataResponse {
     let asks_for_all = version == 0 && request.topics.as_ref().is_some_and(Vec::is_empty);
     let asked = if asks_for_all { None } else { request.topics.as_deref() };
     let may_create = request.allow_auto_topic_creation && config.auto_create_topics_enable;
     let missing = missing(&metadata.image(), asked.unwrap_or_default());
     let refusals = if may_create && !missing.is_empty() {
+        for name in missing.iter().take(AUTO_CREATED_MAX) {
+            // Nobody is refused here: clients do not know that. Whoever is beyond the quota waits.
+            let _ = mutations.charge(name, config.num_partitions);
+        }
         create(controller, missing, config.auto_create_topics_wait).await
     } else {
         BTreeMap::new()
@@ -54,6 +60,7 @@ pub(crate) async fn metadata(
         controller_id: controller.active().0,
         topics,
         cluster_authorized_operations: operations,
+        throttle_time_ms: mutations.throttle_time_ms(),
         ..MetadataResponse::default()
     }
 }
@@ -77,6 +84,17 @@ fn missing(image: &Image, asked: &[MetadataRequestTopic]) -> Vec<String> {
 
 /// Creates topics and waits for them; answers with what to tell of those that are not there then.
 async fn create(
+    controller: &ControllerHandle,
+    mut names: Vec<String>,
+    wait: Duration,
+) -> BTreeMap<String, ErrorCode> {
+    let later = names.split_off(names.len().min(AUTO_CREATED_MAX));
+    let mut refusals = create_all(controller, names, wait).await;
+    refusals.extend(later.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)));
+    refusals
+}
+
+async fn create_all(
     controller: &ControllerHandle,
     names: Vec<String>,
     wait: Duration,

@@ -540,10 +540,11 @@ impl Api {
     }
 
     async fn metadata(&self, context: &Context, body: MetadataRequest) -> MetadataResponse {
-        let Rooms { metadata, controller, config, .. } = &*self.0;
-        let Context { session, version, .. } = context;
-        let listener = &session.listener;
-        metadata::metadata(metadata, controller, config, listener, *version, body).await
+        let Rooms { metadata, controller, config, quotas, .. } = &*self.0;
+        let listener = &context.session.listener;
+        let mutations = Mutations::new(quotas, context, i16::MAX);
+        let request = (context.version, body);
+        metadata::metadata(metadata, controller, config, listener, mutations, request).await
     }
 
     fn versions(&self, version: i16, body: &ApiVersionsRequest) -> AnyResponse {
