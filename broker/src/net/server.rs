@@ -3,7 +3,8 @@
 //! Connections beyond the limits are closed as soon as they are accepted, with a line in the log;
 //! those of an address that connects faster than its quota are held for a moment and then closed,
 //! so that it does not gain by trying again. Where clients must prove who they are, those that have not
-//! hold half of what there is at most, and the oldest of them goes for whoever else finds no room.
+//! hold half of what there is at most, and the oldest of the address that has most of them goes for
+//! whoever else finds no room.
 //! Draining closes the listeners, lets connections answer what they have begun, reads no further
 //! request, and gives up those that take too long. Shell.
 
@@ -236,7 +237,8 @@ impl<S: Serve> Accept<S> {
         }
         let count_max = locked(&self.admission).strangers_max(&self.config());
         let bytes = self.terms.door.connection_bytes();
-        let (number, others) = locked(&strangers).enter(bytes, held, count_max);
+        let address = Arc::clone(&held.admitted.address);
+        let (number, others) = locked(&strangers).enter(&address, bytes, held, count_max);
         // Not before the lock is gone: it is counted under another.
         drop(others);
         let place = Place { strangers, number: Some(number), own: Mutex::new(None) };
