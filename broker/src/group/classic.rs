@@ -103,13 +103,11 @@ impl Group {
         if join.protocol_type.is_empty() || join.protocols.is_empty() {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        if MEMBER_PROTOCOLS_MAX < join.protocols.len() {
-            return Err(ErrorCode::GroupMaxSizeReached);
-        }
+        let is_many = MEMBER_PROTOCOLS_MAX < join.protocols.len();
         let own_bytes = told_bytes(&join.protocols);
         let others = || self.members.iter().filter(|(id, _)| **id != join.member_id);
         let bytes = others().map(|(_, it)| told_bytes(&it.protocols)).sum::<usize>() + own_bytes;
-        if MEMBER_METADATA_BYTES_MAX < own_bytes || GROUP_METADATA_BYTES_MAX < bytes {
+        if is_many || MEMBER_METADATA_BYTES_MAX < own_bytes || GROUP_METADATA_BYTES_MAX < bytes {
             return Err(ErrorCode::GroupMaxSizeReached);
         }
         if others().next().is_none() {
