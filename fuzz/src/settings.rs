@@ -73,15 +73,19 @@ fn shown(pairs: Vec<(&'static ConfigDef, Option<String>)>) -> Pairs {
     texts.collect()
 }
 
+fn shown_of_broker(config: &BrokerConfig, given: &Pairs) -> Pairs {
+    let mut texts = shown(config.pairs());
+    // That it was given says something that its default does not: there must be such a listener.
+    texts.retain(|(name, _)| name != INTER_BROKER || given.iter().any(|(given, _)| given == name));
+    texts
+}
+
 fn check_broker(pairs: Pairs) {
     let config = match BrokerConfig::from_pairs(pairs.clone()) {
         Ok(config) => config,
         Err(errors) => return check_errors(&errors, &pairs, BrokerConfig::DEFS),
     };
-    let mut texts = shown(config.pairs());
-    // That it was given says something that its default does not: there must be such a listener.
-    texts.retain(|(name, _)| name != INTER_BROKER || pairs.iter().any(|(given, _)| given == name));
-    let again = BrokerConfig::from_pairs(texts);
+    let again = BrokerConfig::from_pairs(shown_of_broker(&config, &pairs));
     assert_eq!(again.as_ref(), Ok(&config), "what is shown does not read back");
     let bound = config.listen_on();
     assert!(config.advertised(&bound, "here").len() == bound.len());
@@ -178,10 +182,7 @@ fn check_listener(pairs: Pairs) {
             return;
         }
     };
-    let mut texts = shown(config.pairs());
-    // That it was given says something that its default does not: there must be such a listener.
-    texts.retain(|(name, _)| name != INTER_BROKER || pairs.iter().any(|(given, _)| given == name));
-    let again = BrokerConfig::from_pairs(texts);
+    let again = BrokerConfig::from_pairs(shown_of_broker(&config, &all));
     assert_eq!(again.as_ref(), Ok(&config), "what is shown does not read back");
     let _ = config.listener("X").map_err(|error| error.to_string());
 }
