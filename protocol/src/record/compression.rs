@@ -185,7 +185,7 @@ fn first_guess(input: &[u8], limit_bytes: usize) -> usize {
 ///
 /// To grow step by step would be dear: when a piece of up to 32 MiB that it had of the kernel is freed, glibc
 /// serves pieces of that size from its own heaps from then on, of which there are many and which give
-/// little back. 200 MiB of what a broker held under a flood of bombs were such remains.
+/// little back.
 pub(super) const ROOM_STEP_MAX: usize = 8 << 20;
 /// 33 MiB: what allocators have of the kernel, and give back as soon as it is freed.
 pub(super) const ROOM_WHOLE_MIN: usize = 33 << 20;
