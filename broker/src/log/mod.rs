@@ -30,6 +30,7 @@ mod checkpoint;
 mod compaction;
 mod cut;
 mod dir;
+mod due;
 mod epochs;
 mod error;
 mod files;

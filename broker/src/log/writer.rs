@@ -11,7 +11,7 @@
 //! read: when much was written, and bit by bit when nothing is asked. Others sync the files ahead,
 //! log by log; the writer's own sync follows, and is short. Shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,20 +24,15 @@ use tracing::{error, info, warn};
 
 use super::ahead::{Ahead, Job, Readied};
 use super::dir::LogDir;
+use super::due::{CHECKPOINT_LOG_BYTES_MIN, Due};
 use super::error::LogError;
 use super::recovery::Place;
 use super::shared::{Shared, TakenAtEnd};
 use super::shell::{CompactRequest, LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
 use super::state::Write;
 use super::store::Log;
-use crate::limits::{LOG_REQUESTS_MAX, SYNCS_AHEAD_MAX};
+use crate::limits::LOG_REQUESTS_MAX;
 
-/// 256 MiB: written since the last checkpoint, over all logs, before there is another. Read and
-/// checked in 0.2 s after a crash.
-const CHECKPOINT_BYTES: u64 = 256 << 20;
-/// 64 KiB: a log with less than that does not take part in a checkpoint while the writer is busy:
-/// its two syncs would save no more than a page or two of reading.
-const CHECKPOINT_LOG_BYTES_MIN: u64 = 64 << 10;
 /// How often the writer looks for what is not yet durable, or not yet in the checkpoint.
 const TICK: Duration = Duration::from_secs(1);
 /// 8: logs to sync from which on one sync of the whole filesystem is cheaper than one of each: 1.4
@@ -49,8 +44,6 @@ const WRITE_BACK_BYTES: u64 = 8 << 20;
 /// 5: busy ticks after which one does its work all the same, so that what no one waits for is
 /// durable in a few seconds.
 const BUSY_TICKS_MAX: u32 = 5;
-/// 64: logs that one round brings into the checkpoint, with some syncs each.
-const ROUND_LOGS_MAX: usize = SYNCS_AHEAD_MAX / 2;
 
 /// The owner of a log directory.
 pub(super) struct Writer {
@@ -58,11 +51,8 @@ pub(super) struct Writer {
     /// By [`LogId`], which is never reused.
     logs: Vec<Option<Entry>>,
     by_partition: BTreeMap<TopicPartition, usize>,
-    /// Bytes appended to each log since it was last in a checkpoint.
-    unchecked: BTreeMap<usize, u64>,
-    unchecked_bytes: u64,
-    /// Where the next checkpoint begins among them.
-    next_due: usize,
+    /// Logs that are to be brought into the checkpoint.
+    due: Due,
     /// Requests came since the last tick.
     is_busy: bool,
     /// Ticks one after the other in which requests came.
@@ -75,8 +65,6 @@ pub(super) struct Writer {
     is_out_of_files: bool,
     /// Syncs what nobody waits for before we do.
     ahead: Ahead,
-    /// Logs whose files are synced ahead, to be brought into the checkpoint then.
-    readying: BTreeSet<usize>,
 }
 
 struct Entry {
@@ -103,9 +91,7 @@ impl Writer {
             dir,
             logs: Vec::new(),
             by_partition: BTreeMap::new(),
-            unchecked: BTreeMap::new(),
-            unchecked_bytes: 0,
-            next_due: 0,
+            due: Due::default(),
             is_busy: false,
             busy_ticks: 0,
             health,
@@ -113,19 +99,18 @@ impl Writer {
             is_full: false,
             is_out_of_files: false,
             ahead,
-            readying: BTreeSet::new(),
         }
     }
 
     /// Carries out one write at once: the caller saw to it that nothing that came before it waits, and that it
     /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now.
     pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> bool {
-        let was_idle = self.unchecked.is_empty();
+        let was_idle = self.due.is_empty();
         self.is_busy = true;
         if self.append(id.0, std::slice::from_ref(write)) {
             self.write_back(id.0);
         }
-        was_idle || self.is_checkpoint_due()
+        was_idle || self.due.is_pressing()
     }
 
     /// Carries out `requests` as if one after the other.
@@ -143,10 +128,8 @@ impl Writer {
             self.control(request)?;
         }
         self.commit(waiting);
-        if self.is_checkpoint_due() {
-            self.begin_checkpoint(|bytes| bytes >= CHECKPOINT_LOG_BYTES_MIN);
-            // What the small ones hold stays; counting it again would bring us here at once.
-            self.unchecked_bytes = 0;
+        if self.due.is_pressing() {
+            self.begin_checkpoint(CHECKPOINT_LOG_BYTES_MIN);
         }
         ControlFlow::Continue(())
     }
@@ -174,8 +157,7 @@ impl Writer {
             return false;
         }
         let bytes = writes.iter().map(Write::size_bytes).sum::<u64>();
-        *self.unchecked.entry(id).or_default() += bytes;
-        self.unchecked_bytes += bytes;
+        self.due.add(id, bytes);
         entry.idle_bytes += bytes;
         let result = entry.log.append(writes);
         entry.tell(result.as_ref().err().cloned());
@@ -325,7 +307,7 @@ impl Writer {
             watch::channel(Progress { written: log.end(), synced: log.synced(), stalled: None });
         if recovery.scanned_bytes > 0 {
             info!(%partition, recovery.scanned_bytes, recovery.truncated_bytes, "log recovered");
-            self.unchecked.insert(id, recovery.scanned_bytes);
+            self.due.add(id, recovery.scanned_bytes);
         }
         let reader = log.reader();
         self.logs.push(Some(Entry { log, progress: progress_sender, told, idle_bytes: 0 }));
@@ -335,51 +317,33 @@ impl Writer {
 
     /// Lets go of a log.
     fn forget(&mut self, id: LogId) {
-        self.unchecked.remove(&id.0);
+        self.due.remove(id.0);
         if let Some(entry) = self.logs.get_mut(id.0).and_then(Option::take) {
             self.by_partition.remove(&entry.log.place().partition);
         }
     }
 
-    fn is_checkpoint_due(&self) -> bool {
-        self.unchecked_bytes >= CHECKPOINT_BYTES && self.readying.is_empty()
-    }
-
-    /// Begins to bring logs of which `is_due` says so, by the bytes since they last were, into the
-    /// checkpoint: has their files synced ahead. A round at a time, of so many logs at most.
-    fn begin_checkpoint(&mut self, is_due: impl Fn(u64) -> bool) {
-        if !self.readying.is_empty() {
-            return;
-        }
-        // In turn, or busy logs in front would keep those behind them out.
-        let after = self.unchecked.range(self.next_due..);
-        let due: Vec<usize> = after
-            .chain(self.unchecked.range(..self.next_due))
-            .filter(|&(_, &bytes)| is_due(bytes))
-            .map(|(&id, _)| id)
-            .take(ROUND_LOGS_MAX)
-            .collect();
-        self.next_due = due.last().map_or(0, |last| last + 1);
-        for id in due {
+    /// Begins to bring logs with so many bytes since they last were into the checkpoint: has their
+    /// files synced ahead.
+    fn begin_checkpoint(&mut self, bytes_min: u64) {
+        for id in self.due.next_round(bytes_min) {
             match self.with_checkpoints(LogId(id), |entry, _| entry.log.prepare_checkpoint()) {
                 Ok(files) => {
                     // When too many wait it stays due; the next round tries again.
                     if self.ahead.try_send(Job::Checkpoint(id, files)) {
-                        self.readying.insert(id);
+                        self.due.begin(id);
                     }
                 }
-                Err(LogError::NotOpen { .. }) => {
-                    self.unchecked.remove(&id);
-                }
+                Err(LogError::NotOpen { .. }) => self.due.remove(id),
                 Err(error) => self.met(&error),
             }
         }
+        self.due.count();
     }
 
     /// Brings a log whose files were synced ahead into the checkpoint; with the last of its round
     /// the checkpoint is stored.
     fn readied(&mut self, Readied { id, result }: Readied) {
-        self.readying.remove(&id);
         let noted = result.and_then(|()| {
             self.with_checkpoints(LogId(id), |entry, checkpoints| {
                 let stalled = entry.progress.borrow().stalled.clone();
@@ -389,19 +353,14 @@ impl Writer {
             })
         });
         match noted {
-            Ok(()) | Err(LogError::NotOpen { .. }) => {
-                self.unchecked.remove(&id);
-            }
+            Ok(()) | Err(LogError::NotOpen { .. }) => self.due.remove(id),
             // It stays due; the next round tries again.
             Err(error) => self.met(&error),
         }
-        if self.readying.is_empty()
+        if self.due.end(id)
             && let Err(error) = self.dir.checkpoints.store()
         {
             self.met(&error);
-        }
-        if self.unchecked.is_empty() {
-            self.unchecked_bytes = 0;
         }
     }
 
@@ -415,7 +374,7 @@ impl Writer {
         }
         self.busy_ticks = 0;
         self.is_out_of_files = false;
-        self.begin_checkpoint(|_| true);
+        self.begin_checkpoint(0);
     }
 
     fn shutdown(&mut self, clean: Option<BrokerEpoch>) -> Result<(), LogError> {
@@ -514,8 +473,7 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let work = |writer: &mut Writer| {
-            let has_work = !writer.unchecked.is_empty() && !writer.is_offline;
-            (has_work, !writer.readying.is_empty())
+            (!writer.due.is_empty() && !writer.is_offline, writer.due.has_round())
         };
         let Some((has_work, is_readying)) = shared.0.with(work) else { return };
         let received = tokio::select! {
