@@ -261,17 +261,21 @@ mod tests {
         TopicConfig::of(&crate::config::BrokerConfig::default(), settings.iter().copied()).unwrap()
     }
 
+    /// In a request of its own.
+    fn admit_alone(
+        version: i16,
+        config: &TopicConfig,
+        batch: RecordBatch,
+    ) -> Result<RecordBatch, Refusal> {
+        let terms = (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX);
+        admit(version, NOW, config, batch, terms)
+    }
+
     fn check(
         settings: &[(&str, &str)],
         batch: RecordBatch,
     ) -> Result<RecordBatch, (ErrorCode, Vec<i32>)> {
-        let admitted = admit(
-            11,
-            NOW,
-            &config(settings),
-            batch,
-            (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX),
-        );
+        let admitted = admit_alone(11, &config(settings), batch);
         if let Ok(admitted) = &admitted {
             admitted.verify_crc().unwrap();
         }
@@ -394,20 +398,8 @@ mod tests {
     #[test]
     fn zstd_is_for_those_who_know_it() {
         let sent = batch(Codec::Zstd, &[(None, 1)]);
-        assert_eq!(
-            admit(
-                6,
-                NOW,
-                &config(&[]),
-                sent.clone(),
-                (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX)
-            ),
-            Err(Refusal::Zstd)
-        );
-        assert!(
-            admit(7, NOW, &config(&[]), sent, (&mut Allowance::of(0), DECOMPRESSED_BYTES_MAX))
-                .is_ok()
-        );
+        assert_eq!(admit_alone(6, &config(&[]), sent.clone()), Err(Refusal::Zstd));
+        assert!(admit_alone(7, &config(&[]), sent).is_ok());
     }
 
     #[test]

@@ -35,10 +35,8 @@ pub(crate) async fn metadata(
     let may_create = request.allow_auto_topic_creation && config.auto_create_topics_enable;
     let missing = missing(&metadata.image(), asked.unwrap_or_default());
     let refusals = if may_create && !missing.is_empty() {
-        for name in missing.iter().take(AUTO_CREATED_MAX) {
-            // Nobody is refused here: clients do not know that. Whoever is beyond the quota waits.
-            let _ = mutations.charge(name, config.num_partitions);
-        }
+        // Nobody is refused for a quota here: clients do not know that.
+        missing.iter().take(AUTO_CREATED_MAX).for_each(|_| mutations.spend(config.num_partitions));
         create(controller, missing, config.auto_create_topics_wait).await
     } else {
         BTreeMap::new()

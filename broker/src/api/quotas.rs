@@ -215,19 +215,29 @@ impl<'a> Mutations<'a> {
     /// # Errors
     /// When the quota is used up.
     pub(super) fn charge(&mut self, topic: &str, partition_count: i32) -> Result<(), Refusal> {
-        let client = Client { user: self.user, client_id: self.client_id };
-        let (kind, amount) = (QuotaKind::Mutation, f64::from(partition_count.max(0)));
         if !self.is_strict {
-            let silent = self.quotas.spend(self.now, kind, client, amount);
-            self.silent = self.silent.max(silent);
+            self.spend(partition_count);
             return Ok(());
         }
-        self.quotas.try_spend(self.now, kind, client, amount).map_err(|silent| {
+        let (kind, amount) = (QuotaKind::Mutation, f64::from(partition_count.max(0)));
+        self.quotas.try_spend(self.now, kind, self.client(), amount).map_err(|silent| {
             self.silent = self.silent.max(silent);
             let key = kind.key();
             let message = format!("topic {topic}: the quota {key} is used up: wait {silent:?}");
             (ErrorCode::ThrottlingQuotaExceeded, message)
         })
+    }
+
+    /// Charges for `partition_count` partitions that are made in any case; beyond the quota the client is
+    /// silenced.
+    pub(super) fn spend(&mut self, partition_count: i32) {
+        let (kind, amount) = (QuotaKind::Mutation, f64::from(partition_count.max(0)));
+        let silent = self.quotas.spend(self.now, kind, self.client(), amount);
+        self.silent = self.silent.max(silent);
+    }
+
+    fn client(&self) -> Client<'a> {
+        Client { user: self.user, client_id: self.client_id }
     }
 
     /// What to tell the client.

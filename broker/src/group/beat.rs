@@ -13,8 +13,7 @@ use std::time::Duration;
 use protocol::error_code::ErrorCode;
 
 use super::assignor::{Assignment, Assignor};
-use super::memory::ENTRY_BYTES;
-use super::modern::{Epoch, TOPIC_BYTES};
+use super::modern::{Epoch, member_bytes};
 use super::subscription::PatternError;
 use crate::config::GroupMigration;
 use crate::metadata::Image;
@@ -114,9 +113,7 @@ impl Beat {
     pub fn bytes(&self) -> usize {
         let told = [&self.instance_id, &self.rack_id, &self.pattern, &self.assignor];
         let told = told.into_iter().flatten().chain([&self.client_id, &self.client_host]);
-        let names: usize = told.map(|it| it.len()).sum();
-        let topics = self.topics.iter().flatten().map(|it| TOPIC_BYTES + it.len());
-        ENTRY_BYTES + names + topics.sum::<usize>()
+        member_bytes(told, self.topics.iter().flatten())
     }
 }
 

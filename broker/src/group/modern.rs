@@ -35,7 +35,17 @@ use super::memory::ENTRY_BYTES;
 use crate::metadata::Image;
 
 /// 64: what the name of a topic takes in a subscription, beside its length.
-pub(super) const TOPIC_BYTES: usize = 64;
+const TOPIC_BYTES: usize = 64;
+
+/// About what a member takes that tells these names and wants these topics.
+pub(super) fn member_bytes<'a>(
+    names: impl Iterator<Item = &'a Arc<str>>,
+    topics: impl IntoIterator<Item = &'a Arc<str>>,
+) -> usize {
+    let names: usize = names.map(|it| it.len()).sum();
+    let topics: usize = topics.into_iter().map(|it| TOPIC_BYTES + it.len()).sum();
+    ENTRY_BYTES + names + topics
+}
 
 /// A point in a consumer group's life. The group's, its target's and its members' epochs are all
 /// points on the same line; below 0 stands a member that left.
@@ -137,10 +147,8 @@ impl Subscriber {
     pub fn bytes(&self) -> usize {
         let told = [&self.instance_id, &self.rack_id, &self.pattern, &self.assignor];
         let told = told.into_iter().flatten().chain([&self.client_id, &self.client_host]);
-        let names: usize = told.map(|it| it.len()).sum();
-        let topics: usize = self.topics.iter().map(|it| TOPIC_BYTES + it.len()).sum();
         let classic = self.classic.as_ref().map_or(0, |it| told_bytes(&it.protocols));
-        ENTRY_BYTES + names + topics + classic
+        member_bytes(told, &self.topics) + classic
     }
 
     /// True when both want the same topics.

@@ -283,20 +283,25 @@ async fn certificates_are_looked_at_on_both_sides() {
     broker.shutdown().await.unwrap();
 }
 
-/// CVE-2022-34917: a frame of the length that its prefix says would be kept in memory, for a client
-/// that nobody knows.
-#[tokio::test]
-async fn before_authentication_a_frame_may_not_be_large() {
-    let dir = tempfile::tempdir().unwrap();
+/// A broker that knows alice, by PLAIN and a password, with one more setting.
+async fn start_with_alice(dir: &Path, setting: (&str, &str)) -> BrokerHandle {
     let users =
         "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
     let settings = [
         ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
         ("sasl.enabled.mechanisms", "PLAIN"),
         ("sasl.jaas.config", users),
-        ("sasl.server.max.receive.size", "1000"),
+        setting,
     ];
-    let broker = start(dir.path(), &settings).await;
+    start(dir, &settings).await
+}
+
+/// CVE-2022-34917: a frame of the length that its prefix says would be kept in memory, for a client
+/// that nobody knows.
+#[tokio::test]
+async fn before_authentication_a_frame_may_not_be_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start_with_alice(dir.path(), ("sasl.server.max.receive.size", "1000")).await;
     let at = broker.endpoints()[0].clone();
     // Out of order, and so answered at once.
     let answer_to = async |bytes: usize| {
@@ -485,15 +490,7 @@ async fn strangers_keep_no_known_client_out() {
 
 async fn strangers_and_clients() {
     let dir = tempfile::tempdir().unwrap();
-    let users =
-        "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"a\";";
-    let settings = [
-        ("listeners", "SASL_PLAINTEXT://127.0.0.1:0"),
-        ("sasl.enabled.mechanisms", "PLAIN"),
-        ("sasl.jaas.config", users),
-        ("max.connections", "8"),
-    ];
-    let broker = start(dir.path(), &settings).await;
+    let broker = start_with_alice(dir.path(), ("max.connections", "8")).await;
     let at = broker.endpoints()[0].clone();
     let alice = || connect(&at, None, plain("alice", "a"));
     let first = alice();
