@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+mod open_files;
+pub(crate) use open_files::Kept;
+pub use open_files::OpenFiles;
+
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 
@@ -12,7 +16,7 @@ pub const CONTROLLER_REQUESTS_MAX: usize = 256;
 pub const LOG_REQUESTS_MAX: usize = 1024;
 
 /// 512: open files of complete segments in a log directory. Then the one that was not read for longest
-/// is closed. Each segment that is being written has up to two more.
+/// is closed. Those that are written to are counted by [`OpenFiles`].
 pub const LOG_FILES_OPEN_MAX: usize = 512;
 
 /// 128: logs of a directory that wait to be synced ahead of the writer. More are not asked for.
@@ -192,13 +196,6 @@ pub const BUDGET_SMALL_BYTES: u64 = 56 << 10;
 
 /// 4,096: with fewer files that may be open at once a broker warns as it starts.
 pub const OPEN_FILES_FEW: u64 = 4 << 10;
-
-/// 6 of 16: connections at once where so many files may be open. More are closed at once: without
-/// this whoever reaches a port could keep logs from opening the files that they need.
-#[must_use]
-pub fn connections_max(open_files_max: u64) -> u32 {
-    u32::try_from(open_files_max / 16 * 6).unwrap_or(u32::MAX)
-}
 
 /// 64 MiB: what all sessions of fetches remember: a quarter of a million partitions. Beyond it
 /// readers go without a session.

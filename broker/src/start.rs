@@ -35,14 +35,14 @@ use crate::auth::{self, DecoyKeyError};
 use crate::budget::{Budget, machine_bytes};
 use crate::config::{self, BrokerConfig, InitialUser, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
-use crate::disk::{Disk, RealDisk, read_file};
-use crate::limits::{MACHINE_BYTES_UNKNOWN, QUORUM_FEED_MAX};
-use crate::log::{DirConfig, DirHandle, Identity, LogError, Mode, Shutdown, Started};
+use crate::disk::{Disk, RealDisk, open_files_max, read_file};
+use crate::limits::{MACHINE_BYTES_UNKNOWN, OPEN_FILES_FEW, OpenFiles, QUORUM_FEED_MAX};
+use crate::log::{DirConfig, DirHandle, Found, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
 use crate::metrics::Metrics;
 use crate::metrics::disk::TimedDisk;
 use crate::net::door::Door;
-use crate::net::server::{Limits, Server, connections_max};
+use crate::net::server::{Limits, Server};
 use crate::net::tcp::TcpListener;
 use crate::net::tls::TlsDoor;
 use crate::net::{Listener, http};
@@ -146,7 +146,7 @@ impl Broker {
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut ids.of("identity"))?;
         let cluster_id = identity.cluster_id.clone();
-        let Started { handle: dir, found } = open_dir(&config, disk.clone(), identity, writer)?;
+        let (dir, found) = open_dir(&config, &disk, identity, (writer, &listening.files))?;
         let rooms = Rooms::start(&config, disk.clone(), &cluster_id, (&mut rng, &ids)).await?;
         listening.know(&rooms.metadata, &*disk, &config.data_dir())?;
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
@@ -191,7 +191,7 @@ impl Broker {
         let metrics =
             listening.metrics.map(|at| MetricsPort::start(at, (trail, clock.clone()), teller));
         let limits = Limits { config: rooms.metadata.broker_config(&config), quotas, budget };
-        let server = Server::start((listening.listeners, listening.most), &limits, &api, &clock);
+        let server = Server::start((listening.doors, listening.files), &limits, &api, &clock);
         info!(node_id = config.node_id, "broker started");
         Ok(BrokerHandle {
             endpoints,
@@ -212,9 +212,9 @@ impl Broker {
 /// Where connections will come from: bound before anything else, so that a port that is taken or a
 /// certificate that cannot be used costs nothing; not accepted from before everything else is there.
 struct Listening {
-    listeners: Vec<(Box<dyn Listener>, Door)>,
-    /// Most connections by them.
-    most: u32,
+    doors: Vec<(Box<dyn Listener>, Door)>,
+    /// What their connections share with logs.
+    files: Arc<OpenFiles>,
     metrics: Option<(TcpListener, http::Guard)>,
     /// The listeners as the settings name them, with the ports that they really have.
     bound: Vec<config::Endpoint>,
@@ -227,8 +227,7 @@ impl Listening {
         config: &Arc<BrokerConfig>,
         given: Option<Vec<Box<dyn Listener>>>,
     ) -> Result<Self, StartError> {
-        let open_files_max = if given.is_none() { RealDisk.open_files_max() } else { u64::MAX };
-        let most = connections_max(open_files_max);
+        let files = if given.is_none() { share_files() } else { OpenFiles::unbounded() };
         let listeners = match given {
             Some(listeners) => listeners,
             None => bind(config).await?,
@@ -236,8 +235,8 @@ impl Listening {
         let later = Arc::default();
         let metrics = bind_metrics(config, &later).await?;
         let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
-        let listeners = doors(config, listeners, &later).await?;
-        Ok(Self { listeners, most, metrics, bound, later })
+        let doors = doors(config, listeners, &later).await?;
+        Ok(Self { doors, files, metrics, bound, later })
     }
 
     /// From here on `metadata` say who may authenticate. By SCRAM, names that do not exist are challenged
@@ -249,7 +248,7 @@ impl Listening {
         dir: &Path,
     ) -> Result<(), DecoyKeyError> {
         let _ = self.later.metadata.set(metadata.clone());
-        let sasl = self.listeners.iter().filter_map(|(_, door)| door.sasl.as_ref());
+        let sasl = self.doors.iter().filter_map(|(_, door)| door.sasl.as_ref());
         let mut mechanisms = sasl.flat_map(|it| it.mechanisms.keys());
         if mechanisms.any(|it| matches!(it, Mechanism::Scram(_))) {
             let _ = self.later.decoy_key.set(auth::shell::decoy_key(disk, dir)?);
@@ -260,11 +259,11 @@ impl Listening {
     /// The certificates of all listeners.
     fn stores(&self) -> Stores {
         let of_metrics = self.metrics.iter().filter_map(|(_, guard)| guard.store());
-        self.listeners.iter().filter_map(|(_, door)| door.store()).chain(of_metrics).collect()
+        self.doors.iter().filter_map(|(_, door)| door.store()).chain(of_metrics).collect()
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {
-        self.listeners.iter().map(|(listener, _)| listener.endpoint()).collect()
+        self.doors.iter().map(|(listener, _)| listener.endpoint()).collect()
     }
 }
 
@@ -498,20 +497,31 @@ async fn bind_metrics(
     Ok(Some((bound, http::Guard::new(config, tls))))
 }
 
+/// The files that this process may have open, for logs and connections to share.
+fn share_files() -> Arc<OpenFiles> {
+    let most = open_files_max();
+    if most < OPEN_FILES_FEW {
+        warn!(most, "few files may be open: raise the hard limit (RLIMIT_NOFILE)");
+    } else {
+        info!(most, "files that may be open are shared between logs and connections");
+    }
+    OpenFiles::new(most)
+}
+
 /// Opens the directory of all data.
 fn open_dir(
     config: &BrokerConfig,
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     identity: Identity,
-    mode: Mode,
-) -> Result<Started, LogError> {
-    let dir_config = DirConfig { path: config.data_dir(), identity, mode };
-    let started = DirHandle::start(disk, dir_config)?;
-    let found = &started.found;
+    (mode, files): (Mode, &Arc<OpenFiles>),
+) -> Result<(DirHandle, Found), LogError> {
+    let files = Arc::clone(files);
+    let dir_config = DirConfig { path: config.data_dir(), identity, mode, files };
+    let Started { handle, found } = DirHandle::start(Arc::clone(disk), dir_config)?;
     if found.shutdown == Shutdown::Unclean && !found.partitions.is_empty() {
         info!("the last shutdown was not clean: logs are recovered as they are opened");
     }
-    Ok(started)
+    Ok((handle, found))
 }
 
 /// How much memory clients may take: as the settings say, or a quarter of what there is.

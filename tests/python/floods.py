@@ -337,7 +337,7 @@ async def main(binary, seconds):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # All but the idle ones come again when they are closed, some before the broker has noticed.
-    idle_count = min(IDLE, most // 16 * 6 - SLOW - HALF - 300)
+    idle_count = min(IDLE, most // 16 * 10 - SLOW - HALF - 300)
     if idle_count < 1000:
         sys.exit(f"{most} open files are too few: raise `ulimit -Hn`")
     port, metrics = free_port(), free_port()

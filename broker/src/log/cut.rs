@@ -172,7 +172,6 @@ impl Log {
     /// Cuts `segment` to what `summary` sums up; it grows again from there. Yields its end.
     fn cut(&mut self, segment: &Arc<Segment>, summary: Summary) -> Result<Offset, LogError> {
         let fail = |error| LogError::of(&segment.path(LOG), "truncate", error);
-        segment.pin()?;
         segment.truncate_to(summary)?;
         let Seal { entries, aborted, .. } = segment.seal();
         // The seal goes before the batches do, or it would promise what is not there.
@@ -180,15 +179,10 @@ impl Log {
         extend_file(&self.place, &segment.path(INDEX), &[], at)?;
         let at = txn_index::entry_position(aborted);
         extend_file(&self.place, &segment.path(TXN_INDEX), &[], at)?;
-        let file = segment.log().map_err(fail)?;
+        let file = segment.log_to_write().map_err(fail)?;
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
-        self.active = Some(Active {
-            segment: Arc::clone(segment),
-            file,
-            has_dirty_index: false,
-            stored_aborted: aborted,
-            _growing: self.place.files.grow(),
-        });
+        let segment = Arc::clone(segment);
+        self.active = Some(Active { segment, has_dirty_index: false, stored_aborted: aborted });
         Ok(summary.next_offset)
     }
 

@@ -18,6 +18,7 @@ use super::error::LogError;
 use super::files::Files;
 use super::recovery::{METADATA, parse_metadata};
 use crate::disk::{Disk, File, Open, read_file, replace_file};
+use crate::limits::OpenFiles;
 
 const LOCK: &str = ".lock";
 const META: &str = "meta.properties";
@@ -81,6 +82,7 @@ impl LogDir {
         disk: Arc<dyn Disk>,
         path: PathBuf,
         identity: &Identity,
+        open_files: Arc<OpenFiles>,
     ) -> Result<(Self, Found), LogError> {
         create_dir(&*disk, &path).map_err(|error| LogError::of(&path, "create", error))?;
         let lock = disk.lock(&path.join(LOCK)).map_err(|error| match error.kind() {
@@ -95,7 +97,7 @@ impl LogDir {
         let partitions = tidy(&*disk, &path)?;
         let checkpoints = Checkpoints::open(Arc::clone(&disk), path.join(checkpoint::FILE))?;
         let found = Found { directory_id, shutdown, partitions };
-        let files = Arc::new(Files::new(disk.open_files_max()));
+        let files = Arc::new(Files::new(open_files));
         Ok((Self { disk, path, checkpoints, files, anchor, _lock: lock }, found))
     }
 

@@ -42,6 +42,11 @@ impl Due {
         self.by_log.remove(&log);
     }
 
+    /// True when not all of `log` is in a checkpoint.
+    pub(super) fn has(&self, log: usize) -> bool {
+        self.by_log.contains_key(&log)
+    }
+
     /// True when every log is in a checkpoint.
     pub(super) fn is_empty(&self) -> bool {
         self.by_log.is_empty()

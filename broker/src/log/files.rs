@@ -1,19 +1,17 @@
-//! Files that are open: of complete segments those that were read last, and how many there are of
-//! segments that grow.
+//! Files that are open: of segments that are only read those that were read last, of those that are
+//! written to as many as their share allows.
 //!
 //! Most segments are never read again, and there may be more of them than a process may have files
 //! open. Whoever is handed a file keeps it open for as long as it holds it; the next one to ask
 //! may open it anew. Segments are told apart by numbers, not by names, which may pass to another.
-//! A segment that grows stays open. A log that was not there before must not begin when there are as
-//! many as may be, or its owner's next hundreds would leave none for the others' next segments and
-//! for connections. Disk.
+//! A file that is written to stays open until all of it is durable, so that no failure to write it is missed. Disk.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::File;
-use crate::limits::LOG_FILES_OPEN_MAX;
+use crate::limits::{Kept, LOG_FILES_OPEN_MAX, OpenFiles};
 
 /// Which file of which segment.
 pub(super) type Key = (u64, &'static str);
@@ -21,19 +19,12 @@ pub(super) type Key = (u64, &'static str);
 /// The open files of a log directory.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// Most files of complete segments.
-    complete_max: usize,
-    /// So many segments may grow before no new log begins. Each has up to two files.
-    growing_max: usize,
-    /// Shared by each segment that grows: as many as there are, and one.
-    growing: Growing,
+    /// What this process may have open.
+    open_files: Arc<OpenFiles>,
     // Readers on any thread ask; an owner would put its queue before every read. Held for a
     // look-up, never while a file is opened.
     open: Mutex<Cache>,
 }
-
-/// Held for as long as a segment grows.
-pub(super) type Growing = Arc<()>;
 
 #[derive(Debug, Default)]
 struct Cache {
@@ -48,33 +39,36 @@ struct Cache {
 
 impl Default for Files {
     fn default() -> Self {
-        Self::new(u64::MAX)
+        Self::new(OpenFiles::unbounded())
     }
 }
 
 impl Files {
-    /// No open files yet, in a process that may have `open_max` of them in all.
-    ///
-    /// Of sixteen, one is for complete segments, eight for those that grow, six for connections
-    /// ([`connections_max`](crate::limits::connections_max)), one for all else.
-    pub(super) fn new(open_max: u64) -> Self {
-        let share = |of: u64| usize::try_from(open_max / of).unwrap_or(usize::MAX);
-        Self {
-            complete_max: share(16).min(LOG_FILES_OPEN_MAX),
-            growing_max: share(4),
-            growing: Growing::default(),
-            open: Mutex::default(),
-        }
+    /// No open files yet, of those that a process may have.
+    pub(super) fn new(open_files: Arc<OpenFiles>) -> Self {
+        Self { open_files, open: Mutex::default() }
     }
 
-    /// A segment begins to grow.
-    pub(super) fn grow(&self) -> Growing {
-        Arc::clone(&self.growing)
+    /// Counts a file that is written to.
+    pub(super) fn keep(&self) -> Kept {
+        self.open_files.keep()
     }
 
-    /// True when no log may begin that was not there before.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.growing_max < Arc::strong_count(&self.growing)
+    /// True when another file may be written to.
+    pub(super) fn has_room(&self) -> bool {
+        self.open_files.growing() < self.open_files.growing_max()
+    }
+
+    /// How many files to close, at least, when there is no room: so many that the next ones need not ask
+    /// again at once.
+    pub(super) fn excess(&self) -> u64 {
+        let most = self.open_files.growing_max();
+        (self.open_files.growing() + 1 + most / 8).saturating_sub(most)
+    }
+
+    /// True when files are kept open that connections may lack.
+    pub(super) fn has_lent(&self) -> bool {
+        self.open_files.has_lent_to_logs()
     }
 
     /// A number that no other segment has.
@@ -94,7 +88,8 @@ impl Files {
             return Ok(file);
         }
         let file = open()?;
-        self.cache().add(key, Arc::clone(&file), self.complete_max);
+        let most = usize::try_from(self.open_files.complete_max()).unwrap_or(usize::MAX);
+        self.cache().add(key, Arc::clone(&file), most.min(LOG_FILES_OPEN_MAX));
         Ok(file)
     }
 
@@ -173,17 +168,5 @@ mod tests {
         files.forget(0);
         assert_eq!(files.cache().files.len(), LOG_FILES_OPEN_MAX - 1);
         assert_ne!(files.next_segment(), files.next_segment());
-    }
-
-    #[test]
-    fn segments_that_grow_are_counted_and_those_that_ended_make_room() {
-        let files = Files::new(12);
-        let mut growing: Vec<_> = (0..2).map(|_| files.grow()).collect();
-        assert!(!files.is_crowded());
-        growing.push(files.grow());
-        assert!(files.is_crowded());
-        growing.pop();
-        assert!(!files.is_crowded());
-        assert!(!Files::default().is_crowded());
     }
 }

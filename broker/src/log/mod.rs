@@ -41,6 +41,7 @@ mod producers;
 mod reader;
 mod recovery;
 mod retention;
+mod room;
 mod scan;
 mod search;
 mod segment;

@@ -19,7 +19,7 @@ use protocol::record::{ControlRecord, RecordBatch};
 
 use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
-use super::files::{Files, Growing};
+use super::files::Files;
 use super::index::{Seal, Summary};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner, WHOLE_BYTES, as_u64};
 use super::segment::{
@@ -29,7 +29,7 @@ use super::segment::{
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState};
 use super::swap;
-use crate::disk::{Dir, Disk, File, Open, read_file};
+use crate::disk::{Dir, Disk, Open, read_file};
 
 /// The file that holds the topic id, and its most bytes.
 pub(super) const METADATA: &str = "partition.metadata";
@@ -63,13 +63,10 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
-    pub(super) file: Arc<dyn File>,
     /// The file of the index has entries that were not synced.
     pub(super) has_dirty_index: bool,
     /// Aborted transactions that are in their file, durably.
     pub(super) stored_aborted: u32,
-    /// It counts among the open ones.
-    pub(super) _growing: Growing,
 }
 
 /// A log as it was found.
@@ -171,7 +168,7 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
     if promises_more(checkpoint, bases.last().copied()) {
         return Err(place.corrupt(place.dir.to_path_buf(), 0, "a segment is gone"));
     }
-    let mut active = match last {
+    let active = match last {
         Some(base) => Some(open_last(place, base, checkpoint.point)?),
         None => None,
     };
@@ -180,7 +177,7 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
     let snapshots = of_kind(&names, SNAPSHOT);
     let (mut state, walked_bytes) = rebuild(place, &segments, &snapshots, end)?;
     let mut recovery = Recovery { walked_bytes, ..Recovery::default() };
-    if let Some(active) = &mut active {
+    if let Some(active) = &active {
         recover_tail(place, active, &mut state, &mut recovery)?;
     }
     for &at in snapshots.iter().filter(|&&at| at > state.log_end) {
@@ -269,15 +266,15 @@ fn walk(place: &Place, segment: &Segment, end: u64, state: &mut LogState) -> Res
 /// Reads what lies above the checkpoint, cuts off what is not whole, and makes the rest durable.
 fn recover_tail(
     place: &Place,
-    active: &mut Active,
+    active: &Active,
     state: &mut LogState,
     recovery: &mut Recovery,
 ) -> Result<(), LogError> {
     let path = active.segment.path(LOG);
     let fail = |error| LogError::of(&path, "recover", error);
-    let length = active.file.len().map_err(fail)?;
-    let mut scanner =
-        Scanner::new(&*active.file, active.segment.summary().bytes, length, WHOLE_BYTES);
+    let file = active.segment.log_to_write().map_err(fail)?;
+    let length = file.len().map_err(fail)?;
+    let mut scanner = Scanner::new(&*file, active.segment.summary().bytes, length, WHOLE_BYTES);
     state.active = active_segment(&active.segment);
     loop {
         let at = scanner.position();
@@ -306,11 +303,13 @@ fn recover_tail(
     recovery.truncated_bytes = length - whole;
     recovery.scanned_bytes += recovery.truncated_bytes;
     if recovery.truncated_bytes > 0 {
-        active.file.truncate(whole).map_err(fail)?;
+        file.truncate(whole).map_err(fail)?;
     }
     if recovery.scanned_bytes > 0 {
-        active.file.sync_data().map_err(fail)?;
+        file.sync_data().map_err(fail)?;
     }
+    // Ten thousand logs are opened at the start, and most are not written to for long.
+    active.segment.close();
     Ok(())
 }
 
@@ -516,20 +515,9 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     let disk = &*place.disk;
     let index = resume_index(disk, &place.dir.join(file_name(base, INDEX)), base, durable.entries)?;
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
-    let segment = Arc::new(Segment::growing(
-        Arc::clone(&place.disk),
-        Arc::clone(&place.dir),
-        base,
-        Arc::clone(&file),
-        (durable.summary, index, aborted),
-    ));
-    Ok(Active {
-        segment,
-        file,
-        has_dirty_index: false,
-        stored_aborted: durable.aborted,
-        _growing: place.files.grow(),
-    })
+    let segment = Segment::growing(place, base, file, (durable.summary, index, aborted));
+    let stored_aborted = durable.aborted;
+    Ok(Active { segment: Arc::new(segment), has_dirty_index: false, stored_aborted })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

@@ -1,13 +1,13 @@
 //! A stretch of the log: a file of batches, its index, its aborted transactions.
 //!
-//! Only the last segment of a log grows. The others are complete, and most of them are never read:
-//! their files are opened when someone first asks. Of an index only the newest entries are in
+//! Only the last segment of a log grows, and most of the others are never read: files are opened when
+//! someone first asks, and stay open while they are written to. Of an index only the newest entries are in
 //! memory. What is summed up here covers exactly the batches that are wholly written, so a reader
 //! never meets half of one. Disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use protocol::ids::Offset;
 use protocol::time::Timestamp;
@@ -22,6 +22,7 @@ use super::search::{self, SearchError};
 use super::state::Placed;
 use super::txn_index;
 use crate::disk::{Disk, File, Open, read_file};
+use crate::limits::Kept;
 
 /// What follows the base offset in a file's name.
 pub(super) const LOG: &str = "log";
@@ -47,14 +48,24 @@ pub(super) struct Segment {
     base: Offset,
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
-    /// Open for good: while it grows, and once others have its names.
-    log: OnceLock<Arc<dyn File>>,
-    index: OnceLock<Arc<dyn File>>,
-    /// Where else its files are open, and under which number; none while it grows.
-    files: Option<(Arc<Files>, u64)>,
+    // Readers on any thread ask for what the writer opens and closes. Held to look, to put in, and to
+    // take out.
+    kept: RwLock<Opened>,
+    /// Where else its files are open, and under which number.
+    files: (Arc<Files>, u64),
     // Readers look positions up on threads of their own while the writer appends. An owner would
     // put its queue, and its syncs, before every read. Held for a look-up or an addition in memory.
     tail: RwLock<Tail>,
+}
+
+/// An open file, counted among those that are written to.
+type KeptFile = (Arc<dyn File>, Kept);
+
+/// Its files that stay open: while they are written to, and once others have its names.
+#[derive(Debug, Default)]
+struct Opened {
+    log: Option<KeptFile>,
+    index: Option<KeptFile>,
 }
 
 #[derive(Debug)]
@@ -66,25 +77,23 @@ struct Tail {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if let Some((files, number)) = &self.files {
-            files.forget(*number);
-        }
+        let (files, number) = &self.files;
+        files.forget(*number);
     }
 }
 
 impl Segment {
-    /// A segment that is being written, as far as `summary` goes.
+    /// A segment that is being written, as far as `summary` goes; `file` is its file of batches.
     pub(super) fn growing(
-        disk: Arc<dyn Disk>,
-        dir: Arc<Path>,
+        place: &Place,
         base: Offset,
         file: Arc<dyn File>,
         content: (Summary, Index, Vec<AbortedTxn>),
     ) -> Self {
         let (summary, index, aborted) = content;
-        let tail = RwLock::new(Tail { summary, index, aborted });
-        let (log, index) = (OnceLock::from(file), OnceLock::new());
-        Self { base, disk, dir, log, index, files: None, tail }
+        let segment = Self::new(place, base, Tail { summary, index, aborted });
+        segment.keep(|kept| &mut kept.log, file);
+        segment
     }
 
     /// A complete segment of which `seal` tells.
@@ -96,15 +105,17 @@ impl Segment {
     ) -> Self {
         // It will not grow: where its last entry is does not matter.
         let index = Index::resume(seal.entries, 0);
-        let tail = RwLock::new(Tail { summary: seal.summary, index, aborted });
+        Self::new(place, base, Tail { summary: seal.summary, index, aborted })
+    }
+
+    fn new(place: &Place, base: Offset, tail: Tail) -> Self {
         Self {
             base,
             disk: Arc::clone(&place.disk),
             dir: Arc::clone(&place.dir),
-            log: OnceLock::new(),
-            index: OnceLock::new(),
-            files: Some((Arc::clone(&place.files), place.files.next_segment())),
-            tail,
+            kept: RwLock::default(),
+            files: (Arc::clone(&place.files), place.files.next_segment()),
+            tail: RwLock::new(tail),
         }
     }
 
@@ -129,41 +140,88 @@ impl Segment {
         })
     }
 
-    /// The file of batches.
+    /// The file of batches, to read.
     pub(super) fn log(&self) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.log.get() {
-            return Ok(Arc::clone(file));
-        }
-        let open = || self.disk.open(&self.path(LOG), Open::Existing);
-        match &self.files {
-            Some((files, number)) => files.get((*number, LOG), open),
-            None => open().map(|file| Arc::clone(self.log.get_or_init(|| file))),
-        }
+        self.file(LOG, |kept| &kept.log)
     }
 
-    /// The file of the index, which only the writer creates.
-    pub(super) fn index(&self, how: Open) -> io::Result<Arc<dyn File>> {
-        if let Some(file) = self.index.get() {
-            return Ok(Arc::clone(file));
-        }
-        let open = || self.disk.open(&self.path(INDEX), how);
-        match &self.files {
-            Some((files, number)) => files.get((*number, INDEX), open),
-            None => open().map(|file| Arc::clone(self.index.get_or_init(|| file))),
-        }
+    /// The file of the index, to read.
+    pub(super) fn index(&self) -> io::Result<Arc<dyn File>> {
+        self.file(INDEX, |kept| &kept.index)
+    }
+
+    /// The file of batches, to write to. It stays open until `close`.
+    pub(super) fn log_to_write(&self) -> io::Result<Arc<dyn File>> {
+        let open = || self.disk.open(&self.path(LOG), Open::Existing);
+        self.file_to_write(|kept| &mut kept.log, open)
+    }
+
+    /// The file of the index, to write to; created if there is none. It stays open until `close_index`.
+    pub(super) fn index_to_write(&self) -> io::Result<Arc<dyn File>> {
+        let open = || self.disk.open(&self.path(INDEX), Open::Create);
+        self.file_to_write(|kept| &mut kept.index, open)
+    }
+
+    /// True while its file of batches is open to be written to.
+    pub(super) fn is_open(&self) -> bool {
+        self.kept().log.is_some()
+    }
+
+    /// All of the index is durable.
+    pub(super) fn close_index(&self) {
+        self.kept_mut().index = None;
+    }
+
+    /// All of it is durable.
+    pub(super) fn close(&self) {
+        *self.kept_mut() = Opened::default();
     }
 
     /// Opens its files, so that they can be read also when others have taken their names.
     pub(super) fn pin(&self) -> Result<(), LogError> {
-        if self.files.is_none() {
-            return Ok(());
-        }
         let log = self.log().map_err(|error| LogError::of(&self.path(LOG), "open", error))?;
-        let index = self.index(Open::Existing);
+        let index = self.index();
         let index = index.map_err(|e| LogError::of(&self.path(INDEX), "open the index", e))?;
-        // Set already, it is the same file.
-        let _ = (self.log.set(log), self.index.set(index));
+        self.keep(|kept| &mut kept.log, log);
+        self.keep(|kept| &mut kept.index, index);
         Ok(())
+    }
+
+    fn file(
+        &self,
+        kind: &'static str,
+        of: fn(&Opened) -> &Option<KeptFile>,
+    ) -> io::Result<Arc<dyn File>> {
+        if let Some((file, _)) = of(&self.kept()) {
+            return Ok(Arc::clone(file));
+        }
+        let (files, number) = &self.files;
+        files.get((*number, kind), || self.disk.open(&self.path(kind), Open::Existing))
+    }
+
+    fn file_to_write(
+        &self,
+        of: fn(&mut Opened) -> &mut Option<KeptFile>,
+        open: impl FnOnce() -> io::Result<Arc<dyn File>>,
+    ) -> io::Result<Arc<dyn File>> {
+        if let Some((file, _)) = of(&mut self.kept_mut()) {
+            return Ok(Arc::clone(file));
+        }
+        let file = open()?;
+        self.keep(of, Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn keep(&self, of: fn(&mut Opened) -> &mut Option<KeptFile>, file: Arc<dyn File>) {
+        *of(&mut self.kept_mut()) = Some((file, self.files.0.keep()));
+    }
+
+    fn kept(&self) -> RwLockReadGuard<'_, Opened> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept_mut(&self) -> RwLockWriteGuard<'_, Opened> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where to begin reading to find the batch with `offset`.
@@ -252,7 +310,7 @@ impl Segment {
                 Lookup::InFile(stored) => stored,
             };
             let found = self
-                .index(Open::Existing)
+                .index()
                 .map_err(SearchError::Io)
                 .and_then(|file| search::last_where(&*file, self.base, stored, &holds));
             match found {

@@ -32,7 +32,7 @@ use super::state::{LogConfig, LogState, Mark, Write};
 use super::swap::Swap;
 use super::writer::{self, Writer};
 use crate::disk::Disk;
-use crate::limits::LOG_REQUESTS_MAX;
+use crate::limits::{LOG_REQUESTS_MAX, OpenFiles};
 
 /// 64 KiB: what is larger is written by the writer's own thread, while the next request is read.
 const WRITE_NOW_BYTES_MAX: u64 = 64 << 10;
@@ -55,6 +55,8 @@ pub struct DirConfig {
     pub identity: Identity,
     /// Where its writer runs.
     pub mode: Mode,
+    /// The files that may be open in this process.
+    pub files: Arc<OpenFiles>,
 }
 
 /// Names an open log within its directory. Never used again for another.
@@ -219,8 +221,8 @@ impl DirHandle {
     /// # Errors
     /// When the directory is used by another process, belongs to someone else, or fails.
     pub fn start(disk: Arc<dyn Disk>, config: DirConfig) -> Result<Started, LogError> {
-        let DirConfig { path, identity, mode } = config;
-        let (dir, found) = LogDir::open(disk, path.clone(), &identity)?;
+        let DirConfig { path, identity, mode, files } = config;
+        let (dir, found) = LogDir::open(disk, path.clone(), &identity, files)?;
         let (requests, inbox) = mpsc::channel(LOG_REQUESTS_MAX);
         let (health_sender, health) = watch::channel(None);
         let fail = |error| LogError::of(&path, "start the writer", error);
@@ -312,7 +314,8 @@ impl DirHandle {
         if write.sync || !is_small {
             return Some(write);
         }
-        let Some(must_look) = self.writer.try_with(|writer| writer.write_now(id, &write)) else {
+        let done = self.writer.try_with(|writer| writer.write_now(id, &write));
+        let Some(must_look) = done.flatten() else {
             return Some(write);
         };
         if must_look {

@@ -118,7 +118,10 @@ impl Log {
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
         self.sync_home()?;
         if let Some(active) = self.active.as_ref().filter(|_| self.has_dirty_bytes) {
-            sync_file(&*active.file, &active.segment, LOG)?;
+            let file = active.segment.log_to_write();
+            let path = active.segment.path(LOG);
+            let file = file.map_err(|error| LogError::of(&path, "open", error))?;
+            file.sync_data().map_err(|error| broken(&path, "sync", error))?;
         }
         if self.has_dirty_names {
             self.place.sync_dir()?;
@@ -128,11 +131,39 @@ impl Log {
     }
 
     /// The whole filesystem was synced since the last append.
-    pub(super) fn was_synced(&mut self) {
+    pub(super) fn filesystem_was_synced(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.has_dirty_index = false;
+        }
+        self.was_synced();
+    }
+
+    fn was_synced(&mut self) {
         self.has_dirty_home = false;
         self.has_dirty_bytes = false;
         self.has_dirty_names = false;
         self.synced = self.end;
+    }
+
+    /// True while it has a file open to be written to.
+    pub(super) fn is_open(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.segment.is_open())
+    }
+
+    /// Closes its files, if all of them is durable: a failure to write them that nobody has met yet is
+    /// forgotten with the last who has them open. The next append opens them anew.
+    pub(super) fn close_files(&self) {
+        if let Some(active) = &self.active
+            && !self.has_dirty_files()
+        {
+            active.segment.close();
+        }
+    }
+
+    /// True when a file of the active segment has something that was not synced.
+    pub(super) fn has_dirty_files(&self) -> bool {
+        let has_dirty_index = self.active.as_ref().is_some_and(|active| active.has_dirty_index);
+        self.has_dirty_bytes || has_dirty_index
     }
 
     /// The path of the file that is being written.
@@ -215,9 +246,11 @@ impl Log {
             .flat_map(|batch| [&batch.bytes.prefix[..], &batch.bytes.rest[..]])
             .collect();
         let position = active.segment.summary().bytes;
-        if let Err(error) = active.file.write_at(&parts, position) {
-            let error = LogError::of(&active.segment.path(LOG), "append", error);
-            self.undo(position)?;
+        let fail = |doing, error| LogError::of(&active.segment.path(LOG), doing, error);
+        let file = active.segment.log_to_write().map_err(|error| fail("open", error))?;
+        if let Err(error) = file.write_at(&parts, position) {
+            let error = fail("append", error);
+            self.undo(&*file, position)?;
             return Err(error);
         }
         for write in run {
@@ -239,13 +272,11 @@ impl Log {
 
     /// Takes back what a failed write left beyond `position`. Were it to stay, a shorter write
     /// over it could leave a whole batch behind that was reported as not written.
-    fn undo(&mut self, position: u64) -> Result<(), LogError> {
+    fn undo(&mut self, file: &dyn File, position: u64) -> Result<(), LogError> {
         let Some(active) = &self.active else { return Ok(()) };
         let path = active.segment.path(LOG);
-        active
-            .file
-            .truncate(position)
-            .and_then(|()| active.file.sync_data())
+        file.truncate(position)
+            .and_then(|()| file.sync_data())
             .map_err(|error| broken(&path, "take back a failed write", error))?;
         if position == 0 { self.abandon_active() } else { Ok(()) }
     }
@@ -274,18 +305,12 @@ impl Log {
             .and_then(|file| file.truncate(0).map(|()| file))
             .map_err(|error| LogError::of(&path, "begin a segment", error))?;
         self.has_dirty_names = true;
-        let segment = Arc::new(Segment::growing(
-            Arc::clone(&self.place.disk),
-            Arc::clone(&self.place.dir),
-            base,
-            Arc::clone(&file),
-            (Summary::empty(base), Index::default(), Vec::new()),
-        ));
+        let content = (Summary::empty(base), Index::default(), Vec::new());
+        let segment = Arc::new(Segment::growing(&self.place, base, file, content));
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.shared.set_segments(segments);
-        let growing = self.place.files.grow();
-        Ok(Active { segment, file, has_dirty_index: false, stored_aborted: 0, _growing: growing })
+        Ok(Active { segment, has_dirty_index: false, stored_aborted: 0 })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -296,7 +321,7 @@ impl Log {
         }
         let Place { disk, dir, topic_id, files, .. } = &self.place;
         let fail = |error| LogError::of(dir, "create", error);
-        if files.is_crowded() {
+        if !files.has_room() {
             return Err(fail(out_of_files()));
         }
         disk.create_dir_all(dir).map_err(fail)?;
@@ -364,7 +389,7 @@ impl Log {
             bytes.splice(..0, Index::encode_head(base));
             at = 0;
         }
-        let sealed = active.segment.index(Open::Create).and_then(|file| {
+        let sealed = active.segment.index_to_write().and_then(|file| {
             file.truncate(at)?;
             file.write_at(&[&bytes], at)?;
             file.sync_data()
@@ -399,10 +424,13 @@ impl Log {
         let Some(active) = &mut self.active else { return Ok(()) };
         if active.has_dirty_index {
             let path = active.segment.path(INDEX);
-            let file = active.segment.index(Open::Create);
+            let file = active.segment.index_to_write();
             let file = file.map_err(|error| LogError::of(&path, "open the index", error))?;
             file.sync_data().map_err(|error| broken(&path, "sync", error))?;
             active.has_dirty_index = false;
+        }
+        if !active.has_dirty_index {
+            active.segment.close_index();
         }
         let aborted = active.segment.encode_aborted(active.stored_aborted);
         if !aborted.is_empty() {
@@ -430,8 +458,7 @@ impl Log {
         // Set before, for the file may be created and no more.
         self.has_dirty_names |= stored == 0;
         active.has_dirty_index = true;
-        let written =
-            active.segment.index(Open::Create).and_then(|file| file.write_at(&[&bytes], at));
+        let written = active.segment.index_to_write().and_then(|file| file.write_at(&[&bytes], at));
         written.map_err(|error| {
             LogError::of(&active.segment.path(INDEX), "extend the index", error)
         })?;
@@ -466,10 +493,6 @@ pub(super) fn extend_file(
             file.sync_data()
         })
         .map_err(|error| LogError::of(path, "extend", error))
-}
-
-fn sync_file(file: &dyn File, segment: &Segment, kind: &str) -> Result<(), LogError> {
-    file.sync_data().map_err(|error| broken(&segment.path(kind), "sync", error))
 }
 
 /// The error after which nothing is known of the file, whatever the reason.

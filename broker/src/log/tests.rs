@@ -161,6 +161,8 @@ enum Step {
     NewLeader,
     Sync,
     Checkpoint,
+    /// As when others lack the files.
+    CloseFiles,
     /// Cut off so many offsets from the end.
     Truncate(i64),
     /// Delete so many offsets from the start, as far as they are durable.
@@ -313,6 +315,12 @@ impl Model {
                 self.synced = self.end();
                 rig.checkpoints.store()
             }
+            Step::CloseFiles => {
+                let was_open = rig.log.is_open();
+                rig.log.close_files();
+                assert_eq!(rig.log.is_open(), was_open && rig.log.has_dirty_files());
+                Ok(())
+            }
             Step::Truncate(back) => self.truncate(rig, Offset(self.end().0 - back)),
             Step::Delete(count) => self.delete(rig, Offset(self.log_start.0 + count)),
             Step::Roll => {
@@ -447,10 +455,10 @@ fn exhaust(steps: &[Step]) {
 
 #[test]
 fn plain_appends_survive_a_crash_at_any_operation() {
-    use Step::{Checkpoint, NewLeader, Plain, Reopen, Roll, Sync};
+    use Step::{Checkpoint, CloseFiles, NewLeader, Plain, Reopen, Roll, Sync};
     let mut steps = Vec::new();
     for n in 0..4 {
-        steps.extend([Plain(3), Sync, Plain(1), Plain(2), NewLeader, Sync, Plain(4)]);
+        steps.extend([Plain(3), Sync, CloseFiles, Plain(1), Plain(2), NewLeader, Sync, Plain(4)]);
         steps.push(if n % 2 == 0 { Checkpoint } else { Reopen });
         steps.extend([Roll, Plain(1), Roll, Plain(1), Roll, Plain(2), Sync]);
     }
@@ -519,6 +527,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::NewLeader),
         3 => Just(Step::Sync),
         2 => Just(Step::Checkpoint),
+        2 => Just(Step::CloseFiles),
         1 => (1_i64..25).prop_map(Step::Truncate),
         1 => (1_i64..25).prop_map(Step::Delete),
         1 => Just(Step::Roll),
@@ -763,6 +772,7 @@ fn fill(steps: &[Step], on: Op) {
                 Step::NewLeader
                 | Step::Sync
                 | Step::Checkpoint
+                | Step::CloseFiles
                 | Step::Truncate(_)
                 | Step::Delete(_)
                 | Step::Roll

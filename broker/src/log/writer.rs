@@ -47,12 +47,12 @@ const BUSY_TICKS_MAX: u32 = 5;
 
 /// The owner of a log directory.
 pub(super) struct Writer {
-    dir: LogDir,
+    pub(super) dir: LogDir,
     /// By [`LogId`], which is never reused.
-    logs: Vec<Option<Entry>>,
+    pub(super) logs: Vec<Option<Entry>>,
     by_partition: BTreeMap<TopicPartition, usize>,
     /// Logs that are to be brought into the checkpoint.
-    due: Due,
+    pub(super) due: Due,
     /// Requests came since the last tick.
     is_busy: bool,
     /// Ticks one after the other in which requests came.
@@ -65,14 +65,18 @@ pub(super) struct Writer {
     is_out_of_files: bool,
     /// Syncs what nobody waits for before we do.
     ahead: Ahead,
+    /// Where the search for files to close goes on.
+    pub(super) hand: usize,
 }
 
-struct Entry {
-    log: Log,
+pub(super) struct Entry {
+    pub(super) log: Log,
     progress: watch::Sender<Progress>,
     told: Option<Told>,
     /// Bytes appended since they were last synced or written back.
     idle_bytes: u64,
+    /// It was written to since somebody last looked for files to close.
+    pub(super) is_used: bool,
 }
 
 /// Who asked the writer to end, and how that went.
@@ -99,18 +103,23 @@ impl Writer {
             is_full: false,
             is_out_of_files: false,
             ahead,
+            hand: 0,
         }
     }
 
     /// Carries out one write at once: the caller saw to it that nothing that came before it waits, and that it
-    /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now.
-    pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> bool {
+    /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now. `None`:
+    /// not done, for it could take long.
+    pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> Option<bool> {
+        if self.must_make_room(id.0) {
+            return None;
+        }
         let was_idle = self.due.is_empty();
         self.is_busy = true;
         if self.append(id.0, std::slice::from_ref(write)) {
             self.write_back(id.0);
         }
-        was_idle || self.due.is_pressing()
+        Some(was_idle || self.due.is_pressing())
     }
 
     /// Carries out `requests` as if one after the other.
@@ -138,6 +147,9 @@ impl Writer {
     fn commit(&mut self, waiting: BTreeMap<usize, Batch>) {
         let mut to_sync = Vec::new();
         for (id, batch) in waiting {
+            if self.must_make_room(id) {
+                self.make_room();
+            }
             if !self.append(id, &batch.writes) {
                 continue;
             }
@@ -159,6 +171,7 @@ impl Writer {
         let bytes = writes.iter().map(Write::size_bytes).sum::<u64>();
         self.due.add(id, bytes);
         entry.idle_bytes += bytes;
+        entry.is_used = true;
         let result = entry.log.append(writes);
         entry.tell(result.as_ref().err().cloned());
         match result {
@@ -173,7 +186,7 @@ impl Writer {
     }
 
     /// Makes these logs durable, and tells.
-    fn sync(&mut self, ids: &[usize]) {
+    pub(super) fn sync(&mut self, ids: &[usize]) {
         let together = ids.len() >= SYNC_TOGETHER_MIN;
         if together && let Err(error) = self.dir.sync() {
             self.go_offline(&error);
@@ -184,7 +197,7 @@ impl Writer {
             }
             let Some(entry) = self.logs.get_mut(id).and_then(Option::as_mut) else { continue };
             if together {
-                entry.log.was_synced();
+                entry.log.filesystem_was_synced();
             } else if let Err(error) = sync_once(&mut entry.log) {
                 if !matches!(error, LogError::OutOfFiles { .. }) {
                     return self.go_offline(&error);
@@ -310,7 +323,13 @@ impl Writer {
             self.due.add(id, recovery.scanned_bytes);
         }
         let reader = log.reader();
-        self.logs.push(Some(Entry { log, progress: progress_sender, told, idle_bytes: 0 }));
+        self.logs.push(Some(Entry {
+            log,
+            progress: progress_sender,
+            told,
+            idle_bytes: 0,
+            is_used: false,
+        }));
         self.by_partition.insert(partition, id);
         Ok(Opened { id: LogId(id), state, reader, progress, recovery })
     }
@@ -374,6 +393,7 @@ impl Writer {
         }
         self.busy_ticks = 0;
         self.is_out_of_files = false;
+        self.give_back();
         self.begin_checkpoint(0);
     }
 
@@ -473,7 +493,8 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let work = |writer: &mut Writer| {
-            (!writer.due.is_empty() && !writer.is_offline, writer.due.has_round())
+            let has_work = !writer.due.is_empty() || writer.dir.files.has_lent();
+            (has_work && !writer.is_offline, writer.due.has_round())
         };
         let Some((has_work, is_readying)) = shared.0.with(work) else { return };
         let received = tokio::select! {

@@ -35,10 +35,8 @@ pub(super) enum Refused {
 }
 
 /// The connections that are open.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Admission {
-    /// Most that leave logs their files; whatever the settings say.
-    files_max: u32,
     total: u32,
     by_listener: BTreeMap<Arc<str>, u32>,
     by_address: BTreeMap<Arc<str>, u32>,
@@ -46,13 +44,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// No connection yet, of `files_max` at most.
-    pub(super) fn new(files_max: u32) -> Self {
-        let (by_listener, by_address) = (BTreeMap::new(), BTreeMap::new());
-        Self { files_max, total: 0, by_listener, by_address, pace: Pace::default() }
-    }
-
-    /// Counts a connection by `listener` from `address`.
+    /// Counts a connection by `listener` from `address`; there may be `files_max` in all, whatever the settings say.
     ///
     /// # Errors
     /// When there are as many as may be. It is not counted.
@@ -60,7 +52,7 @@ impl Admission {
         &mut self,
         (listener, bounds): (&Arc<str>, Bounds),
         address: &Arc<str>,
-        config: &BrokerConfig,
+        (config, files_max): (&BrokerConfig, u32),
     ) -> Result<(), Refused> {
         let by_listener = self.by_listener.get(listener).copied().unwrap_or(0);
         if bounds.connections_max.is_some_and(|most| by_listener >= most) {
@@ -76,7 +68,7 @@ impl Admission {
         if self.total >= config.max_connections {
             return Err(Refused::Full);
         }
-        if self.total >= self.files_max {
+        if self.total >= files_max {
             return Err(Refused::Files);
         }
         self.total += 1;
@@ -85,9 +77,9 @@ impl Admission {
         Ok(())
     }
 
-    /// How many may be open whose clients have not proved who they are: half of all.
-    pub(super) fn strangers_max(&self, config: &BrokerConfig) -> u32 {
-        config.max_connections.min(self.files_max) / 2
+    /// How many are open.
+    pub(super) fn total(&self) -> u32 {
+        self.total
     }
 
     /// Forgets a connection by `listener` from `address`.
@@ -143,10 +135,10 @@ mod tests {
             ("max.connections.per.ip", "2"),
             ("max.connections.per.ip.overrides", "10.0.0.3:1, ::1:3"),
         ]);
-        let mut admission = Admission::new(u32::MAX);
+        let mut admission = Admission::default();
         let listener: Arc<str> = "L".into();
         let mut admit = |address: &str| {
-            admission.admit((&listener, Bounds::default()), &address.into(), &config)
+            admission.admit((&listener, Bounds::default()), &address.into(), (&config, u32::MAX))
         };
         assert_eq!([admit("10.0.0.1"), admit("10.0.0.1")], [Ok(()), Ok(())]);
         assert_eq!(admit("10.0.0.1"), Err(Refused::AddressFull));
@@ -154,10 +146,13 @@ mod tests {
         assert_eq!([admit("::1"), admit("::1")], [Ok(()), Err(Refused::Full)]);
         admission.leave("L", "10.0.0.1");
         let any = (&listener, Bounds::default());
-        assert_eq!(admission.admit(any, &"10.0.0.1".into(), &config), Ok(()));
+        assert_eq!(admission.admit(any, &"10.0.0.1".into(), (&config, u32::MAX)), Ok(()));
         // A bound that was lowered ends no connection.
         let lowered = self::config(&[("max.connections", "1")]);
-        assert_eq!(admission.admit(any, &"10.0.0.9".into(), &lowered), Err(Refused::Full));
+        assert_eq!(
+            admission.admit(any, &"10.0.0.9".into(), (&lowered, u32::MAX)),
+            Err(Refused::Full)
+        );
         for address in ["10.0.0.1", "10.0.0.1", "10.0.0.3", "::1"] {
             admission.leave("L", address);
         }
@@ -168,39 +163,42 @@ mod tests {
     #[test]
     fn a_listener_that_is_full_leaves_the_others_open() {
         let config = config(&[("max.connections", "4")]);
-        let mut admission = Admission::new(u32::MAX);
+        let mut admission = Admission::default();
         let (inner, outer): (Arc<str>, Arc<str>) = ("INNER".into(), "OUTER".into());
         let two = Bounds { connections_max: Some(2), ..Bounds::default() };
         let address = "10.0.0.1".into();
-        let mut outer_admits = || admission.admit((&outer, two), &address, &config);
+        let mut outer_admits = || admission.admit((&outer, two), &address, (&config, u32::MAX));
         assert_eq!([outer_admits(), outer_admits()], [Ok(()), Ok(())]);
         assert_eq!(outer_admits(), Err(Refused::ListenerFull));
         let any = Bounds::default();
-        assert_eq!(admission.admit((&inner, any), &address, &config), Ok(()));
+        assert_eq!(admission.admit((&inner, any), &address, (&config, u32::MAX)), Ok(()));
         admission.leave("OUTER", &address);
-        assert_eq!(admission.admit((&outer, two), &address, &config), Ok(()));
-        assert_eq!(admission.admit((&inner, any), &address, &config), Ok(()));
-        assert_eq!(admission.admit((&inner, any), &address, &config), Err(Refused::Full));
+        assert_eq!(admission.admit((&outer, two), &address, (&config, u32::MAX)), Ok(()));
+        assert_eq!(admission.admit((&inner, any), &address, (&config, u32::MAX)), Ok(()));
+        assert_eq!(
+            admission.admit((&inner, any), &address, (&config, u32::MAX)),
+            Err(Refused::Full)
+        );
     }
 
     #[test]
     fn connections_leave_logs_the_files_that_they_need() {
         let config = config(&[]);
-        let mut admission = Admission::new(crate::limits::connections_max(40));
+        let mut admission = Admission::default();
         let (listener, address): (Arc<str>, Arc<str>) = ("L".into(), "10.0.0.1".into());
-        let mut admit = || admission.admit((&listener, Bounds::default()), &address, &config);
-        for _ in 0..12 {
-            assert_eq!(admit(), Ok(()));
-        }
-        assert_eq!(admit(), Err(Refused::Files));
+        let by = (&listener, Bounds::default());
+        let mut admit = |files_max| admission.admit(by, &address, (&config, files_max));
+        assert_eq!([admit(2), admit(2), admit(2)], [Ok(()), Ok(()), Err(Refused::Files)]);
+        assert_eq!(admit(3), Ok(()));
         admission.leave("L", "10.0.0.1");
-        assert_eq!(admission.admit((&listener, Bounds::default()), &address, &config), Ok(()));
+        admission.leave("L", "10.0.0.1");
+        assert_eq!((admission.total(), admission.admit(by, &address, (&config, 2))), (1, Ok(())));
     }
 
     #[test]
     fn connections_that_come_too_fast_wait() {
         let slow = config(&[("max.connection.creation.rate", "2")]);
-        let mut admission = Admission::new(u32::MAX);
+        let mut admission = Admission::default();
         let mut pace = |at, want| {
             assert_eq!(admission.pace(Duration::from_secs(at), &slow), Duration::from_millis(want));
         };

@@ -21,14 +21,14 @@ use tracing::{debug, info, warn};
 use super::Listener;
 use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
-use super::door::Door;
+use super::door::{Bounds, Door};
 use super::failures::Failures;
 use super::strangers::Strangers;
 use crate::api::serving::Serve;
 use crate::auth::lines::Lines;
 use crate::budget::{Budget, Grant, Use};
 use crate::config::BrokerConfig;
-use crate::limits::{self, OPEN_FILES_FEW};
+use crate::limits::OpenFiles;
 use crate::quota::QuotaHandle;
 
 /// How long a connection beyond its address's quota is held at most.
@@ -45,17 +45,6 @@ pub(crate) struct Limits {
     pub(crate) budget: Budget,
 }
 
-/// How many connections leave logs the files that they need, of so many that may be open.
-pub(crate) fn connections_max(open_files_max: u64) -> u32 {
-    let connections_max = limits::connections_max(open_files_max);
-    if open_files_max < OPEN_FILES_FEW {
-        warn!(open_files_max, connections_max, "few files may be open: raise the hard limit");
-    } else {
-        info!(open_files_max, connections_max, "files that may be open are shared out");
-    }
-    connections_max
-}
-
 /// Where connections come from, and how each is secured.
 pub(crate) type Doors = Vec<(Box<dyn Listener>, Door)>;
 
@@ -67,15 +56,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves what `listeners` accept: never more than `connections_max`, whatever the settings say.
+    /// Serves what `listeners` accept: never more than `files` allow, whatever the settings say.
     pub(crate) fn start(
-        (listeners, connections_max): (Doors, u32),
+        (listeners, files): (Doors, Arc<OpenFiles>),
         limits: &Limits,
         service: &impl Serve,
         clock: &Clock,
     ) -> Self {
         let (draining, drain) = watch::channel(false);
-        let admission = Arc::new(Mutex::new(Admission::new(connections_max)));
+        let gate = Arc::new(Gate { admission: Mutex::default(), files });
         let bytes_max = limits.budget.share(Use::Connection) / 2;
         let strangers = Arc::new(Mutex::new(Strangers::new(bytes_max)));
         let config = limits.config.borrow().clone();
@@ -96,7 +85,7 @@ impl Server {
                 service: service.clone(),
                 clock: clock.clone(),
                 limits: limits.clone(),
-                admission: admission.clone(),
+                gate: gate.clone(),
                 strangers: strangers.clone(),
                 pace: Pace::default(),
                 draining: drain.clone(),
@@ -124,7 +113,7 @@ struct Accept<S> {
     clock: Clock,
     limits: Limits,
     /// A lock, as all listeners and all connections that end count here; held to count.
-    admission: Arc<Mutex<Admission>>,
+    gate: Arc<Gate>,
     strangers: SharedStrangers,
     /// How fast connections come by this listener.
     pace: Pace,
@@ -235,7 +224,7 @@ impl<S: Serve> Accept<S> {
             let place = Place { strangers, number: None, own: Mutex::new(Some(held)) };
             return (Arc::new(place), given_up);
         }
-        let count_max = locked(&self.admission).strangers_max(&self.config());
+        let count_max = self.gate.strangers_max(&self.config());
         let bytes = self.terms.door.connection_bytes();
         let address = Arc::clone(&held.admitted.address);
         let (number, others) = locked(&strangers).enter(&address, bytes, held, count_max);
@@ -264,11 +253,11 @@ impl<S: Serve> Accept<S> {
     fn try_admit(&self, address: &Arc<str>) -> Result<Admitted, Refused> {
         let Terms { listener, door, .. } = &self.terms;
         let by = (listener, door.bounds);
-        locked(&self.admission).admit(by, address, &self.config())?;
+        self.gate.admit(by, address, &self.config())?;
         let bytes = door.connection_bytes();
         let memory = self.limits.budget.try_take(Use::Connection, bytes);
         let admitted = Admitted {
-            admission: self.admission.clone(),
+            gate: self.gate.clone(),
             listener: listener.clone(),
             address: address.clone(),
             memory,
@@ -279,7 +268,7 @@ impl<S: Serve> Accept<S> {
     /// How long to wait before the next connection is accepted.
     fn pace(&mut self) -> Duration {
         let (now, config) = (self.clock.now().monotonic, self.config());
-        let in_all = locked(&self.admission).pace(now, &config);
+        let in_all = locked(&self.gate.admission).pace(now, &config);
         let rate = self.terms.door.bounds.creation_rate_max;
         rate.map_or(in_all, |rate| in_all.max(self.pace.spend(now, rate, &config)))
     }
@@ -330,10 +319,43 @@ impl Drop for Place {
     }
 }
 
+/// What all connections pass: how many there are, and how many files are left for them.
+#[derive(Debug)]
+struct Gate {
+    /// A lock, as connections come and end on all threads; held to count.
+    admission: Mutex<Admission>,
+    files: Arc<OpenFiles>,
+}
+
+impl Gate {
+    fn admit(
+        &self,
+        by: (&Arc<str>, Bounds),
+        address: &Arc<str>,
+        config: &BrokerConfig,
+    ) -> Result<(), Refused> {
+        let mut admission = locked(&self.admission);
+        admission.admit(by, address, (config, self.files.connections_max()))?;
+        self.files.set_connections(admission.total());
+        Ok(())
+    }
+
+    /// How many may be open whose clients have not proved who they are: half of all.
+    fn strangers_max(&self, config: &BrokerConfig) -> u32 {
+        config.max_connections.min(self.files.connections_max()) / 2
+    }
+
+    fn leave(&self, listener: &str, address: &str) {
+        let mut admission = locked(&self.admission);
+        admission.leave(listener, address);
+        self.files.set_connections(admission.total());
+    }
+}
+
 /// A connection that counts. It no longer does when this is dropped.
 #[derive(Debug)]
 struct Admitted {
-    admission: Arc<Mutex<Admission>>,
+    gate: Arc<Gate>,
     listener: Arc<str>,
     address: Arc<str>,
     /// What it takes of the budget. `None`: there was nothing left for it.
@@ -342,7 +364,7 @@ struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        locked(&self.admission).leave(&self.listener, &self.address);
+        self.gate.leave(&self.listener, &self.address);
     }
 }
 

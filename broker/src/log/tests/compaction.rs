@@ -171,6 +171,7 @@ impl Keyed {
             }
             Act::Sync => {
                 rig.log.sync()?;
+                rig.log.close_files();
                 self.synced = self.end();
                 Ok(())
             }

@@ -6,6 +6,7 @@ use protocol::ids::{BrokerEpoch, BrokerId};
 
 use super::*;
 use crate::disk::RealDisk;
+use crate::limits::OpenFiles;
 use crate::log::{DirConfig, DirHandle, Found, Identity, LogId, Mode, Opened, Shutdown, Started};
 
 fn identity() -> Identity {
@@ -13,8 +14,12 @@ fn identity() -> Identity {
 }
 
 fn try_start(disk: &SimDisk) -> Result<Started, LogError> {
-    let config =
-        DirConfig { path: PathBuf::from("/data"), identity: identity(), mode: Mode::Inline };
+    try_start_with(disk, &OpenFiles::unbounded())
+}
+
+fn try_start_with(disk: &SimDisk, files: &Arc<OpenFiles>) -> Result<Started, LogError> {
+    let (path, files) = (PathBuf::from("/data"), files.clone());
+    let config = DirConfig { path, identity: identity(), mode: Mode::Inline, files };
     DirHandle::start(Arc::new(disk.clone()), config)
 }
 
@@ -89,6 +94,60 @@ async fn writes_that_wait_together_are_synced_together() {
     assert_eq!(names, ["t-0", "t-1"]);
     assert_eq!(found.partitions[0].1, Some(TOPIC_ID));
     assert_eq!(open(&handle, 1).await.unwrap().state.log_end(), Offset(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_logs_may_be_written_to_than_files_may_be_open() {
+    let disk = SimDisk::new(1);
+    let files = OpenFiles::new(16 * 4);
+    let handle = try_start_with(&disk, &files).unwrap().handle;
+    let mut logs = Vec::new();
+    for partition in 0..100 {
+        logs.push(open(&handle, partition).await.unwrap());
+    }
+    for end in 1..=4 {
+        for log in &mut logs {
+            if end % 2 == 0 {
+                submit_at_once(&handle, log, false);
+            } else {
+                submit(&handle, log, 1, end == 3).await;
+            }
+            log.progress.wait_for(|it| it.written == Offset(end)).await.unwrap();
+            assert!((1..=files.growing_max()).contains(&files.growing()), "{files:?}");
+        }
+    }
+    let mut synced = Vec::new();
+    for log in &logs {
+        let progress = log.progress.borrow().clone();
+        assert!(progress.stalled.is_none());
+        synced.push(progress.synced);
+        let last = log.reader.read(Offset(3), Offset(4), 1 << 10, true).unwrap();
+        assert_eq!(last.first.unwrap().base_offset, Offset(3));
+    }
+    assert!(synced.contains(&Offset(3)) && synced.contains(&Offset(4)), "{synced:?}");
+    disk.crash();
+    let files = OpenFiles::new(16 * 4);
+    let handle = try_start_with(&disk, &files).unwrap().handle;
+    for (partition, synced) in (0..).zip(synced) {
+        let log = open(&handle, partition).await.unwrap();
+        assert!(log.state.log_end() >= synced);
+    }
+    assert_eq!(files.growing(), 0, "who only opens a log to read it opens no file to write to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_that_are_not_written_to_give_files_back_that_connections_may_lack() {
+    let disk = SimDisk::new(1);
+    let files = OpenFiles::new(16 * 4);
+    let handle = try_start_with(&disk, &files).unwrap().handle;
+    for partition in 0..40 {
+        let mut log = open(&handle, partition).await.unwrap();
+        submit(&handle, &mut log, 1, true).await;
+        synced(&mut log, 1).await;
+    }
+    assert_eq!((files.growing(), files.connections_max()), (40, 16));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(files.growing() <= 16 && files.connections_max() == 40, "{files:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,7 +474,12 @@ async fn a_directory_has_one_user_and_one_owner() {
     assert!(matches!(try_start(&disk), Err(LogError::Locked { .. })));
     handle.shutdown(None).await.unwrap();
     let identity = Identity { node_id: BrokerId(2), ..identity() };
-    let config = DirConfig { path: PathBuf::from("/data"), identity, mode: Mode::Inline };
+    let config = DirConfig {
+        path: PathBuf::from("/data"),
+        identity,
+        mode: Mode::Inline,
+        files: OpenFiles::unbounded(),
+    };
     let error = DirHandle::start(Arc::new(disk.clone()), config).err().unwrap();
     assert!(matches!(error, LogError::Foreign { .. }), "{error}");
     assert_eq!(start(&disk).1.shutdown, Shutdown::Unclean, "it was not asked for");
@@ -446,7 +510,12 @@ async fn the_writer_works_on_a_thread_and_real_files() {
     let dir = tempfile::tempdir().unwrap();
     let start = || {
         let path = dir.path().to_owned();
-        let config = DirConfig { path, identity: identity(), mode: Mode::Thread };
+        let config = DirConfig {
+            path,
+            identity: identity(),
+            mode: Mode::Thread,
+            files: OpenFiles::unbounded(),
+        };
         DirHandle::start(Arc::new(RealDisk), config).unwrap()
     };
     let handle = start().handle;

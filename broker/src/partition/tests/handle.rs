@@ -10,6 +10,7 @@ use super::super::{FetchFrom, FoundOffset, OffsetSpec};
 use super::*;
 use crate::config::TopicConfig;
 use crate::disk::SimDisk;
+use crate::limits::OpenFiles;
 use crate::log::{DirConfig, DirHandle, Identity as DirIdentity, Mode};
 
 /// A follower that is in sync and is never heard of.
@@ -27,7 +28,8 @@ fn open(leadership: Leadership) -> PartitionHandle {
     let cluster_id = "c".to_owned();
     let identity = DirIdentity { cluster_id, node_id: OWN, directory_id: [9; 16] };
     let path = PathBuf::from("/data");
-    let config_of_dir = DirConfig { path, identity, mode: Mode::Inline };
+    let config_of_dir =
+        DirConfig { path, identity, mode: Mode::Inline, files: OpenFiles::unbounded() };
     let dir = DirHandle::start(Arc::new(SimDisk::new(1)), config_of_dir).unwrap().handle;
     let partition = TopicPartition::new("orders", 0);
     let identity = Identity { partition, topic_id: TopicId([7; 16]) };
