@@ -1,7 +1,7 @@
 """A broker under floods: usage: floods.py BINARY [SECONDS]. Ends with 0 when the bars hold.
 
 Starts BINARY's broker with a budget of 512 MiB and, over loopback, up to 10,000 idle connections (fewer where few files
-may be open, as the broker keeps ten of sixteen of them for its logs), readers that ask for 50 MB at a time and take them
+may be open: the broker leaves connections ten of sixteen), readers that ask for 50 MB at a time and take them
 slowly, half frames (100 MB announced, little sent) and batches that unfold hugely, by each codec that can. Meanwhile one honest client, a process of its own, produces and fetches small
 batches. Bars: the broker's resident memory stays below the budget and a fifth; the honest client's 99th percentile
 stays within five times that of a quiet broker; no bomb is taken, and each kind is unfolded as far as is allowed, not

@@ -2,16 +2,22 @@
 //!
 //! Each may take as much memory as a batch may unfold into. So no more of them are at work than there
 //! are processors, nor than fit a quarter of the budget of memory, which they are charged to; the
-//! others wait, up to a number, and whoever comes then is to try again. Shell.
+//! others wait, up to a number, and whoever comes then is to try again. They are at work for tens of
+//! milliseconds, and give way to threads that have little to do: small requests do not wait behind them.
+//! Shell.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 
 use protocol::record::DECOMPRESSED_BYTES_MAX;
+use rustix::process::nice;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::budget::{Budget, Use};
 use crate::limits::UNFOLDING_WAITING_MAX;
+
+/// 10: how nice who unfolds is to others. Of a processor that both want it gets a tenth.
+const NICENESS: i32 = 10;
 
 /// The place for it.
 #[derive(Debug)]
@@ -45,14 +51,14 @@ impl Aside {
 
     /// Does `work`, once there is a place for it. `None`: too many wait, and it was not done. On a
     /// runtime of one thread there is nowhere else, and nobody else at work.
-    pub(super) fn run<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
         match Handle::try_current().map(|handle| handle.runtime_flavor()) {
             Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| self.in_turn(work)),
             _ => Some(self.charged(work)),
         }
     }
 
-    fn in_turn<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    fn in_turn<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
         let mut places = self.places();
         if places.free == 0 {
             if self.waiting_max <= places.waiting {
@@ -66,7 +72,7 @@ impl Aside {
         places.free -= 1;
         drop(places);
         let _place = Place(self);
-        Some(self.charged(work))
+        Some(self.charged(|| nicely(work)))
     }
 
     fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -80,6 +86,17 @@ impl Aside {
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does `work` on a thread of its own that gives way to others: without a privilege no thread can take that back.
+fn nicely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let nicely = || {
+        // Where it may not be, it is as quick as the others.
+        let _ = nice(NICENESS);
+        work()
+    };
+    let done = thread::scope(|scope| scope.spawn(nicely).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A place that is taken; also what panics gives it back.
