@@ -12,6 +12,8 @@ use anyhow::Context;
 use broker::config::{BrokerConfig, ListenerSettings};
 use broker::{Broker, BrokerHandle, Outside};
 
+use tracing::warn;
+
 use super::advice::Problem;
 use super::output::{Cell, Format, Sheet};
 use super::{output, settings_file, values};
@@ -61,16 +63,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         None => Vec::new(),
     };
-    let secrets = file.iter().map(|(name, _)| name).filter(|name| is_secret(name));
-    let secrets = secrets.cloned().collect();
+    let [in_file, in_arguments] = [&file, &arguments.set].map(|pairs| secrets(pairs));
     let config = BrokerConfig::from_pairs(pairs(&arguments, file));
     let config = config.map_err(|errors| Problem::usage(format!("the settings:\n{errors}")))?;
     if arguments.check {
         return tell_findings(
             &config,
-            &facts(&config, arguments.config.as_deref(), secrets),
+            &facts(&config, arguments.config.as_deref(), (in_file, in_arguments)),
             arguments.output,
         );
+    }
+    for name in in_arguments {
+        warn!(name, "given as an argument: {}", check::SEEN_BY_ALL);
     }
     let data_dir = config.data_dir();
     let node_id = config.node_id;
@@ -83,6 +87,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         () = handle.closed() => {}
     }
     handle.shutdown().await.context("shutdown")
+}
+
+/// The names of those whose values nobody is to see.
+fn secrets(pairs: &[(String, String)]) -> Vec<String> {
+    pairs.iter().map(|(name, _)| name).filter(|name| is_secret(name)).cloned().collect()
 }
 
 /// True for the name of a setting whose value nobody is to see.
@@ -99,7 +108,11 @@ fn is_secret(name: &str) -> bool {
 }
 
 /// What is known of the files that the settings name, and of that which they stand in.
-fn facts(config: &BrokerConfig, settings: Option<&Path>, secrets: Vec<String>) -> Facts {
+fn facts(
+    config: &BrokerConfig,
+    settings: Option<&Path>,
+    (in_file, in_arguments): (Vec<String>, Vec<String>),
+) -> Facts {
     let file = |path: &Path| {
         let mode = std::fs::metadata(path).ok()?.permissions().mode();
         Some(FileFact { path: path.display().to_string(), mode })
@@ -118,7 +131,8 @@ fn facts(config: &BrokerConfig, settings: Option<&Path>, secrets: Vec<String>) -
     };
     Facts {
         now: client::time::real_clock().now().wall,
-        settings: settings.and_then(|path| Some((file(path)?, secrets))),
+        settings: settings.and_then(|path| Some((file(path)?, in_file))),
+        arguments: in_arguments,
         data: file(&config.data_dir()),
         keys: files(check::key_files(config)),
         issuers: files(check::issuer_files(config)),

@@ -55,8 +55,12 @@ impl World {
 }
 
 fn compressed(codec: Codec) -> RecordBatch {
+    of_size(codec, 500)
+}
+
+fn of_size(codec: Codec, bytes: usize) -> RecordBatch {
     let mut builder = BatchBuilder::new(BatchOptions { codec, ..BatchOptions::default() });
-    builder.append(Timestamp(1_700_000_000_000), None, Some(&[b'v'; 500]), &[]).unwrap();
+    builder.append(Timestamp(1_700_000_000_000), None, Some(&vec![b'v'; bytes]), &[]).unwrap();
     builder.finish(ProducerId::NONE, ProducerEpoch::NONE, Sequence::NONE, false)
 }
 
@@ -214,17 +218,17 @@ async fn segments_end_by_the_settings_as_they_are_and_the_oldest_go_beyond_the_s
         let names = world.disk.list(std::path::Path::new("/data/orders-0")).unwrap();
         names.into_iter().filter(|name| name.ends_with(".log")).collect::<Vec<_>>()
     };
-    let batch = compressed(Codec::None);
+    let batch = of_size(Codec::None, 500_000);
     for _ in 0..8 {
         world.produce(batch.clone()).await;
     }
     assert_eq!(segments(&world).len(), 1);
-    world.set(TOPIC, "segment.bytes", "1200").await;
+    world.set(TOPIC, "segment.bytes", "1200000").await;
     for _ in 0..8 {
         world.produce(batch.clone()).await;
     }
     assert_eq!(segments(&world).len(), 5);
-    world.set(TOPIC, "retention.bytes", "2000").await;
+    world.set(TOPIC, "retention.bytes", "2000000").await;
     tokio::time::sleep(Duration::from_secs(400)).await;
     let left = segments(&world);
     assert!(left.len() <= 3, "{left:?}");

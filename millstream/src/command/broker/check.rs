@@ -17,6 +17,10 @@ use protocol::time::Timestamp;
 const CERTIFICATE_DAYS_MIN: i64 = 30;
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
+/// What is wrong with a secret in the arguments of a program.
+pub(super) const SEEN_BY_ALL: &str =
+    "every user of this machine sees its value in the list of processes";
+
 /// What may others do: the last three bits of a file's mode.
 const OTHERS: u32 = 0o007;
 const OTHERS_READ: u32 = 0o004;
@@ -48,6 +52,8 @@ pub(super) struct Facts {
     pub(super) now: Timestamp,
     /// The file of settings, and the names of the secrets in it.
     pub(super) settings: Option<(FileFact, Vec<String>)>,
+    /// The names of the secrets that were given as arguments.
+    pub(super) arguments: Vec<String>,
     /// The directory of data, if it is there.
     pub(super) data: Option<FileFact>,
     /// Files of keys and certificates that are there.
@@ -97,6 +103,7 @@ pub(super) fn findings(config: &BrokerConfig, facts: &Facts) -> Vec<Finding> {
     of_authorization(config, &reached, &mut found);
     of_metrics(config, &mut found);
     of_tls(config, &mut found);
+    of_arguments(facts, &mut found);
     of_files(config, facts, &mut found);
     of_certificates(facts, &mut found);
     found
@@ -259,6 +266,13 @@ pub(super) fn issuer_files(config: &BrokerConfig) -> Vec<String> {
     paths
 }
 
+fn of_arguments(facts: &Facts, found: &mut Vec<Finding>) {
+    for name in &facts.arguments {
+        let advice = "write it into the file that --config names, and chmod 600 that";
+        found.push(finding("secret-argument", name, SEEN_BY_ALL, advice));
+    }
+}
+
 fn of_files(config: &BrokerConfig, facts: &Facts, found: &mut Vec<Finding>) {
     for file in facts.keys.iter().filter(|it| it.mode & (OTHERS | WRITABLE) != 0) {
         let what = "every user of this machine, or of a group, can read or replace a private key";
@@ -404,6 +418,7 @@ mod tests {
             (Facts { keys: vec![file(0o600), file(0o640)], ..Facts::default() }, &[][..]),
             (Facts { keys: vec![file(0o644)], ..Facts::default() }, &["open-key"]),
             (Facts { keys: vec![file(0o660)], ..Facts::default() }, &["open-key"]),
+            (Facts { arguments: secrets(), ..Facts::default() }, &["secret-argument"]),
             (Facts { issuers: vec![file(0o644)], ..Facts::default() }, &[]),
             (Facts { issuers: vec![file(0o664)], ..Facts::default() }, &["open-issuer"]),
             (Facts { data: Some(file(0o750)), ..Facts::default() }, &[]),
