@@ -104,6 +104,11 @@ class Arm:
         """Runs a load program to its end: what it printed, and what the broker needed for it."""
         return self.ask("load", [self.program(program), self.bootstrap, *map(str, args)], patience=patience)
 
+    def bench(self, workload, *args):
+        """Runs a workload of our own client, `millstream bench`: what it printed, and what the broker needed for it."""
+        command = [str(self.tools.BROKER or self.tools.millstream()), "bench", workload, "--output", "json"]
+        return self.ask("load", [*command, "--bootstrap", self.bootstrap, *map(str, args)])
+
     def begin(self, program, *args):
         self.ask("begin", program, [self.program(program), self.bootstrap, *map(str, args)])
 

@@ -16,6 +16,7 @@ mod produce;
 mod report;
 mod streams;
 mod target;
+mod transactions;
 mod usage;
 
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Subcommand;
 use client::config::ProducerConfig;
+
+use super::output::{self, Format};
 
 /// The largest request that is worth asking for: beyond it, brokers refuse.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
@@ -45,6 +48,8 @@ enum Workload {
     EndToEnd(Load),
     /// Fill a fresh topic, then count its records by key, exactly once, into another.
     Streams(Load),
+    /// Commit transactions of one record, one after the other.
+    Transactions(Load),
     /// Fill a fresh topic with JSON, then write it as Parquet into a directory.
     Lake(Load),
 }
@@ -95,6 +100,9 @@ struct Load {
     /// Records per second, each due at its time. Without it: as fast as possible.
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
+    /// How to print what was measured.
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// Carries out one workload and prints what was measured.
@@ -104,6 +112,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Workload::Consume(load) => consume::run(load.check()?).await,
         Workload::EndToEnd(load) => end_to_end::run(load.check()?).await,
         Workload::Streams(load) => streams::run(load.check()?).await,
+        Workload::Transactions(load) => transactions::run(load.check()?).await,
         Workload::Lake(load) => lake::run(load.check()?).await,
     }
 }
@@ -137,6 +146,14 @@ impl Load {
     /// Refuses a rate: for workloads that read what is there.
     fn without_rate(&self) -> anyhow::Result<()> {
         ensure!(self.rate.is_none(), "this goes as fast as it can: leave --rate out");
+        Ok(())
+    }
+
+    fn print(&self, report: &report::Report<'_>) -> anyhow::Result<()> {
+        output::write(&match self.output {
+            Format::Table => format!("{report}\n"),
+            Format::Json => format!("{}\n", report.json()),
+        })?;
         Ok(())
     }
 

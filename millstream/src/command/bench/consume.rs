@@ -48,7 +48,7 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
         has_broker: target.is_own(),
         peak_memory_bytes: peak_memory_bytes()?,
     };
-    println!("{report}");
+    load.print(&report)?;
     drop(receiver);
     target.leave().await
 }

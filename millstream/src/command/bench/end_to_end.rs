@@ -10,7 +10,7 @@ use super::consume::Receiver;
 use super::histogram::Histogram;
 use super::metronome::Schedule;
 use super::produce::{Generator, WARM_UP, number};
-use super::report::Report;
+use super::report::{Report, Since};
 use super::target::Target;
 use super::usage::{CpuTime, peak_memory_bytes};
 
@@ -45,12 +45,12 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
         records,
         bytes: records.saturating_mul(u64::try_from(load.size)?),
         elapsed,
-        latency: Some(&latency),
+        latency: Some((&latency, Since::Due)),
         cpu: CpuTime::now()? - cpu,
         has_broker: target.is_own(),
         peak_memory_bytes: peak_memory_bytes()?,
     };
-    println!("{report}");
+    load.print(&report)?;
     drop(generator);
     target.leave().await
 }

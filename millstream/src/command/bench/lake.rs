@@ -60,6 +60,6 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
         has_broker: target.is_own(),
         peak_memory_bytes: peak_memory_bytes()?,
     };
-    println!("{report}");
+    load.print(&report)?;
     target.leave().await
 }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context;
-use client::producer::{BatchAck, Producer};
+use anyhow::{Context, anyhow};
+use client::config::ProducerConfig;
+use client::producer::{BatchAck, CommitOutcome, Producer};
 use protocol::ids::{Offset, TopicPartition};
 use protocol::time::{Clock, Timestamp};
 
@@ -15,7 +16,7 @@ use super::Load;
 use super::content::Content;
 use super::histogram::Histogram;
 use super::metronome::{Metronome, Schedule};
-use super::report::Report;
+use super::report::{Report, Since};
 use super::target::Target;
 use super::usage::{CpuTime, peak_memory_bytes};
 
@@ -53,12 +54,12 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
         records,
         bytes: records.saturating_mul(u64::try_from(load.size)?),
         elapsed,
-        latency: latency.as_ref(),
+        latency: latency.as_ref().map(|it| (it, Since::Due)),
         cpu: CpuTime::now()? - cpu,
         has_broker: target.is_own(),
         peak_memory_bytes: peak_memory_bytes()?,
     };
-    println!("{report}");
+    load.print(&report)?;
     drop(generator);
     target.leave().await
 }
@@ -76,7 +77,28 @@ pub(super) struct Generator {
 impl Generator {
     /// Connects, and waits until the topic is known.
     pub(super) async fn connect(target: &Target, load: &Load, topic: &str) -> anyhow::Result<Self> {
-        let config = load.producer_config()?;
+        Self::with(load.producer_config()?, target, load, topic).await
+    }
+
+    /// The same for transactions, each of one record; what others of its name left open has ended.
+    pub(super) async fn transactional(
+        target: &Target,
+        load: &Load,
+        topic: &str,
+    ) -> anyhow::Result<Self> {
+        let transactional_id = Some(topic.to_owned());
+        let config = ProducerConfig { transactional_id, ..load.producer_config()? };
+        let mut generator = Self::with(config, target, load, topic).await?;
+        generator.producer.init_transactions().await?;
+        Ok(generator)
+    }
+
+    async fn with(
+        config: ProducerConfig,
+        target: &Target,
+        load: &Load,
+        topic: &str,
+    ) -> anyhow::Result<Self> {
         let mut producer = Producer::connect(target.bootstrap(), config).await?;
         producer.partition_count(topic).await.with_context(|| format!("topic {topic}"))?;
         let content = Content::new(load.size);
@@ -153,6 +175,17 @@ impl Generator {
             acks.iter().for_each(|ack| acked(now, ack));
         }
         self.flush().await
+    }
+
+    /// Sends one record in a transaction of its own, and waits until it is committed.
+    pub(super) async fn transact(&mut self, number: u64, at: Timestamp) -> anyhow::Result<()> {
+        self.producer.begin()?;
+        self.send(number, at).await?;
+        match self.producer.commit().await? {
+            CommitOutcome::Committed => Ok(()),
+            CommitOutcome::Aborted(failure) => Err(anyhow!("a transaction was aborted: {failure}")),
+            CommitOutcome::Unknown => Err(anyhow!("nobody answered whether a transaction ended")),
+        }
     }
 
     async fn send(&mut self, number: u64, at: Timestamp) -> anyhow::Result<()> {

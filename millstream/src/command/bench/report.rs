@@ -16,11 +16,48 @@ pub(super) struct Report<'a> {
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
     /// `None`: there was no pace by which something could be late.
-    pub(super) latency: Option<&'a Histogram>,
+    pub(super) latency: Option<(&'a Histogram, Since)>,
     pub(super) cpu: CpuTime,
     /// True when the broker ran in this process.
     pub(super) has_broker: bool,
     pub(super) peak_memory_bytes: u64,
+}
+
+/// From when latency counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// When a record was due.
+    Due,
+    /// When a transaction began.
+    Begin,
+}
+
+impl Report<'_> {
+    /// For programs: one object; times in microseconds, CPU time in seconds.
+    pub(super) fn json(&self) -> serde_json::Value {
+        let seconds = self.elapsed.as_secs_f64();
+        let mut told = serde_json::json!({
+            "what": self.what,
+            "records": self.records,
+            "bytes": self.bytes,
+            "seconds": seconds,
+            "records_per_s": float(self.records) / seconds,
+            "client_cpu_s": self.cpu.client.as_secs_f64(),
+            "peak_memory_bytes": self.peak_memory_bytes,
+        });
+        if self.has_broker {
+            told["broker_cpu_s"] = self.cpu.broker.as_secs_f64().into();
+        }
+        if let Some((latency, _)) = self.latency.filter(|(it, _)| it.total() > 0) {
+            let micros = |it: Duration| serde_json::Value::from(it.as_secs_f64() * 1e6);
+            told["latency_n"] = latency.total().into();
+            for (name, permille) in [("p50", 500), ("p99", 990), ("p999", 999)] {
+                told[format!("latency_{name}_us")] = micros(latency.quantile(permille));
+            }
+            told["latency_max_us"] = micros(latency.largest());
+        }
+        told
+    }
 }
 
 impl fmt::Display for Report<'_> {
@@ -35,10 +72,14 @@ impl fmt::Display for Report<'_> {
             float(*records) / seconds,
             gigabytes * 1e3 / seconds
         )?;
-        if let Some(latency) = self.latency.filter(|it| it.total() > 0) {
+        if let Some((latency, since)) = self.latency.filter(|(it, _)| it.total() > 0) {
+            let since = match since {
+                Since::Due => "records, from when each was due",
+                Since::Begin => "transactions, from begin to committed",
+            };
             writeln!(
                 f,
-                "  latency     p50 {}, p99 {}, p99.9 {}, max {} (of {} records, from when each was due)",
+                "  latency     p50 {}, p99 {}, p99.9 {}, max {} (of {} {since})",
                 millis(latency.quantile(500)),
                 millis(latency.quantile(990)),
                 millis(latency.quantile(999)),
@@ -84,7 +125,7 @@ mod tests {
             records: 1_000_000,
             bytes: 1_000_000_000,
             elapsed: Duration::from_secs(2),
-            latency: Some(&latency),
+            latency: Some((&latency, Since::Due)),
             cpu,
             has_broker: true,
             peak_memory_bytes: 50_000_000,
@@ -96,5 +137,8 @@ mod tests {
               cpu         client 2.000 s/GB (2.00 us/record), broker 1.000 s/GB (1.00 us/record)
               memory      peak 50.0 MB (client and broker)"#]]
         .assert_eq(&report.to_string());
+        let told = report.json();
+        assert_eq!((&told["records_per_s"], &told["latency_n"]), (&500_000.0.into(), &10.into()));
+        assert_eq!((&told["latency_p99_us"], &told["broker_cpu_s"]), (&250.0.into(), &1.0.into()));
     }
 }
