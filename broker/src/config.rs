@@ -226,7 +226,7 @@ configs! {
         replica_lag_time_max: Duration = ConfigDef::long("replica.lag.time.max.ms", "30000").at_least(1),
 
         /// How many bytes a segment of a log holds at most.
-        log_segment_bytes: u32 = ConfigDef::int("log.segment.bytes", "1073741824").at_least(1 << 20).dynamic(),
+        log_segment_bytes: u32 = ConfigDef::int("log.segment.bytes", "1073741824").at_least(1024).dynamic(),
         /// How old a segment may become before a new one is begun. By default log.roll.hours holds.
         log_roll_ms: Option<i64> = ConfigDef::null(Kind::Long, "log.roll.ms").at_least(1).dynamic(),
         /// How old a segment may become before a new one is begun, in hours.

@@ -72,7 +72,7 @@ configs! {
         /// How long records are kept, -1 for ever.
         retention: Option<Duration> = ConfigDef::long("retention.ms", "604800000").at_least(-1).dynamic().synonym("log.retention.ms"),
         /// How many bytes a segment of the log holds at most.
-        segment_bytes: u32 = ConfigDef::int("segment.bytes", "1073741824").at_least(1 << 20).dynamic().synonym("log.segment.bytes"),
+        segment_bytes: u32 = ConfigDef::int("segment.bytes", "1073741824").at_least(1024).dynamic().synonym("log.segment.bytes"),
         /// How many bytes an index file may take.
         segment_index_bytes: u32 = ConfigDef::int("segment.index.bytes", "10485760").at_least(4).dynamic().synonym("log.index.size.max.bytes"),
         /// By how much at most a segment ends earlier than segment.ms says, by chance.
