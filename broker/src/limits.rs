@@ -114,6 +114,10 @@ pub const PATTERN_NESTING_MAX: u32 = 64;
 /// Transactional ids in one shard. The next new one is refused.
 pub const SHARD_TXNS_MAX: usize = 20_000;
 
+/// 65,536: batches of one Produce request. What waits for them takes up to a kibibyte each, which no budget
+/// counts. A request with more ends its connection.
+pub const PRODUCE_BATCHES_MAX: usize = 64 << 10;
+
 /// 16: requests that wait for the markers of one transactional id. More are refused, retriable: its
 /// producer has 5 in flight, and some that it gave up may linger.
 pub const COMPLETION_WAITERS_MAX: usize = 16;

@@ -25,7 +25,7 @@ use super::admit::{Allowance, Refusal, admit};
 use super::lanes::Owned;
 use super::serving::{Answer, Context, Serving};
 use super::txn::{abortable_as, join_transaction};
-use crate::limits::UNFOLDED_BYTES_INLINE;
+use crate::limits::{PRODUCE_BATCHES_MAX, UNFOLDED_BYTES_INLINE};
 use crate::metadata::is_internal;
 use crate::partition::{
     Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, ReadError, Standing,
@@ -126,6 +126,9 @@ pub(super) fn produce(api: &Api, context: &Context, request: ProduceRequest) -> 
     let ProduceRequest { transactional_id, acks, timeout_ms, topic_data } = request;
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
     let batches = topic_data.iter().flat_map(|topic| &topic.partition_data);
+    if batches.clone().count() > PRODUCE_BATCHES_MAX {
+        return Serving::ready(Answer::Close("a request with more than 65,536 batches"));
+    }
     let sent_bytes = batches.filter_map(|it| it.records.as_ref()).map(Bytes::len).sum();
     let mut begin = Begin { api, context, acks, allowance: Allowance::of(sent_bytes) };
     let mut topics: Vec<_> = topic_data.into_iter().map(|topic| begin.topic(topic)).collect();

@@ -6,6 +6,7 @@ use protocol::api::fetch::FetchableTopicResponse;
 use super::*;
 use crate::controller::{AlterConfig, ConfigChange, ConfigOperation};
 use crate::disk::Disk;
+use crate::limits::PRODUCE_BATCHES_MAX;
 use crate::metadata::Resource;
 
 impl World {
@@ -209,6 +210,20 @@ async fn altered_settings_hold_for_the_next_batch() {
     let base = world.produce(batch.clone()).await.base_offset;
     let stored = RecordBatch::parse(world.fetch(base, 0).await.records.unwrap()).unwrap();
     assert_eq!(stored.header().attributes.codec(), Codec::Gzip);
+}
+
+/// What waits for each of a million small batches would take memory that nothing counts.
+#[tokio::test(start_paused = true)]
+async fn a_request_with_too_many_batches_ends_its_connection_and_writes_none() {
+    let mut world = World::new().await;
+    let mut request = produce(TOPIC, Bytes::from_static(b"no batch"), -1);
+    let partitions = &mut request.topic_data[0].partition_data;
+    *partitions = vec![partitions[0].clone(); PRODUCE_BATCHES_MAX + 1];
+    partitions[0].records = Some(plain(&["a"]).into_bytes());
+    let handle = world.broker.api().partitions().get(TOPIC, PartitionIndex(0)).unwrap();
+    world.send(11, request).await;
+    assert!(world.client.read_i32().await.is_err(), "the connection ends");
+    assert_eq!(handle.size_bytes().await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
