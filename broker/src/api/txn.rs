@@ -74,18 +74,23 @@ pub(super) async fn join_transaction(
         Version::V1 => Request::Verify(add),
         Version::V2 => Request::Add(add),
     };
+    self::add(txns, &id, request).await.map_err(|code| fenced_as(code, false))
+}
+
+/// Adds to a transaction of `id`, or verifies, as soon as the one before it is complete.
+async fn add(txns: &Txns, id: &Arc<str>, request: Request) -> Result<(), ErrorCode> {
     let ask = || async {
-        match txns.call(&id, request.clone()).await.map_err(|error| error.code())? {
+        match txns.call(id, request.clone()).await.map_err(|error| error.code())? {
             Reply::Added(added) => added,
             Reply::Verified(codes) => codes.into_iter().try_for_each(ErrorCode::ok),
             other => unreachable!("an addition is answered as one: {other:?}"),
         }
     };
     let completion = || async {
-        let completed = txns.call(&id, Request::Completion(Arc::clone(&id))).await;
+        let completed = txns.call(id, Request::Completion(Arc::clone(id))).await;
         completed == Ok(Reply::Noted(Ok(())))
     };
-    patiently(ask, completion).await.map_err(|code| fenced_as(code, false))
+    patiently(ask, completion).await
 }
 
 /// Asks, and again whenever a transaction that stood in the way was completed, but not for long.
@@ -172,12 +177,12 @@ async fn add_one(
         partitions: partitions.clone(),
         version: Version::V1,
     };
-    let request = if asked.verify_only { Request::Verify(add) } else { Request::Add(add) };
-    match txns.call(&id, request).await {
-        Ok(Reply::Added(added)) => {
-            let code = fenced_as(added.err().unwrap_or_default(), KNOWS_FENCED <= version);
-            results(asked, |_| code)
-        }
+    if !asked.verify_only {
+        let added = self::add(txns, &id, Request::Add(add)).await;
+        let code = fenced_as(added.err().unwrap_or_default(), KNOWS_FENCED <= version);
+        return results(asked, |_| code);
+    }
+    match txns.call(&id, Request::Verify(add)).await {
         Ok(Reply::Verified(codes)) => {
             // Both go through the same ordered set.
             let code = |at: &TopicPartition| {
@@ -187,7 +192,7 @@ async fn add_one(
             };
             results(asked, code)
         }
-        Ok(other) => unreachable!("an addition is answered as one: {other:?}"),
+        Ok(other) => unreachable!("a verification is answered as one: {other:?}"),
         Err(error) => results(asked, |_| error.code()),
     }
 }
@@ -238,11 +243,7 @@ pub(crate) async fn add_offsets(
         partitions: [TopicPartition { topic: group::TOPIC.into(), partition: index }].into(),
         version: Version::V1,
     };
-    match txns.call(&id, Request::Add(add)).await {
-        Ok(Reply::Added(added)) => answer(added.err().unwrap_or_default()),
-        Ok(other) => unreachable!("an addition is answered as one: {other:?}"),
-        Err(error) => answer(error.code()),
-    }
+    answer(self::add(txns, &id, Request::Add(add)).await.err().unwrap_or_default())
 }
 
 /// EndTxn. Answered once the decision is committed; markers follow.
