@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use broker::disk::RealDisk;
+use broker::limits::OpenFiles;
 use broker::log::{DirConfig, DirHandle, Identity, LogConfig, Mode, Opened, Placed, Reader};
 use protocol::ids::{BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition};
 use protocol::record::{Codec, RecordBatch};
@@ -39,7 +40,8 @@ impl Open {
             node_id: BrokerId(1),
             directory_id: [9; 16],
         };
-        let dir = DirConfig { path: scratch.0.clone(), identity, mode: Mode::Inline };
+        let files = OpenFiles::unbounded();
+        let dir = DirConfig { path: scratch.0.clone(), identity, mode: Mode::Inline, files };
         let (runtime, config) = (runtime(), LogConfig::default());
         let (handle, opened) = runtime.block_on(async {
             let handle = DirHandle::start(Arc::new(RealDisk), dir).expect("it is new").handle;
