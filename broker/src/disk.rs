@@ -110,6 +110,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Whatever the disk says.
     fn total_bytes(&self, path: &Path) -> io::Result<u64>;
 
+    /// How many files, connections included, this process may have open at once.
+    fn open_files_max(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Takes the lock file `path` for this process, until the guard is dropped.
     ///
     /// # Errors
@@ -189,11 +194,6 @@ pub fn is_full(error: &io::Error) -> bool {
 pub fn is_out_of_files(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
-}
-
-/// How many files, connections included, this process may have open at once.
-pub(crate) fn open_files_max() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The error of who may not open another file.
@@ -321,6 +321,10 @@ impl Disk for RealDisk {
     fn total_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
+    fn open_files_max(&self) -> u64 {
+        getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {

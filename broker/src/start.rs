@@ -35,7 +35,7 @@ use crate::auth::{self, DecoyKeyError};
 use crate::budget::{Budget, machine_bytes};
 use crate::config::{self, BrokerConfig, InitialUser, ListenerSettings, METRICS};
 use crate::controller::{self, ControllerError, ControllerHandle, Registration};
-use crate::disk::{Disk, RealDisk, open_files_max, read_file};
+use crate::disk::{Disk, RealDisk, read_file};
 use crate::limits::{MACHINE_BYTES_UNKNOWN, OPEN_FILES_FEW, OpenFiles, QUORUM_FEED_MAX};
 use crate::log::{DirConfig, DirHandle, Found, Identity, LogError, Mode, Shutdown, Started};
 use crate::metadata::{self, Image, MetadataHandle};
@@ -140,13 +140,13 @@ impl Broker {
         let Outside { disk, listeners, clock, seed, ids, writer, hostname } = outside;
         let config = Arc::new(config);
         let mut rng = Rng::new(seed);
-        let listening = Listening::open(&config, listeners).await?;
+        let listening = Listening::open(&config, listeners, &*disk).await?;
         let counted = Arc::new(Metrics::default());
         let trail = Trail::start(clock.clone());
         let disk: Arc<dyn Disk> = Arc::new(TimedDisk::new(disk, counted.clone(), clock.clone()));
         let identity = identity(&config, &*disk, &mut ids.of("identity"))?;
         let cluster_id = identity.cluster_id.clone();
-        let (dir, found) = open_dir(&config, &disk, identity, (writer, &listening.files))?;
+        let (dir, found) = open_dir(&config, &disk, identity, (writer, &listening.log_files))?;
         let rooms = Rooms::start(&config, disk.clone(), &cluster_id, (&mut rng, &ids)).await?;
         listening.know(&rooms.metadata, &*disk, &config.data_dir())?;
         // Logs beside an empty metadata log: someone took that away. Nothing is deleted then.
@@ -213,8 +213,10 @@ impl Broker {
 /// certificate that cannot be used costs nothing; not accepted from before everything else is there.
 struct Listening {
     doors: Vec<(Box<dyn Listener>, Door)>,
-    /// What their connections share with logs.
+    /// What their connections may have open: shared with logs, where they are files at all.
     files: Arc<OpenFiles>,
+    /// What logs may have open.
+    log_files: Arc<OpenFiles>,
     metrics: Option<(TcpListener, http::Guard)>,
     /// The listeners as the settings name them, with the ports that they really have.
     bound: Vec<config::Endpoint>,
@@ -226,8 +228,10 @@ impl Listening {
     async fn open(
         config: &Arc<BrokerConfig>,
         given: Option<Vec<Box<dyn Listener>>>,
+        disk: &dyn Disk,
     ) -> Result<Self, StartError> {
-        let files = if given.is_none() { share_files() } else { OpenFiles::unbounded() };
+        let log_files = share_files(disk);
+        let files = if given.is_none() { log_files.clone() } else { OpenFiles::unbounded() };
         let listeners = match given {
             Some(listeners) => listeners,
             None => bind(config).await?,
@@ -236,7 +240,7 @@ impl Listening {
         let metrics = bind_metrics(config, &later).await?;
         let bound = listeners.iter().map(|listener| bound(&**listener)).collect();
         let doors = doors(config, listeners, &later).await?;
-        Ok(Self { doors, files, metrics, bound, later })
+        Ok(Self { doors, files, log_files, metrics, bound, later })
     }
 
     /// From here on `metadata` say who may authenticate. By SCRAM, names that do not exist are challenged
@@ -498,8 +502,8 @@ async fn bind_metrics(
 }
 
 /// The files that this process may have open, for logs and connections to share.
-fn share_files() -> Arc<OpenFiles> {
-    let most = open_files_max();
+fn share_files(disk: &dyn Disk) -> Arc<OpenFiles> {
+    let most = disk.open_files_max();
     if most < OPEN_FILES_FEW {
         warn!(most, "few files may be open: raise the hard limit (RLIMIT_NOFILE)");
     } else {

@@ -49,7 +49,7 @@ impl Aside {
         Self { places, freed: Condvar::new(), waiting_max, budget }
     }
 
-    /// Does `work`, once there is a place for it. `None`: too many wait, and it was not done. On a
+    /// Does `work`, once there is a place for it. `None`: too many wait, or there may be no further thread, and it was not done. On a
     /// runtime of one thread there is nowhere else, and nobody else at work.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
         match Handle::try_current().map(|handle| handle.runtime_flavor()) {
@@ -72,7 +72,7 @@ impl Aside {
         places.free -= 1;
         drop(places);
         let _place = Place(self);
-        Some(self.charged(|| nicely(work)))
+        self.charged(|| nicely(work))
     }
 
     fn charged<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -88,15 +88,19 @@ impl Aside {
     }
 }
 
-/// Does `work` on a thread of its own that gives way to others: without a privilege no thread can take that back.
-fn nicely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+/// Does `work` on a thread of its own that gives way to others: without a privilege no thread can take that
+/// back. `None`: there may be no further thread, and it was not done.
+fn nicely<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     let nicely = || {
         // Where it may not be, it is as quick as the others.
         let _ = nice(NICENESS);
         work()
     };
-    let done = thread::scope(|scope| scope.spawn(nicely).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("unfolding".to_owned());
+        let done = thread.spawn_scoped(scope, nicely).ok()?.join();
+        Some(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// A place that is taken; also what panics gives it back.

@@ -429,9 +429,7 @@ impl Log {
             file.sync_data().map_err(|error| broken(&path, "sync", error))?;
             active.has_dirty_index = false;
         }
-        if !active.has_dirty_index {
-            active.segment.close_index();
-        }
+        active.segment.close_index();
         let aborted = active.segment.encode_aborted(active.stored_aborted);
         if !aborted.is_empty() {
             let path = active.segment.path(TXN_INDEX);

@@ -87,6 +87,10 @@ impl Disk for TimedDisk {
         self.inner.total_bytes(path)
     }
 
+    fn open_files_max(&self) -> u64 {
+        self.inner.open_files_max()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
         self.inner.lock(path)
     }
