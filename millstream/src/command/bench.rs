@@ -157,6 +157,11 @@ impl Load {
         Ok(())
     }
 
+    /// What so many records hold.
+    fn bytes(&self, records: u64) -> anyhow::Result<u64> {
+        Ok(records.saturating_mul(u64::try_from(self.size)?))
+    }
+
     /// How long or how much, in words.
     fn extent(&self) -> String {
         match self.seconds {

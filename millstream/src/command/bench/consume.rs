@@ -14,7 +14,7 @@ use super::Load;
 use super::produce::Generator;
 use super::report::Report;
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 /// Nothing for so long means that records are missing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,9 +44,7 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
         bytes: seen.bytes,
         elapsed,
         latency: None,
-        cpu: CpuTime::now()? - cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(CpuTime::now()? - cpu)?,
     };
     load.print(&report)?;
     drop(receiver);

@@ -12,7 +12,7 @@ use super::metronome::Schedule;
 use super::produce::{Generator, WARM_UP, number};
 use super::report::{Report, Since};
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 /// Records per second when nobody says how many.
 const RATE: f64 = 1000.0;
@@ -43,12 +43,10 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     let report = Report {
         what: format!("end to end {}", load.words()),
         records,
-        bytes: records.saturating_mul(u64::try_from(load.size)?),
+        bytes: load.bytes(records)?,
         elapsed,
         latency: Some((&latency, Since::Due)),
-        cpu: CpuTime::now()? - cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(CpuTime::now()? - cpu)?,
     };
     load.print(&report)?;
     drop(generator);

@@ -14,7 +14,7 @@ use super::content::Content;
 use super::produce::{Generator, ends};
 use super::report::Report;
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     load.without_rate()?;
@@ -53,12 +53,10 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     let report = Report {
         what: format!("topic to Parquet, exactly once: {}", load.words()),
         records,
-        bytes: records.saturating_mul(u64::try_from(load.size)?),
+        bytes: load.bytes(records)?,
         elapsed,
         latency: None,
-        cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(cpu)?,
     };
     load.print(&report)?;
     target.leave().await

@@ -18,7 +18,7 @@ use super::histogram::Histogram;
 use super::metronome::{Metronome, Schedule};
 use super::report::{Report, Since};
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 /// At a fixed rate, what was due in the first second is not counted: connections and caches are
 /// cold.
@@ -52,12 +52,10 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     let report = Report {
         what: format!("produce {}", load.words()),
         records,
-        bytes: records.saturating_mul(u64::try_from(load.size)?),
+        bytes: load.bytes(records)?,
         elapsed,
         latency: latency.as_ref().map(|it| (it, Since::Due)),
-        cpu: CpuTime::now()? - cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(CpuTime::now()? - cpu)?,
     };
     load.print(&report)?;
     drop(generator);

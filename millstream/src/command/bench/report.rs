@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::histogram::Histogram;
-use super::usage::CpuTime;
+use super::usage::Used;
 
 /// What one run measured.
 #[derive(Debug)]
@@ -17,10 +17,7 @@ pub(super) struct Report<'a> {
     pub(super) elapsed: Duration,
     /// `None`: there was no pace by which something could be late.
     pub(super) latency: Option<(&'a Histogram, Since)>,
-    pub(super) cpu: CpuTime,
-    /// True when the broker ran in this process.
-    pub(super) has_broker: bool,
-    pub(super) peak_memory_bytes: u64,
+    pub(super) used: Used,
 }
 
 /// From when latency counts.
@@ -42,11 +39,11 @@ impl Report<'_> {
             "bytes": self.bytes,
             "seconds": seconds,
             "records_per_s": float(self.records) / seconds,
-            "client_cpu_s": self.cpu.client.as_secs_f64(),
-            "peak_memory_bytes": self.peak_memory_bytes,
+            "client_cpu_s": self.used.cpu.client.as_secs_f64(),
+            "peak_memory_bytes": self.used.peak_memory_bytes,
         });
-        if self.has_broker {
-            told["broker_cpu_s"] = self.cpu.broker.as_secs_f64().into();
+        if self.used.has_broker {
+            told["broker_cpu_s"] = self.used.cpu.broker.as_secs_f64().into();
         }
         if let Some((latency, _)) = self.latency.filter(|(it, _)| it.total() > 0) {
             let micros = |it: Duration| serde_json::Value::from(it.as_secs_f64() * 1e6);
@@ -62,7 +59,7 @@ impl Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, records, bytes, elapsed, cpu, .. } = self;
+        let Self { what, records, bytes, elapsed, used: Used { cpu, .. }, .. } = self;
         let seconds = elapsed.as_secs_f64();
         let gigabytes = float(*bytes) / 1e9;
         writeln!(f, "{what}")?;
@@ -93,12 +90,12 @@ impl fmt::Display for Report<'_> {
             format!("{per_gigabyte:.3} s/GB ({per_record:.2} us/record)")
         };
         write!(f, "  cpu         client {}", cost(cpu.client))?;
-        if self.has_broker {
+        if self.used.has_broker {
             write!(f, ", broker {}", cost(cpu.broker))?;
         }
         writeln!(f)?;
-        let whose = if self.has_broker { "client and broker" } else { "client" };
-        write!(f, "  memory      peak {:.1} MB ({whose})", float(self.peak_memory_bytes) / 1e6)
+        let whose = if self.used.has_broker { "client and broker" } else { "client" };
+        write!(f, "  memory      peak {:.1} MB ({whose})", float(self.used.peak_memory_bytes) / 1e6)
     }
 }
 
@@ -114,6 +111,7 @@ fn float(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::bench::usage::CpuTime;
 
     #[test]
     fn a_report_tells_rates_latency_cpu_and_memory() {
@@ -126,9 +124,7 @@ mod tests {
             bytes: 1_000_000_000,
             elapsed: Duration::from_secs(2),
             latency: Some((&latency, Since::Due)),
-            cpu,
-            has_broker: true,
-            peak_memory_bytes: 50_000_000,
+            used: Used { cpu, has_broker: true, peak_memory_bytes: 50_000_000 },
         };
         expect_test::expect![[r#"
             produce

@@ -15,7 +15,7 @@ use super::Load;
 use super::produce::{Generator, ends};
 use super::report::Report;
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 /// Different keys of each partition.
 const KEYS: u64 = 100_000;
@@ -46,12 +46,10 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     let report = Report {
         what: format!("count by key, exactly once: {}", load.words()),
         records,
-        bytes: records.saturating_mul(u64::try_from(load.size)?),
+        bytes: load.bytes(records)?,
         elapsed,
         latency: None,
-        cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(cpu)?,
     };
     load.print(&report)?;
     target.leave().await

@@ -15,7 +15,7 @@ use client::bootstrap::Bootstrap;
 use tokio::runtime::Runtime;
 
 use super::Load;
-use super::usage::BROKER_THREADS;
+use super::usage::{BROKER_THREADS, CpuTime, Used, peak_memory_bytes};
 
 /// How long to wait for the cluster.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,9 +76,10 @@ impl Target {
         self.bootstrap.clone()
     }
 
-    /// True when the broker runs in this process.
-    pub(super) fn is_own(&self) -> bool {
-        self.own.is_some()
+    /// What a run used that took so much CPU time.
+    pub(super) fn used(&self, cpu: CpuTime) -> std::io::Result<Used> {
+        let peak_memory_bytes = peak_memory_bytes()?;
+        Ok(Used { cpu, has_broker: self.own.is_some(), peak_memory_bytes })
     }
 
     /// Creates a topic that no run used before; it is deleted at the end.

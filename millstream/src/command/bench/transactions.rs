@@ -8,7 +8,7 @@ use super::histogram::Histogram;
 use super::produce::{Generator, WARM_UP};
 use super::report::{Report, Since};
 use super::target::Target;
-use super::usage::{CpuTime, peak_memory_bytes};
+use super::usage::CpuTime;
 
 pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     load.without_rate()?;
@@ -35,12 +35,10 @@ pub(super) async fn run(load: &Load) -> anyhow::Result<()> {
     let report = Report {
         what: format!("transactions of one record, {}", load.words()),
         records: number,
-        bytes: number.saturating_mul(u64::try_from(load.size)?),
+        bytes: load.bytes(number)?,
         elapsed: began.monotonic.saturating_sub(started.monotonic),
         latency: Some((&latency, Since::Begin)),
-        cpu: CpuTime::now()? - cpu,
-        has_broker: target.is_own(),
-        peak_memory_bytes: peak_memory_bytes()?,
+        used: target.used(CpuTime::now()? - cpu)?,
     };
     load.print(&report)?;
     drop(generator);

@@ -51,6 +51,16 @@ impl Sub for CpuTime {
     }
 }
 
+/// What a run used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    pub(super) cpu: CpuTime,
+    /// True when the broker ran in this process.
+    pub(super) has_broker: bool,
+    /// Of this process.
+    pub(super) peak_memory_bytes: u64,
+}
+
 /// The most memory that this process ever held, in bytes.
 pub(super) fn peak_memory_bytes() -> std::io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
