@@ -153,12 +153,11 @@ impl Sender {
 
     pub(super) async fn run(mut self) {
         loop {
-            while self.carry_out().await {}
-            let now = self.shared.router.now().monotonic;
-            let wake_at = self.shared.lock().core.wake_at(now);
-            // What is overdue waits for something else than time.
-            let wait = wake_at.filter(|&it| it > now).map(|it| it - now);
-            let wait = wait.unwrap_or(self.shared.config.metadata_max_age);
+            let wait = loop {
+                if let Some(wait) = self.carry_out().await {
+                    break wait;
+                }
+            };
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 biased;
@@ -184,8 +183,8 @@ impl Sender {
         self.under_way.push(Box::pin(work));
     }
 
-    /// Carries out one plan. True: there may be more to do at once.
-    async fn carry_out(&mut self) -> bool {
+    /// Carries out one plan. How long the next may wait; `None`: there may be more to do at once.
+    async fn carry_out(&mut self) -> Option<Duration> {
         let now = self.shared.router.now().monotonic;
         let max_age = self.shared.config.metadata_max_age;
         let plan = self.shared.router.cluster(|cluster| {
@@ -193,6 +192,10 @@ impl Sender {
             plan.wants_metadata |= cluster.needs_update(now, max_age, []);
             plan
         });
+        // Reckoned from when the plan was made: what falls due since then is in no plan yet. What
+        // was overdue then waits for something else than time.
+        let wake_at = self.shared.lock().core.wake_at(now).filter(|&it| it > now);
+        let wait = wake_at.map_or(max_age, |it| it - now);
         let Plan { requests, settled, to_add, wants_metadata, wants_producer_id } = plan;
         self.shared.settle(settled);
         if !wants_metadata {
@@ -214,7 +217,7 @@ impl Sender {
         for request in requests {
             self.produce(request).await;
         }
-        is_more
+        (!is_more).then_some(wait)
     }
 
     /// Asks for Metadata: at once, but after a while when the last answer did not help.

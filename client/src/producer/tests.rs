@@ -1,6 +1,7 @@
 //! The producer's shell against a scripted broker: ordering, retries, transactions.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use protocol::api::find_coordinator::{Coordinator, FindCoordinatorResponse};
 use protocol::api::metadata::{
@@ -16,6 +17,7 @@ use protocol::api::txn::{
 use protocol::api::{AnyRequest, AnyResponse};
 use protocol::error_code::ErrorCode;
 use protocol::record::RecordBatch;
+use protocol::time::{Clock, Now};
 
 use super::*;
 use crate::net::Endpoint;
@@ -165,8 +167,11 @@ fn added(topics: &[protocol::api::txn::AddPartitionsToTxnTopic]) -> AddPartition
 }
 
 async fn connect(network: &MemoryNetwork, pairs: &[(&str, &str)]) -> Producer {
+    connect_at(network, virtual_clock(Timestamp(1_000_000)), pairs).await
+}
+
+async fn connect_at(network: &MemoryNetwork, clock: Clock, pairs: &[(&str, &str)]) -> Producer {
     let endpoints = [Endpoint::new("one", 9092)];
-    let clock = virtual_clock(Timestamp(1_000_000));
     let bootstrap = Bootstrap::new(endpoints, Arc::new(network.clone()), clock, 1);
     let config = ProducerConfig::parse(pairs.iter().copied()).unwrap();
     Producer::connect(bootstrap, config).await.unwrap()
@@ -260,6 +265,25 @@ async fn a_batch_whose_answer_is_lost_is_sent_again_under_the_same_number() {
     producer.flush().await.unwrap();
     let want = "init(-1); produce v12(0:0/0); produce v12(0:0/0); produce v12(0:0/0)";
     assert_eq!(trace(&broker), want);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_due_again_while_others_are_planned_does_not_wait_longer() {
+    let network = MemoryNetwork::new();
+    let faults = Faults::default();
+    let broker = broker(&network, &[], &faults);
+    // Between one look at it and the next much happens.
+    let (steps, follows) = (AtomicU32::new(0), virtual_clock(Timestamp(1_000_000)));
+    let clock = Clock::new(move || {
+        let passed = Duration::from_millis(60) * steps.fetch_add(1, Ordering::Relaxed);
+        let Now { monotonic, wall } = follows.now();
+        Now { monotonic: monotonic + passed, wall: wall.plus(passed) }
+    });
+    let mut producer = connect_at(&network, clock, &[]).await;
+    *faults.produce.lock().unwrap() = vec![Fault::Code(ErrorCode::NotEnoughReplicas); 10];
+    append(&mut producer, 0, b"value").await;
+    producer.flush().await.unwrap();
+    assert_eq!(trace(&broker).matches("produce").count(), 11);
 }
 
 #[tokio::test(start_paused = true)]
