@@ -13,6 +13,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,6 +181,9 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// Whatever the disk says.
     fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// By which the kernel knows it, where it does, to send it somewhere.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
 /// True when the disk, or a quota on it, has no room left. It passes by itself.
@@ -407,6 +411,10 @@ impl File for RealFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }
 

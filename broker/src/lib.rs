@@ -41,6 +41,7 @@ pub mod partition;
 pub mod quorum;
 pub mod quota;
 mod start;
+pub mod stretch;
 pub mod txn;
 
 pub use log::Mode;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 mod open_files;
 pub(crate) use open_files::Kept;
-pub use open_files::OpenFiles;
+pub use open_files::{Lent, OpenFiles};
 
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;
@@ -18,6 +18,12 @@ pub const LOG_REQUESTS_MAX: usize = 1024;
 /// 512: open files of complete segments in a log directory. Then the one that was not read for longest
 /// is closed. Those that are written to are counted by [`OpenFiles`].
 pub const LOG_FILES_OPEN_MAX: usize = 512;
+
+/// 64 KiB: fewer bytes are read into memory rather than sent from their file.
+pub const STRETCH_BYTES_MIN: usize = 64 << 10;
+
+/// 64 MiB: bytes of one file that an answer may leave there; a reader comes again for more.
+pub const STRETCH_BYTES_MAX: usize = 64 << 20;
 
 /// 128: logs of a directory that wait to be synced ahead of the writer. More are not asked for.
 pub const SYNCS_AHEAD_MAX: usize = 128;

@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, PATIENCE, append, numbers, on_both, poll_batches, 
 
 on_both! {
     committed_records_are_seen_together_and_aborted_ones_never,
+    large_transactions_are_told_apart_too,
     offsets_are_committed_with_the_transaction_or_not_at_all,
     what_is_consumed_and_produced_in_transactions_is_seen_once,
     a_newer_producer_fences_the_older,
@@ -69,6 +70,27 @@ async fn committed_records_are_seen_together_and_aborted_ones_never(cluster: Clu
     wait_for(&cluster, &topic, &want).await;
     assert_eq!(cluster.values(&topic, "read_uncommitted").await.len(), 30);
     producer.close().await.unwrap();
+}
+
+async fn large_transactions_are_told_apart_too(cluster: Cluster) {
+    let topic = cluster.topic(1).await;
+    let mut producer = transactional(&cluster, &cluster.name("id")).await;
+    // More than one answer holds, so that answers begin and end within transactions.
+    let large = |range| numbers(range, 60).into_iter().map(|it| format!("{it:>20000}"));
+    for transaction in 0..6 {
+        producer.begin().unwrap();
+        append_all(&mut producer, &topic, large(transaction * 60)).await;
+        if transaction % 2 == 0 {
+            assert_eq!(producer.commit().await, Ok(CommitOutcome::Committed));
+        } else {
+            producer.flush().await.unwrap();
+            producer.abort().await.unwrap();
+        }
+    }
+    let committed: Vec<_> = [0, 120, 240].into_iter().flat_map(large).collect();
+    wait_for(&cluster, &topic, &committed).await;
+    let all: BTreeSet<_> = (0..6).flat_map(|it| large(it * 60)).collect();
+    assert!(cluster.values(&topic, "read_uncommitted").await == all, "some are missing");
 }
 
 async fn offsets_are_committed_with_the_transaction_or_not_at_all(cluster: Cluster) {

@@ -77,6 +77,7 @@ async fn node(pairs: &[(&str, &str)]) -> Node {
         client_id: Some("me".into()),
         session: Arc::new(session("IN")),
         now: protocol::time::Now::default(),
+        takes_files: false,
     };
     let stores = Stores::default();
     Node { config, metadata, controller, quotas, stores, context, disk }

@@ -8,7 +8,8 @@
 //!
 //! What is read is taken of the budget of memory before. While that is short an answer holds less, a
 //! first batch that does not fit waits for its room, and who waited too long is answered with
-//! nothing: its client asks again. Shell.
+//! nothing: its client asks again. Consumers that come by a plain socket are sent large stretches of a log from its
+//! file, without memory. Shell.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,12 +27,13 @@ use tokio::sync::Notify;
 use super::Api;
 use super::fetch_session::{Ask, Found, PartitionKey, Plan, TopicKey, Wanted};
 use super::permit::brokers;
-use super::serving::{Answer, Context, Serving};
+use super::serving::{Answer, Context, Held, Serving};
 use crate::budget::{Budget, Grant, Use};
 use crate::config::CompressionType;
 use crate::limits::{BUDGET_SMALL_BYTES, RATION_WAIT_MAX};
 use crate::metadata::AclOperation;
 use crate::partition::{FetchFrom, Fetched, Isolation, PartitionHandle, Watermarks};
+use crate::stretch::Stretch;
 
 /// The first version that names topics by id. KIP-516.
 const BY_TOPIC_ID: i16 = 13;
@@ -52,6 +54,8 @@ struct Terms {
     bytes_min: usize,
     bytes_max: usize,
     wait_max: Duration,
+    /// Records may stay in their files.
+    by_file: bool,
 }
 
 /// A partition to read, or why it cannot be.
@@ -71,14 +75,15 @@ struct Reading {
 pub(super) fn fetch(api: &Api, context: &Context, request: FetchRequest) -> Serving {
     let by_topic_id = context.version >= BY_TOPIC_ID;
     let bytes_max = size(request.max_bytes).min(api.fetch_bytes_max());
+    let is_followers = brokers::is_followers(&request);
     let terms = Terms {
         version: context.version,
         isolation: isolation(request.isolation_level),
         bytes_min: size(request.min_bytes).min(bytes_max),
         bytes_max,
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        by_file: context.takes_files && !is_followers,
     };
-    let is_followers = brokers::is_followers(&request);
     let ask = ask(context, request, by_topic_id);
     let plan = if ask.session_id == 0 && ask.session_epoch == NO_SESSION {
         Ok(Plan::sessionless(ask.wanted))
@@ -176,8 +181,9 @@ async fn serve(api: &Api, terms: Terms, plan: Plan, targets: Vec<Target>) -> Ans
         reading = wait(api.budget(), &targets, terms, reading).await;
     }
     let Reading { outcomes, grant } = reading;
-    let response = respond(api, terms, &plan, targets, outcomes);
-    Answer::Records(response.into(), grant)
+    let mut stretches = Vec::new();
+    let response = respond(api, terms, &plan, (targets, outcomes), &mut stretches);
+    Answer::Records(response.into(), Held { grant, stretches })
 }
 
 fn find(api: &Api, key: &PartitionKey) -> Result<PartitionHandle, ErrorCode> {
@@ -205,7 +211,7 @@ async fn read_all(budget: &Budget, targets: &[Target], terms: Terms) -> Reading 
         let is_granted = grant.bytes() > 0;
         outcomes = read(targets, terms, &grant, is_granted).await;
     }
-    grant.set(wide(record_bytes(&outcomes)));
+    grant.set(wide(room_bytes(&outcomes)));
     Reading { outcomes, grant }
 }
 
@@ -230,10 +236,12 @@ fn left_out(targets: &[Target], outcomes: &[Outcome], terms: Terms) -> Option<u6
     })
 }
 
-/// Reads into the memory of `grant`; with `at_least_one` the first batch even if it is larger.
+/// Reads into the memory of `grant`, but for what stays in its file; with `at_least_one` the first batch
+/// even if it is larger.
 async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    let mut left = usize::try_from(grant.bytes()).unwrap_or(usize::MAX).min(terms.bytes_max);
+    let mut left = terms.bytes_max;
+    let mut room_left = usize::try_from(grant.bytes()).unwrap_or(usize::MAX);
     let mut is_empty = true;
     for Target { wanted, handle } in targets {
         let from = FetchFrom {
@@ -242,7 +250,9 @@ async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: boo
             last_fetched_epoch: wanted.last_fetched_epoch,
             isolation: terms.isolation,
             max_bytes: wanted.bytes_max.min(left),
+            room_bytes: room_left,
             at_least_one: at_least_one && is_empty,
+            by_file: terms.by_file,
         };
         let outcome = match handle {
             Ok(handle) => {
@@ -257,6 +267,7 @@ async fn read(targets: &[Target], terms: Terms, grant: &Grant, at_least_one: boo
         };
         if let Ok(fetched) = &outcome {
             left = left.saturating_sub(fetched.records.len());
+            room_left = room_left.saturating_sub(fetched.room_bytes());
             is_empty &= fetched.records.is_empty();
         }
         outcomes.push(outcome);
@@ -276,6 +287,11 @@ fn wide(bytes: usize) -> u64 {
 
 fn record_bytes(outcomes: &[Outcome]) -> usize {
     outcomes.iter().flatten().map(|fetched| fetched.records.len()).sum()
+}
+
+/// How much memory the records take.
+fn room_bytes(outcomes: &[Outcome]) -> usize {
+    outcomes.iter().flatten().map(Fetched::room_bytes).sum()
 }
 
 /// Waits until there is enough, or the time is over. All outcomes are without error.
@@ -339,13 +355,14 @@ fn respond(
     api: &Api,
     terms: Terms,
     plan: &Plan,
-    targets: Vec<Target>,
-    outcomes: Vec<Outcome>,
+    (targets, outcomes): (Vec<Target>, Vec<Outcome>),
+    stretches: &mut Vec<Arc<Stretch>>,
 ) -> FetchResponse {
     let mut sessions = plan.has_session().then(|| api.fetch_sessions());
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut last: Option<TopicKey> = None;
     for (Target { wanted, .. }, outcome) in targets.into_iter().zip(outcomes) {
+        let stretch = outcome.as_ref().ok().and_then(|fetched| fetched.stretch.clone());
         let mut data = partition_data(&wanted.key, outcome);
         if terms.version >= TELLS_LEADER {
             data.current_leader = current_leader(api, &wanted.key, data.error_code);
@@ -367,6 +384,7 @@ fn respond(
         }
         let topic = responses.last_mut().expect("one was pushed for the first topic");
         topic.partitions.push(data);
+        stretches.extend(stretch);
         last = Some(wanted.key.topic);
     }
     FetchResponse { session_id: plan.session_id(), responses, ..Default::default() }

@@ -16,6 +16,7 @@ use protocol::time::Now;
 use crate::auth::Session;
 use crate::auth::audit::Event;
 use crate::budget::Grant;
+use crate::stretch::Stretch;
 
 /// A decoded request and where it came from.
 #[derive(Debug)]
@@ -34,14 +35,25 @@ pub(crate) struct Context {
     pub(crate) session: Arc<Session>,
     /// When the request was read.
     pub(crate) now: Now,
+    /// An answer may name a stretch of a file in the place of its bytes.
+    pub(crate) takes_files: bool,
+}
+
+/// What records of an answer hold until they are sent.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Memory of the budget.
+    pub(crate) grant: Grant,
+    /// What zeros stand for in the answer, in their order.
+    pub(crate) stretches: Vec<Arc<Stretch>>,
 }
 
 /// What becomes of a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Response(AnyResponse),
-    /// Records, and the memory that they hold of the budget.
-    Records(AnyResponse, Grant),
+    /// Records, and what they hold until they are sent.
+    Records(AnyResponse, Held),
     /// The client expects none (`acks=0`).
     Nothing,
     /// A message of SASL without a header.

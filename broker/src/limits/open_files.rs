@@ -1,6 +1,7 @@
 //! The files that a process may have open, shared between logs that are written to and connections.
 //!
-//! Of sixteen, one is for complete segments and one for all else. Of the other fourteen each side may
+//! Of sixteen, one is for complete segments, half of it for those that are kept open and half for those that
+//! answers are sent from, and one for all else. Of the other fourteen each side may
 //! have ten while the other has no more than four, and four in any case. Both ask before they open and
 //! tell what they have; two that ask at the same time may get one too many, which is taken from what is
 //! for all else. Shell.
@@ -21,6 +22,8 @@ pub struct OpenFiles {
     /// Files of segments that are written to.
     growing: AtomicU64,
     connections: AtomicU64,
+    /// Files of segments that answers wait to be sent from.
+    lent: AtomicU64,
 }
 
 /// A file that a log keeps open to write to. Not counted any more once it is dropped.
@@ -33,6 +36,16 @@ impl Drop for Kept {
     }
 }
 
+/// A file that stays open until an answer was sent from it. Not counted any more once it is dropped.
+#[derive(Debug)]
+pub struct Lent(Arc<OpenFiles>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.lent.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl OpenFiles {
     /// Nothing is open, of `most` files in all.
     #[must_use]
@@ -41,6 +54,7 @@ impl OpenFiles {
             part: most / 16,
             growing: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            lent: AtomicU64::new(0),
         })
     }
 
@@ -50,9 +64,16 @@ impl OpenFiles {
         Self::new(u64::MAX)
     }
 
-    /// Files of complete segments.
+    /// Files of complete segments that are kept open.
     pub(crate) fn complete_max(&self) -> u64 {
-        self.part
+        self.part.div_ceil(2)
+    }
+
+    /// Counts a file that an answer is to be sent from; `None`: too many are.
+    pub(crate) fn lend(self: &Arc<Self>) -> Option<Lent> {
+        let lent = Lent(Arc::clone(self));
+        let before = self.lent.fetch_add(1, Ordering::AcqRel);
+        (before < self.part / 2).then_some(lent)
     }
 
     /// Counts a file that a log keeps open to write to.
@@ -116,6 +137,16 @@ mod tests {
         assert!(!files.has_lent_to_logs());
         assert_eq!(files.connections_max(), 1000);
         let all = OpenFiles::unbounded();
-        assert_eq!((all.connections_max(), all.complete_max()), (u32::MAX, u64::MAX / 16));
+        assert_eq!((all.connections_max(), all.complete_max()), (u32::MAX, u64::MAX / 32 + 1));
+    }
+
+    #[test]
+    fn half_a_part_is_lent_to_answers_and_lent_again_when_they_were_sent() {
+        let files = OpenFiles::new(64);
+        let lent: Vec<Option<Lent>> = (0..3).map(|_| files.lend()).collect();
+        assert_eq!(lent.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
+        assert!(files.lend().is_none());
+        drop(lent);
+        assert!(files.lend().is_some());
     }
 }

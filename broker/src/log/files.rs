@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::File;
-use crate::limits::{Kept, LOG_FILES_OPEN_MAX, OpenFiles};
+use crate::limits::{Kept, LOG_FILES_OPEN_MAX, Lent, OpenFiles};
 
 /// Which file of which segment.
 pub(super) type Key = (u64, &'static str);
@@ -52,6 +52,11 @@ impl Files {
     /// Counts a file that is written to.
     pub(super) fn keep(&self) -> Kept {
         self.open_files.keep()
+    }
+
+    /// Counts a file that an answer is to be sent from; `None`: too many are.
+    pub(super) fn lend(&self) -> Option<Lent> {
+        self.open_files.lend()
     }
 
     /// True when another file may be written to.

@@ -35,6 +35,7 @@ mod epochs;
 mod error;
 mod files;
 mod index;
+mod lend;
 #[cfg(feature = "check")]
 pub mod probe;
 mod producers;

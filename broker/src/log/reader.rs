@@ -22,10 +22,12 @@ use super::error::LogError;
 use super::producers::AbortedTxn;
 use super::scan::{HEADERS_BYTES, ScanError, Scanner};
 use super::segment::{LOG, Segment};
+use crate::disk::File;
+use crate::stretch::Stretch;
 
 /// 4096: read before the batch that is looked for, as far as the index's usual interval leaves the
 /// place open, so that one read suffices.
-const SLACK_BYTES: usize = 4096;
+pub(super) const SLACK_BYTES: usize = 4096;
 
 /// Why a read failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,6 +74,8 @@ impl ReadError {
 pub struct Slice {
     /// Whole batches, one after the other; empty when there are none to be had.
     pub bytes: Bytes,
+    /// Where they lie when they were left in their file: zeros stand for them in `bytes` then.
+    pub stretch: Option<Arc<Stretch>>,
     /// The header of the first; its base offset may be below the offset asked for.
     pub first: Option<BatchHeader>,
     /// Where to go on: the offset after the last of them, or the offset asked for.
@@ -165,7 +169,7 @@ impl Shared {
     }
 
     /// The first segment with a record at or after `offset`.
-    fn segment_with(&self, offset: Offset) -> Option<Arc<Segment>> {
+    pub(super) fn segment_with(&self, offset: Offset) -> Option<Arc<Segment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|segment| segment.base() <= offset);
         segments[after.saturating_sub(1)..]
@@ -178,7 +182,7 @@ impl Shared {
 /// A view of a log. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Reader {
@@ -223,7 +227,7 @@ impl Reader {
         at_least_one: bool,
     ) -> Result<Slice, ReadError> {
         self.check_range(from)?;
-        let nothing = Slice { bytes: Bytes::new(), first: None, next_offset: from };
+        let nothing = Slice { bytes: Bytes::new(), stretch: None, first: None, next_offset: from };
         let Some(segment) = self.shared.segment_with(from) else { return Ok(nothing) };
         if from >= upto {
             return Ok(nothing);
@@ -348,7 +352,7 @@ impl Reader {
         self.shared.segments().iter().map(|segment| segment.summary().bytes).sum()
     }
 
-    fn check_range(&self, from: Offset) -> Result<(), ReadError> {
+    pub(super) fn check_range(&self, from: Offset) -> Result<(), ReadError> {
         let (log_start, log_end) = (self.log_start(), self.log_end());
         if log_start <= from && from <= log_end {
             return Ok(());
@@ -369,13 +373,7 @@ impl Reader {
         let file = segment.log().map_err(|error| open_failed(segment, error))?;
         let piece_bytes = max_bytes.saturating_add(SLACK_BYTES);
         let mut scanner = Scanner::new(&*file, begin, end, piece_bytes);
-        let first = loop {
-            match scanner.peek().map_err(|error| scan_failed(segment, &scanner, error))? {
-                Some(header) if header.next_offset() <= from => scanner.skip(&header),
-                Some(header) if header.base_offset < upto => break header,
-                Some(_) | None => return Ok(None),
-            }
-        };
+        let Some(first) = find(segment, &mut scanner, from, upto)? else { return Ok(None) };
         let size = first.size_bytes();
         if size > max_bytes && !at_least_one {
             return Ok(None);
@@ -390,7 +388,8 @@ impl Reader {
         if next_offset <= from {
             return Err(scan_failed(segment, &scanner, ScanError::Malformed).into());
         }
-        Ok(Some(Slice { bytes: bytes.slice(..length), first: Some(first), next_offset }))
+        let bytes = bytes.slice(..length);
+        Ok(Some(Slice { bytes, stretch: None, first: Some(first), next_offset }))
     }
 
     /// The first batch of `segment` that has records within `bounds` and, of those that are dated
@@ -472,7 +471,7 @@ impl Reader {
 /// A search through the headers of a segment.
 struct Find<'a> {
     segment: &'a Segment,
-    file: Arc<dyn crate::disk::File>,
+    file: Arc<dyn File>,
     position: u64,
     end: u64,
 }
@@ -499,6 +498,23 @@ impl Find<'_> {
     }
 }
 
+/// Goes to the first batch that has records at or after `from`; `None` when there is none that begins
+/// below `upto`.
+pub(super) fn find(
+    segment: &Segment,
+    scanner: &mut Scanner<'_>,
+    from: Offset,
+    upto: Offset,
+) -> Result<Option<BatchHeader>, LogError> {
+    loop {
+        match scanner.peek().map_err(|error| scan_failed(segment, scanner, error))? {
+            Some(header) if header.next_offset() <= from => scanner.skip(&header),
+            Some(header) if header.base_offset < upto => return Ok(Some(header)),
+            Some(_) | None => return Ok(None),
+        }
+    }
+}
+
 /// How many bytes of the whole batches at the front of `bytes` begin below `upto`, and the offset
 /// after the last of them. Looks at two fields of each, since small batches come by the thousand.
 fn whole_batches(bytes: &[u8], upto: Offset) -> (usize, Offset) {
@@ -519,11 +535,11 @@ fn whole_batches(bytes: &[u8], upto: Offset) -> (usize, Offset) {
     (length, header.map_or(upto, |header| header.next_offset()))
 }
 
-fn open_failed(segment: &Segment, error: io::Error) -> LogError {
+pub(super) fn open_failed(segment: &Segment, error: io::Error) -> LogError {
     LogError::of(&segment.path(LOG), "open", error)
 }
 
-fn scan_failed(segment: &Segment, scanner: &Scanner<'_>, error: ScanError) -> LogError {
+pub(super) fn scan_failed(segment: &Segment, scanner: &Scanner<'_>, error: ScanError) -> LogError {
     let path = segment.path(LOG);
     match error {
         ScanError::Io(error) => LogError::of(&path, "read", error),

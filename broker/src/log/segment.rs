@@ -22,7 +22,7 @@ use super::search::{self, SearchError};
 use super::state::Placed;
 use super::txn_index;
 use crate::disk::{Disk, File, Open, read_file};
-use crate::limits::Kept;
+use crate::limits::{Kept, Lent};
 
 /// What follows the base offset in a file's name.
 pub(super) const LOG: &str = "log";
@@ -229,6 +229,30 @@ impl Segment {
         let relative = offset.0.saturating_sub(self.base.0);
         let (_, last) = self.last_where(|entry| i64::from(entry.relative_offset) <= relative)?;
         Ok(last.map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// Where, after `start`, the last batch begins of which the index knows that it begins at
+    /// `position` and `offset` at most; and its offset. All that lies before it lies below that offset.
+    pub(super) fn cut_before(
+        &self,
+        start: u64,
+        position: u64,
+        offset: Offset,
+    ) -> Result<Option<(u64, Offset)>, LogError> {
+        let at = |entry: &Entry| {
+            let offset = Offset(self.base.0 + i64::from(entry.relative_offset));
+            (u64::from(entry.position), offset)
+        };
+        let (_, last) = self.last_where(|entry| {
+            let (begins, first) = at(entry);
+            begins <= position && first <= offset
+        })?;
+        Ok(last.map(|last| at(&last)).filter(|(begins, _)| *begins > start))
+    }
+
+    /// Counts its file as one that an answer is to be sent from; `None`: too many are.
+    pub(super) fn lend(&self) -> Option<Lent> {
+        self.files.0.lend()
     }
 
     /// Where to begin reading to find the first batch with a timestamp of at least `timestamp`.

@@ -131,9 +131,11 @@ impl Rig {
     fn batches(&self) -> Vec<RecordBatch> {
         let mut found = Vec::new();
         let mut from = self.reader.log_start();
+        let end = self.reader.log_end();
         loop {
-            let slice = self.reader.read(from, self.reader.log_end(), 300, true).unwrap();
+            let slice = self.reader.read(from, end, 300, true).unwrap();
             if slice.bytes.is_empty() {
+                assert_eq!(self.lendable_batches(from), found);
                 return found;
             }
             let mut bytes = slice.bytes;
@@ -145,6 +147,25 @@ impl Rig {
             assert!(bytes.is_empty());
             assert_eq!(from, slice.next_offset);
         }
+    }
+
+    /// Every batch below `end`, as they lie where they could be lent.
+    fn lendable_batches(&self, end: Offset) -> Vec<RecordBatch> {
+        let mut found = Vec::new();
+        let mut from = self.reader.log_start();
+        while from < end
+            && let Some((mut bytes, next_offset)) = self.reader.lendable(from, end, 300)
+        {
+            while let Some(batch) = RecordBatch::split_first(&mut bytes).unwrap() {
+                from = batch.header().next_offset();
+                found.push(batch);
+            }
+            assert!(bytes.is_empty());
+            // Offsets at the end of a segment may be nobody's any more.
+            assert!(from <= next_offset);
+            from = next_offset;
+        }
+        found
     }
 }
 
@@ -1006,6 +1027,12 @@ fn a_read_yields_whole_batches_within_its_bounds() {
     assert_eq!(error.code(), ErrorCode::OffsetOutOfRange);
     rig.log.delete_before(Offset(3), &mut rig.checkpoints).unwrap();
     assert!(rig.reader.read(Offset(2), Offset(8), 1, true).is_err());
+    let lendable = |from, upto, max_bytes| {
+        let found = rig.reader.lendable(Offset(from), Offset(upto), max_bytes);
+        found.map_or((0, -1), |(bytes, next)| (bytes.len() / size, next.0))
+    };
+    assert_eq!(lendable(3, 8, 10_000), (3, 8), "to the end of the segment");
+    assert_eq!(lendable(3, 8, 1), (1, 4), "as many as the index knows an end of, or one");
     let slice = rig.reader.read(Offset(3), Offset(8), 1, true).unwrap();
     assert_eq!(slice.first.unwrap().base_offset, Offset(2), "the batch that contains it");
 }

@@ -3,6 +3,7 @@
 //! All else passes through to the disk that it stands before. Shell.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -137,5 +138,9 @@ impl File for TimedFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.inner.truncate(length)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 }

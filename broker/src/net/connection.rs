@@ -21,7 +21,7 @@ use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::net::{BoxStream, Endpoint};
+use client::net::Endpoint;
 use protocol::api::{AnyRequest, encode_response, split_request};
 use protocol::api_key::ApiKey;
 use protocol::frame::FrameError;
@@ -30,9 +30,10 @@ use protocol::time::Clock;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::accepted::Accepted;
 use super::door::Door;
 use super::tls::TlsRefusal;
-use crate::api::serving::{Answer, Context, Request, Serve, Serving, Spent};
+use crate::api::serving::{Answer, Context, Held, Request, Serve, Serving, Spent};
 use crate::auth::Session;
 use crate::auth::gate::{Gate, Refusal};
 use crate::auth::lines::Lines;
@@ -110,7 +111,7 @@ pub(super) type Proved = Box<dyn FnOnce() + Send>;
 /// Serves one connection until its peer leaves, it is idle for too long, something is wrong with
 /// it, or `draining` becomes true and all its requests are answered.
 pub(crate) async fn serve(
-    stream: BoxStream,
+    stream: Accepted,
     peer: Endpoint,
     terms: Terms,
     service: impl Serve,
@@ -178,7 +179,7 @@ pub(super) async fn until_draining(mut draining: watch::Receiver<bool>) {
 }
 
 struct Connection<S> {
-    stream: BoxStream,
+    stream: Accepted,
     /// What was read and not begun.
     intake: Intake,
     budget: Budget,
@@ -257,12 +258,12 @@ impl InFlight {
         service.settle(&spent, answer)
     }
 
-    /// The frame to answer with, in parts, and what it holds of the budget; none when no answer is
+    /// The frame to answer with, in parts, and what its records hold; none when no answer is
     /// expected, or none is there yet.
-    fn answer(self) -> Result<(Vec<Bytes>, Option<Grant>), ConnectionError> {
-        let (response, grant) = match self.serving {
+    fn answer(self) -> Result<(Vec<Bytes>, Option<Held>), ConnectionError> {
+        let (response, held) = match self.serving {
             Serving::Ready(Answer::Response(response)) => (response, None),
-            Serving::Ready(Answer::Records(response, grant)) => (response, Some(grant)),
+            Serving::Ready(Answer::Records(response, held)) => (response, Some(held)),
             Serving::Ready(Answer::Nothing) | Serving::Later(_) | Serving::Alone(_) => {
                 return Ok((Vec::new(), None));
             }
@@ -275,7 +276,7 @@ impl InFlight {
         };
         let (api, version) = (response.api_key().name(), self.version);
         encode_response(&response, version, self.correlation_id)
-            .map(|chunks| (Chunks::into_parts(chunks), grant))
+            .map(|chunks| (Chunks::into_parts(chunks), held))
             .map_err(|source| ConnectionError::Response { api, version, source })
     }
 }
@@ -489,7 +490,8 @@ impl<S: Serve> Connection<S> {
             Some(serving) => serving,
             None => {
                 let (client_id, session) = (client_id.clone(), self.session.clone());
-                let context = Context { version, client_id, session, now };
+                let takes_files = self.stream.sends_files();
+                let context = Context { version, client_id, session, now, takes_files };
                 self.service.serve(Request { context, body })
             }
         };
@@ -513,9 +515,9 @@ impl<S: Serve> Connection<S> {
             let silent = request.settle(&self.service, self.session.user(), now);
             self.silent_until = self.silent_until.max(now.saturating_add(silent));
             match request.answer() {
-                Ok((parts, grant)) => {
+                Ok((parts, held)) => {
                     self.service.sent(parts.iter().map(Bytes::len).sum());
-                    unsent.push(parts, grant);
+                    unsent.push(parts, held);
                 }
                 Err(error) => {
                     end = Err(error);

@@ -1,10 +1,14 @@
 //! What a connection promises, over a network in memory and a service that the test controls.
 //! Shell.
 
+#[path = "connection_file_tests.rs"]
+mod files;
+
+use std::path::Path;
 use std::sync::Mutex;
 
 use client::net::memory::MemoryNetwork;
-use client::net::{Connector, Endpoint};
+use client::net::{BoxStream, Connector};
 use protocol::api::versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::api::{decode_response, encode_request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -49,6 +53,10 @@ impl Serve for Fake {
         self.begun.try_send(name.clone()).unwrap();
         if name == "close" {
             return Serving::ready(Answer::Close("as the test wishes"));
+        }
+        if let Some(path) = name.strip_prefix("file") {
+            let takes_files = request.context.takes_files;
+            return files::answer(&self.budget, Path::new(path), takes_files);
         }
         if let Some(mib) = name.strip_prefix("bulk") {
             return bulk(self.budget.clone(), self.begun.clone(), mib.parse().unwrap());
@@ -102,7 +110,7 @@ fn bulk(budget: Budget, begun: mpsc::Sender<String>, mib: usize) -> Serving {
         let data = PartitionData { records: Some(vec![0; bytes].into()), ..Default::default() };
         let topic = FetchableTopicResponse { partitions: vec![data], ..Default::default() };
         let response = FetchResponse { responses: vec![topic], ..Default::default() };
-        Answer::Records(response.into(), grant)
+        Answer::Records(response.into(), Held { grant, stretches: Vec::new() })
     })
 }
 
@@ -132,6 +140,16 @@ async fn fixture_to(budget: &Budget, lines: &Lines, request_bytes_max: usize) ->
     let mut listener = network.listen(endpoint.clone()).unwrap();
     let client = network.connect(&endpoint).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
+    fixture_by(stream.into(), client, budget, lines, request_bytes_max)
+}
+
+fn fixture_by(
+    stream: Accepted,
+    client: BoxStream,
+    budget: &Budget,
+    lines: &Lines,
+    request_bytes_max: usize,
+) -> Fixture {
     let (begun_sender, begun) = mpsc::channel(1024);
     let gate = Arc::new(Semaphore::new(0));
     let dropped = Arc::default();

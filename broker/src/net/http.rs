@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use client::net::{BoxStream, Endpoint};
+use client::net::Endpoint;
 use protocol::secret::Secret;
 use protocol::security::SecurityProtocol;
 use protocol::time::Clock;
@@ -21,6 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info, warn};
 
 use super::Listener;
+use super::accepted::Accepted;
 use super::failures::Failures;
 use super::tls::TlsDoor;
 use crate::auth::Session;
@@ -162,7 +163,7 @@ async fn run(mut listener: Box<dyn Listener>, clock: Clock, desk: Arc<Desk>) {
 }
 
 impl Desk {
-    async fn exchange(&self, stream: BoxStream, peer: &Endpoint) -> std::io::Result<()> {
+    async fn exchange(&self, stream: Accepted, peer: &Endpoint) -> std::io::Result<()> {
         let mut stream = match &self.guard.tls {
             None => stream,
             Some(tls) => match tls.accept(stream).await {
@@ -242,7 +243,7 @@ async fn answer(path: &str, teller: &dyn Tell) -> (&'static str, String) {
 }
 
 /// All up to the empty line. `None`: it is too long, or ends before.
-async fn read_head(stream: &mut BoxStream) -> std::io::Result<Option<Vec<u8>>> {
+async fn read_head(stream: &mut Accepted) -> std::io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut room = [0; 1024];

@@ -1,11 +1,12 @@
 //! Sockets: how requests come in and answers go out.
 //!
 //! A [`Listener`] yields byte streams: from TCP ([`tcp`]), or from a network inside the process, so
-//! that a broker can be embedded or simulated without a socket. [`server`] accepts and counts
+//! that a broker can be embedded or simulated without a socket ([`accepted`]). [`server`] accepts and counts
 //! connections and drains them at the end; [`door`] encrypts them and asks who it is where a listener says
 //! so; [`connection`] serves one; [`http`] tells metrics and health.
 //! Shell.
 
+pub mod accepted;
 mod admission;
 #[cfg(test)]
 mod audit_tests;
@@ -22,8 +23,10 @@ pub(crate) mod tls;
 
 use std::io;
 
+use client::net::Endpoint;
 use client::net::memory::MemoryListener;
-use client::net::{BoxStream, Endpoint};
+
+use accepted::Accepted;
 
 /// Where connections come from.
 #[async_trait::async_trait]
@@ -38,7 +41,7 @@ pub trait Listener: Send {
     ///
     /// # Errors
     /// What the network said. The listener can be asked again.
-    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)>;
+    async fn accept(&mut self) -> io::Result<(Accepted, Endpoint)>;
 }
 
 /// The name of a listener that needs none.
@@ -54,7 +57,8 @@ impl Listener for MemoryListener {
         MemoryListener::endpoint(self).clone()
     }
 
-    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)> {
-        MemoryListener::accept(self).await
+    async fn accept(&mut self) -> io::Result<(Accepted, Endpoint)> {
+        let (stream, peer) = MemoryListener::accept(self).await?;
+        Ok((stream.into(), peer))
     }
 }

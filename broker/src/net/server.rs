@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::Listener;
+use super::accepted::Accepted;
 use super::admission::{Admission, Pace, Refused};
 use super::connection::{self, Terms, until_draining};
 use super::door::{Bounds, Door};
@@ -148,12 +149,7 @@ impl<S: Serve> Accept<S> {
         while connections.join_next().await.is_some() {}
     }
 
-    fn admit(
-        &self,
-        stream: client::net::BoxStream,
-        peer: &Endpoint,
-        connections: &mut JoinSet<()>,
-    ) {
+    fn admit(&self, stream: Accepted, peer: &Endpoint, connections: &mut JoinSet<()>) {
         let admitted = match self.admitted(&peer.host) {
             Ok(admitted) => admitted,
             Err(reason) => {

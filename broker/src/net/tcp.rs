@@ -5,10 +5,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use client::net::{BoxStream, Endpoint};
+use client::net::Endpoint;
 use tokio::net::TcpListener as Socket;
 
 use super::Listener;
+use super::accepted::Accepted;
 
 /// A bound TCP socket that accepts connections.
 #[derive(Debug)]
@@ -51,10 +52,10 @@ impl Listener for TcpListener {
         self.endpoint.clone()
     }
 
-    async fn accept(&mut self) -> io::Result<(BoxStream, Endpoint)> {
+    async fn accept(&mut self) -> io::Result<(Accepted, Endpoint)> {
         let (stream, peer) = self.socket.accept().await?;
         stream.set_nodelay(true)?;
-        Ok((Box::new(stream), endpoint_of(peer)))
+        Ok((Accepted::Socket(stream), endpoint_of(peer)))
     }
 }
 

@@ -6,9 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use client::net::BoxStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::accepted::Accepted;
 use crate::auth::stores::Store;
 use crate::auth::{Principal, certificate};
 
@@ -47,8 +47,8 @@ impl TlsDoor {
     /// When there is no agreement, or its certificate is not good enough.
     pub(crate) async fn accept(
         &self,
-        stream: BoxStream,
-    ) -> Result<(BoxStream, Option<Principal>), TlsRefusal> {
+        stream: Accepted,
+    ) -> Result<(Accepted, Option<Principal>), TlsRefusal> {
         let loaded = self.0.loaded();
         let acceptor = TlsAcceptor::from(Arc::clone(&loaded.config));
         let stream = acceptor.accept(stream).await.map_err(TlsRefusal::Handshake)?;
@@ -62,6 +62,6 @@ impl TlsDoor {
                 Some(Principal::user(name.ok_or(TlsRefusal::NoName(subject))?))
             }
         };
-        Ok((Box::new(stream), principal))
+        Ok((Accepted::Stream(Box::new(stream)), principal))
     }
 }

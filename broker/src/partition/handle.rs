@@ -140,14 +140,25 @@ impl PartitionHandle {
         if from.offset >= upto || (from.max_bytes == 0 && !from.at_least_one) {
             return Ok(Fetched::nothing(watermarks, from.isolation));
         }
-        let slice = reader
-            .read(from.offset, upto, from.max_bytes, from.at_least_one)
-            .map_err(|error| self.read_error(error))?;
+        let lent = match from.by_file {
+            true => reader.lend(from.offset, upto, from.max_bytes, from.at_least_one),
+            false => Ok(None),
+        };
+        let slice = match lent {
+            Ok(Some(slice)) => Ok(slice),
+            Ok(None) => {
+                let room_bytes = from.max_bytes.min(from.room_bytes);
+                reader.read(from.offset, upto, room_bytes, from.at_least_one)
+            }
+            Err(error) => Err(error),
+        };
+        let slice = slice.map_err(|error| self.read_error(error))?;
         let aborted = (from.isolation == Isolation::ReadCommitted).then(|| {
             let first = slice.first.map_or(from.offset, |first| first.base_offset);
             aborted(reader, first, slice.next_offset)
         });
-        Ok(Fetched { records: slice.bytes, watermarks, aborted, diverging: None })
+        let (records, stretch) = (slice.bytes, slice.stretch);
+        Ok(Fetched { records, stretch, watermarks, aborted, diverging: None })
     }
 
     /// Whole batches from the one that contains `from` on, up to the log end offset, about
@@ -163,7 +174,9 @@ impl PartitionHandle {
             last_fetched_epoch: None,
             isolation: Isolation::LogEnd,
             max_bytes,
+            room_bytes: max_bytes,
             at_least_one: true,
+            by_file: false,
         })
         .await
     }
@@ -346,9 +359,16 @@ impl PartitionHandle {
 }
 
 impl Fetched {
+    /// How much memory the records take.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        if self.stretch.is_some() { 0 } else { self.records.len() }
+    }
+
     fn nothing(watermarks: Watermarks, isolation: Isolation) -> Self {
         let aborted = (isolation == Isolation::ReadCommitted).then(Vec::new);
-        Self { records: bytes::Bytes::new(), watermarks, aborted, diverging: None }
+        let records = bytes::Bytes::new();
+        Self { records, stretch: None, watermarks, aborted, diverging: None }
     }
 }
 

@@ -43,6 +43,8 @@ use protocol::mutant::{Mutant, is_active};
 use protocol::record::RecordBatch;
 use protocol::time::Timestamp;
 
+use crate::stretch::Stretch;
+
 use crate::log::SequenceError;
 
 pub use cleaner::Cleaner;
@@ -263,8 +265,12 @@ pub struct FetchFrom {
     pub isolation: Isolation,
     /// Most bytes to return.
     pub max_bytes: usize,
-    /// Return the first batch even if it alone exceeds `max_bytes`. KIP-74.
+    /// Of those, most that are read into memory.
+    pub room_bytes: usize,
+    /// Return the first batch even if it alone exceeds either. KIP-74.
     pub at_least_one: bool,
+    /// Many may be left in their file.
+    pub by_file: bool,
 }
 
 /// What a fetch found.
@@ -272,6 +278,8 @@ pub struct FetchFrom {
 pub struct Fetched {
     /// Whole batches, one after the other. Empty at the readable end.
     pub records: Bytes,
+    /// Where they lie when they were left in their file; zeros stand for them in `records` then.
+    pub stretch: Option<Arc<Stretch>>,
     /// The positions that bounded the read.
     pub watermarks: Watermarks,
     /// For [`Isolation::ReadCommitted`]: the aborted transactions whose records may be among

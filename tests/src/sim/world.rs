@@ -14,9 +14,10 @@ use anyhow::Context;
 use broker::config::BrokerConfig;
 use broker::disk::SimDisk;
 use broker::net::Listener;
+use broker::net::accepted::Accepted;
 use broker::{Broker, BrokerHandle, Mode, Outside};
 use client::bootstrap::Bootstrap;
-use client::net::{BoxStream, Endpoint};
+use client::net::Endpoint;
 use protocol::rng::{Lot, Rng};
 use protocol::time::{Clock, Timestamp};
 
@@ -80,8 +81,9 @@ impl Listener for SimAccept {
         self.0.endpoint().clone()
     }
 
-    async fn accept(&mut self) -> std::io::Result<(BoxStream, Endpoint)> {
-        self.0.accept().await
+    async fn accept(&mut self) -> std::io::Result<(Accepted, Endpoint)> {
+        let (stream, peer) = self.0.accept().await?;
+        Ok((stream.into(), peer))
     }
 }
 

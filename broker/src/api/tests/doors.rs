@@ -289,6 +289,7 @@ async fn fetch_as(world: &World, user: &str, body: FetchRequest) -> FetchRespons
         client_id: None,
         session: Arc::new(session),
         now: protocol::time::Now::default(),
+        takes_files: false,
     };
     let answer = match world.broker.api().serve(Request { context, body: body.into() }) {
         Serving::Ready(answer) => answer,

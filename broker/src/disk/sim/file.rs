@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::MutexGuard;
 
 use super::node::{Change, Node, as_u64, as_usize, below};
@@ -137,5 +138,9 @@ impl File for SimFile {
             file.pending.push(Change::Resize(length));
         }
         if matches!(fate, Fate::Torn) { power_failed() } else { Ok(()) }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 }

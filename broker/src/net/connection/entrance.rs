@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::net::{BoxStream, Endpoint};
+use client::net::Endpoint;
 use protocol::api::AnyRequest;
 use protocol::time::Now;
 use tracing::debug;
@@ -16,14 +16,15 @@ use crate::auth::gate::{BareVerdict, Gate, Refusal, Verdict};
 use crate::auth::{Principal, Session};
 use crate::budget::Use;
 use crate::limits::AUTHENTICATION_MAX;
+use crate::net::accepted::Accepted;
 
 /// Encrypts the stream where the listener says so; what is known of its peer then.
 pub(super) async fn secure(
-    stream: BoxStream,
+    stream: Accepted,
     peer: Endpoint,
     terms: &Terms,
     service: &impl Serve,
-) -> Result<(BoxStream, Session), ConnectionError> {
+) -> Result<(Accepted, Session), ConnectionError> {
     let door = &terms.door;
     let mut session = Session::anonymous(terms.listener.clone(), door.protocol, peer);
     let Some(tls) = &door.tls else { return Ok((stream, session)) };

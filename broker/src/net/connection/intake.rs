@@ -15,7 +15,6 @@ use std::task::{Context as Polling, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use client::net::BoxStream;
 use protocol::api_key::ApiKey;
 use protocol::frame::{Framer, PREFIX_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -24,6 +23,7 @@ use super::ConnectionError;
 use crate::budget::{Budget, Grant, Use, Wait};
 use crate::buffers::Buffer;
 use crate::limits::{BUFFER_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES, STALL_MAX};
+use crate::net::accepted::Accepted;
 
 /// Room for one read where nothing says how much will come. Most requests fit.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
@@ -104,7 +104,7 @@ impl Intake {
     /// Reads some bytes, once there is room for them. Nothing is lost when it is dropped.
     pub(super) fn poll_read(
         &mut self,
-        stream: &mut BoxStream,
+        stream: &mut Accepted,
         polling: &mut Polling<'_>,
     ) -> Poll<Result<usize, ConnectionError>> {
         if let Partial::Claimed { wait, size } = &mut self.partial {
@@ -131,7 +131,7 @@ impl Intake {
 
     fn poll_read_first(
         &mut self,
-        stream: &mut BoxStream,
+        stream: &mut Accepted,
         polling: &mut Polling<'_>,
     ) -> Poll<io::Result<usize>> {
         let is_plenty = self.of == Use::Frame && self.budget.is_easy();
@@ -211,7 +211,7 @@ impl Intake {
 
 /// Reads what there is of a frame, and no more.
 fn poll_read_into(
-    stream: &mut BoxStream,
+    stream: &mut Accepted,
     polling: &mut Polling<'_>,
     frame: &mut Buffer,
 ) -> Poll<io::Result<usize>> {

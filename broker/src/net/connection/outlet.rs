@@ -1,4 +1,5 @@
-//! Answers out, charged to the budget of memory until the socket has taken them.
+//! Answers out, charged to the budget of memory until the socket has taken them. What lies in a file is sent from
+//! there, and takes no memory.
 //!
 //! A peer that takes nothing for long is given up. One that takes its answers slowly is looked at from
 //! time to time: while others wait for memory, those that hold most of it are closed first. Shell.
@@ -7,19 +8,21 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use client::net::BoxStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
 use super::intake::wide;
 use super::{Connection, ConnectionError};
-use crate::api::serving::Serve;
+use crate::api::serving::{Held, Serve};
 use crate::budget::{Budget, Grant, SlowReader};
 use crate::limits::{ANSWER_LOOKED_AT_EVERY, STALL_MAX};
+use crate::net::accepted::Accepted;
+use crate::stretch::{Stretch, is_stand_in};
 
 /// Slices in one vectored write; more go into the next.
 const SLICES_MAX: usize = 64;
@@ -27,22 +30,55 @@ const SLICES_MAX: usize = 64;
 /// Answers that are not on the socket yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
+    /// All that is left.
     bytes: u64,
+    /// Of those, what is in memory.
+    room_bytes: u64,
     /// How much of the first part is written: its memory is held until the last of it is.
     written: u64,
     /// What records among them hold of the budget. The rest is charged to the connection.
     records: Option<Grant>,
 }
 
+/// A part of an answer.
+#[derive(Debug)]
+enum Part {
+    Bytes(Bytes),
+    /// What is left of a stretch, after so many bytes of it.
+    Stretch(Arc<Stretch>, usize),
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Stretch(stretch, sent) => stretch.bytes() - sent,
+        }
+    }
+}
+
 impl Unsent {
-    /// Adds an answer, and what it holds of the budget already.
-    pub(super) fn push(&mut self, parts: Vec<Bytes>, grant: Option<Grant>) {
-        let bytes = wide(parts.iter().map(Bytes::len).sum());
-        self.bytes += bytes;
-        self.parts.extend(parts);
+    /// Adds an answer, and what its records hold already.
+    pub(super) fn push(&mut self, parts: Vec<Bytes>, held: Option<Held>) {
+        let (grant, stretches) =
+            held.map_or((None, Vec::new()), |held| (Some(held.grant), held.stretches));
+        let (mut stretches, mut room_bytes) = (stretches.into_iter(), 0);
+        for part in parts {
+            self.bytes += wide(part.len());
+            self.parts.push_back(if is_stand_in(&part) {
+                let stretch = stretches.next().expect("every stand-in has its stretch");
+                assert_eq!(stretch.bytes(), part.len(), "it stands for this one");
+                Part::Stretch(stretch, 0)
+            } else {
+                room_bytes += wide(part.len());
+                Part::Bytes(part)
+            });
+        }
+        assert!(stretches.next().is_none(), "every stretch has its stand-in");
+        self.room_bytes += room_bytes;
         if let Some(mut grant) = grant {
-            grant.set(bytes);
+            grant.set(room_bytes);
             // Of such answers there is one at a time: it is begun when those before it were taken.
             self.records = Some(grant);
         }
@@ -55,12 +91,12 @@ impl Unsent {
 
     /// How many bytes of memory are held until they are written.
     fn held_bytes(&self) -> u64 {
-        self.bytes + self.written
+        self.room_bytes + self.written
     }
 
-    /// How many of them are to be charged to the connection.
+    /// How many of those that are left are to be charged to the connection.
     pub(super) fn charged_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.records.as_ref().map_or(0, Grant::bytes))
+        self.room_bytes.saturating_sub(self.records.as_ref().map_or(0, Grant::bytes))
     }
 
     /// Drops the first `written` bytes.
@@ -70,17 +106,24 @@ impl Unsent {
         }
         self.bytes -= wide(written);
         while let Some(first) = self.parts.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                self.written += wide(written);
+            let taken = written.min(first.len());
+            written -= taken;
+            let is_whole = taken == first.len();
+            match first {
+                Part::Stretch(_, sent) => *sent += taken,
+                Part::Bytes(bytes) => {
+                    self.room_bytes -= wide(taken);
+                    self.written = if is_whole { 0 } else { self.written + wide(taken) };
+                    bytes.advance(taken);
+                }
+            }
+            if !is_whole {
                 break;
             }
-            written -= first.len();
-            self.written = 0;
             self.parts.pop_front();
         }
         if let Some(grant) = &mut self.records {
-            grant.set(grant.bytes().min(self.bytes + self.written));
+            grant.set(grant.bytes().min(self.room_bytes + self.written));
         }
         Ok(())
     }
@@ -164,14 +207,23 @@ impl Patience {
 
 /// Writes as many bytes of `parts` as the stream takes at once; of none, sees that all that was
 /// written leaves.
-async fn write_some(stream: &mut BoxStream, parts: &VecDeque<Bytes>) -> io::Result<usize> {
-    if parts.is_empty() {
-        return stream.flush().await.map(|()| 0);
+async fn write_some(stream: &mut Accepted, parts: &VecDeque<Part>) -> io::Result<usize> {
+    match (parts.front(), parts.get(1)) {
+        (None, _) => return stream.flush().await.map(|()| 0),
+        (Some(Part::Stretch(stretch, sent)), _) => {
+            let (at, left) = (stretch.at() + wide(*sent), stretch.bytes() - sent);
+            return poll_fn(|polling| stream.poll_send(polling, stretch.file(), at, left)).await;
+        }
+        (Some(Part::Bytes(bytes)), Some(Part::Stretch(..))) => {
+            return poll_fn(|polling| stream.poll_write_before(polling, bytes)).await;
+        }
+        (Some(Part::Bytes(_)), _) => {}
     }
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let mut count = 0;
     for (slice, part) in slices.iter_mut().zip(parts) {
-        *slice = IoSlice::new(part);
+        let Part::Bytes(bytes) = part else { break };
+        *slice = IoSlice::new(bytes);
         count += 1;
     }
     poll_fn(|polling| Pin::new(&mut *stream).poll_write_vectored(polling, &slices[..count])).await

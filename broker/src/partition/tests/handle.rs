@@ -84,7 +84,9 @@ async fn between_the_high_watermark_and_the_log_end_there_is_nothing_to_read_and
             last_fetched_epoch: last_fetched_epoch.map(LeaderEpoch),
             isolation: Isolation::ReadUncommitted,
             max_bytes: 1 << 20,
+            room_bytes: 1 << 20,
             at_least_one: true,
+            by_file: false,
         };
         handle.fetch(from).await.map_err(|error| error.code())
     };
