@@ -4,15 +4,15 @@
 //! encodes it need not know of files. Where bytes go to the socket the zeros are known by their
 //! address, and the stretch is sent instead of them; zeros themselves never are. Shell.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use crate::disk::File;
 use crate::limits::{Lent, STRETCH_BYTES_MAX};
 
-/// Never written and never read: the program's file has no room for it, nor has memory.
-static ZEROS: [u8; STRETCH_BYTES_MAX] = [0; STRETCH_BYTES_MAX];
+/// Addresses of pages that are never touched, so that they take no memory.
+static ZEROS: OnceLock<Bytes> = OnceLock::new();
 
 /// Bytes of a file that will not change. The file stays open for as long as this lives.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ impl Stretch {
 
     /// What stands for it in an answer.
     pub(crate) fn stand_in(&self) -> Bytes {
-        Bytes::from_static(&ZEROS[..self.bytes])
+        ZEROS.get_or_init(|| vec![0; STRETCH_BYTES_MAX].into()).slice(..self.bytes)
     }
 }
 
 /// True when `part` stands for a stretch.
 pub(crate) fn is_stand_in(part: &Bytes) -> bool {
-    ZEROS.as_ptr_range().contains(&part.as_ptr())
+    ZEROS.get().is_some_and(|zeros| zeros.as_ptr_range().contains(&part.as_ptr()))
 }

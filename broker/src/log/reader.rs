@@ -500,6 +500,7 @@ impl Find<'_> {
 
 /// Goes to the first batch that has records at or after `from`; `None` when there is none that begins
 /// below `upto`.
+#[inline]
 pub(super) fn find(
     segment: &Segment,
     scanner: &mut Scanner<'_>,
