@@ -309,7 +309,9 @@ impl Core {
             Mode::Nobody | Mode::Caller => None,
         };
         let partition_at = self.positions.wake_at(now);
-        refresh_at.into_iter().chain(group_at).chain(partition_at).min()
+        // What is overdue waits for something else than time, and must not hide what does not.
+        let all = refresh_at.into_iter().chain(group_at).chain(partition_at);
+        all.filter(|&it| it > now).min()
     }
 
     fn fail(&mut self, error: ConsumeError) {

@@ -187,8 +187,7 @@ impl Runner {
                 self.carry_out(effect);
             }
             let wake_at = self.shared.lock().wake_at(now);
-            // What is overdue waits for something else than time.
-            let wait = wake_at.filter(|&it| it > now).map(|it| it - now);
+            let wait = wake_at.map(|it| it - now);
             let wait = wait.unwrap_or(self.shared.config.metadata_max_age);
             let shared = Arc::clone(&self.shared);
             tokio::select! {

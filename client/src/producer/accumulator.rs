@@ -386,9 +386,11 @@ impl Accumulator {
         let of_queue = |&index: &QueueIndex| {
             let queue = &self.queues[index.0];
             let expiry = queue.oldest_waiting().map(|it| it + self.limits.delivery_timeout);
-            [expiry, Some(queue.retry_at).filter(|&it| it > now)].into_iter().flatten().min()
+            [expiry, Some(queue.retry_at)].into_iter().flatten()
         };
-        self.waiting.iter().filter_map(of_queue).chain(linger).min()
+        // What is overdue waits for something else than time, and must not hide what does not.
+        let all = self.waiting.iter().flat_map(of_queue).chain(linger);
+        all.filter(|&it| it > now).min()
     }
 
     fn expire(&mut self, now: Duration) -> Vec<(TopicPartition, Done)> {

@@ -192,9 +192,8 @@ impl Sender {
             plan.wants_metadata |= cluster.needs_update(now, max_age, []);
             plan
         });
-        // Reckoned from when the plan was made: what falls due since then is in no plan yet. What
-        // was overdue then waits for something else than time.
-        let wake_at = self.shared.lock().core.wake_at(now).filter(|&it| it > now);
+        // Reckoned from when the plan was made: what falls due since then is in no plan yet.
+        let wake_at = self.shared.lock().core.wake_at(now);
         let wait = wake_at.map_or(max_age, |it| it - now);
         let Plan { requests, settled, to_add, wants_metadata, wants_producer_id } = plan;
         self.shared.settle(settled);

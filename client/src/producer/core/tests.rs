@@ -371,6 +371,28 @@ fn a_batch_waits_for_others_until_it_has_lingered_or_is_large() {
 }
 
 #[test]
+fn a_batch_that_is_overdue_behind_its_elder_does_not_hide_when_another_is_due_again() {
+    let mut core = core();
+    let cluster = cluster();
+    let send = |core: &mut Core, at, partition| {
+        append(core, at, partition, 1);
+        core.plan(at + limits().linger, &cluster).requests
+    };
+    let at = Duration::from_secs(1);
+    assert_eq!(send(&mut core, at, 0).len(), 1);
+    assert_eq!(send(&mut core, at, 0).len(), 0, "it waits for its elder");
+    let now = at + limits().delivery_timeout + Duration::from_secs(1);
+    let mut requests = send(&mut core, now - limits().linger, 1);
+    let (queue, partition, batch) = requests[0].batches.remove(0);
+    let said = Said::Error { code: ErrorCode::NotEnoughReplicas, message: None };
+    let landed = Sent::new(queue, partition, batch, false).land(said);
+    assert!(core.land(now, BrokerId(1), vec![landed]).is_empty());
+    assert!(core.plan(now, &cluster).settled.is_empty(), "while its elder is under way");
+    let wake_at = core.wake_at(now).unwrap();
+    assert!(now < wake_at && wake_at < now + Duration::from_millis(200), "{wake_at:?}");
+}
+
+#[test]
 fn no_more_than_five_requests_are_under_way_to_one_broker() {
     let mut sent = 0;
     let mut world = World::new(Vec::new());
