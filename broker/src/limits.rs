@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 mod open_files;
-pub(crate) use open_files::Kept;
-pub use open_files::{Lent, OpenFiles};
+pub use open_files::OpenFiles;
+pub(crate) use open_files::{Kept, Lent};
 
 /// Requests that wait for the controller. More are answered with a retriable error at once.
 pub const CONTROLLER_REQUESTS_MAX: usize = 256;

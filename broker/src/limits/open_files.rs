@@ -38,7 +38,7 @@ impl Drop for Kept {
 
 /// A file that stays open until an answer was sent from it. Not counted any more once it is dropped.
 #[derive(Debug)]
-pub struct Lent(Arc<OpenFiles>);
+pub(crate) struct Lent(Arc<OpenFiles>);
 
 impl Drop for Lent {
     fn drop(&mut self) {

@@ -19,8 +19,9 @@ use crate::limits::{STRETCH_BYTES_MAX, STRETCH_BYTES_MIN};
 use crate::stretch::Stretch;
 
 /// Whole batches as they lie in a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Extent {
+    file: Arc<dyn File>,
     first: BatchHeader,
     position: u64,
     bytes: u64,
@@ -58,23 +59,16 @@ impl Reader {
         upto: Offset,
         (max_bytes, at_least_one): (usize, bool),
     ) -> Result<Option<Slice>, ReadError> {
-        let few = as_u64(STRETCH_BYTES_MIN);
-        // Nearly all who read are at the end, where there are few.
-        if segment.summary().bytes.saturating_sub(segment.position_of(from)?) < few {
-            return Ok(None);
-        }
-        let file = segment.log().map_err(|error| open_failed(segment, error))?;
-        if file.fd().is_none() {
-            return Ok(None);
-        }
+        let least = as_u64(STRETCH_BYTES_MIN);
         let most = (max_bytes.min(STRETCH_BYTES_MAX), at_least_one);
-        let is_worth_it =
-            |extent: &Extent| (few..=as_u64(STRETCH_BYTES_MAX)).contains(&extent.bytes);
-        let Some(extent) = extent(segment, &*file, (from, upto), most)?.filter(is_worth_it) else {
-            return Ok(None);
+        let can_be_lent = |extent: &Extent| {
+            (least..=as_u64(STRETCH_BYTES_MAX)).contains(&extent.bytes)
+                && extent.file.fd().is_some()
         };
+        let found = extent(segment, (from, upto), most, least)?;
+        let Some(extent) = found.filter(can_be_lent) else { return Ok(None) };
         let Some(lent) = segment.lend() else { return Ok(None) };
-        let Extent { first, position, bytes, next_offset } = extent;
+        let Extent { file, first, position, bytes, next_offset } = extent;
         let bytes = usize::try_from(bytes).expect("64 MiB fit");
         let stretch = Arc::new(Stretch::new(file, position, bytes, lent));
         let bytes = stretch.stand_in();
@@ -90,26 +84,29 @@ impl Reader {
         max_bytes: usize,
     ) -> Option<(Bytes, Offset)> {
         let segment = self.shared.segment_with(from).unwrap();
-        let file = segment.log().unwrap();
-        let extent = extent(&segment, &*file, (from, upto), (max_bytes, true)).unwrap()?;
+        let extent = extent(&segment, (from, upto), (max_bytes, true), 0).unwrap()?;
         let mut bytes = vec![0; usize::try_from(extent.bytes).unwrap()];
-        assert_eq!(file.read_at(&mut bytes, extent.position).unwrap(), bytes.len());
+        assert_eq!(extent.file.read_at(&mut bytes, extent.position).unwrap(), bytes.len());
         Some((bytes.into(), extent.next_offset))
     }
 }
 
 /// Where whole batches lie from the one that contains `from` on, as far as the end of the segment or its index
-/// says where one ends.
+/// says where one ends. `None` also where fewer than `least` bytes follow, as for nearly all who read.
 fn extent(
     segment: &Segment,
-    file: &dyn File,
     (from, upto): (Offset, Offset),
     (max_bytes, at_least_one): (usize, bool),
+    least: u64,
 ) -> Result<Option<Extent>, ReadError> {
     // Before the index is asked: of what came since then nothing is taken.
     let summary = segment.summary();
     let begin = segment.position_of(from)?;
-    let mut scanner = Scanner::new(file, begin, summary.bytes, SLACK_BYTES);
+    if summary.bytes.saturating_sub(begin) < least {
+        return Ok(None);
+    }
+    let file = segment.log().map_err(|error| open_failed(segment, error))?;
+    let mut scanner = Scanner::new(&*file, begin, summary.bytes, SLACK_BYTES);
     let Some(first) = find(segment, &mut scanner, from, upto)? else { return Ok(None) };
     let position = scanner.position();
     let most = position.saturating_add(as_u64(max_bytes));
@@ -127,5 +124,11 @@ fn extent(
     if next_offset <= from {
         return Err(scan_failed(segment, &scanner, ScanError::Malformed).into());
     }
-    Ok(Some(Extent { first, position, bytes: end - position, next_offset }))
+    Ok(Some(Extent {
+        file: Arc::clone(&file),
+        first,
+        position,
+        bytes: end - position,
+        next_offset,
+    }))
 }

@@ -140,19 +140,20 @@ impl PartitionHandle {
         if from.offset >= upto || (from.max_bytes == 0 && !from.at_least_one) {
             return Ok(Fetched::nothing(watermarks, from.isolation));
         }
-        let lent = match from.by_file {
-            true => reader.lend(from.offset, upto, from.max_bytes, from.at_least_one),
-            false => Ok(None),
+        let fail = |error| self.read_error(error);
+        let FetchFrom { offset, max_bytes, at_least_one, .. } = from;
+        let lent = if from.by_file {
+            reader.lend(offset, upto, max_bytes, at_least_one).map_err(fail)?
+        } else {
+            None
         };
         let slice = match lent {
-            Ok(Some(slice)) => Ok(slice),
-            Ok(None) => {
-                let room_bytes = from.max_bytes.min(from.room_bytes);
-                reader.read(from.offset, upto, room_bytes, from.at_least_one)
+            Some(slice) => slice,
+            None => {
+                let room_bytes = max_bytes.min(from.room_bytes);
+                reader.read(offset, upto, room_bytes, at_least_one).map_err(fail)?
             }
-            Err(error) => Err(error),
         };
-        let slice = slice.map_err(|error| self.read_error(error))?;
         let aborted = (from.isolation == Isolation::ReadCommitted).then(|| {
             let first = slice.first.map_or(from.offset, |first| first.base_offset);
             aborted(reader, first, slice.next_offset)
