@@ -185,6 +185,12 @@ impl SimDisk {
         self.lock_world().faults.push(fault);
     }
 
+    /// True while a planned error is still to come.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        self.lock_world().faults.iter().any(|fault| fault.times > 0)
+    }
+
     /// No planned error will come.
     pub fn clear_faults(&self) {
         self.lock_world().faults.clear();

@@ -182,7 +182,8 @@ impl Log {
         let file = segment.log_to_write().map_err(fail)?;
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
         let segment = Arc::clone(segment);
-        self.active = Some(Active { segment, has_dirty_index: false, stored_aborted: aborted });
+        let (has_dirty_index, stored_aborted, length) = (false, aborted, summary.bytes);
+        self.active = Some(Active { segment, has_dirty_index, stored_aborted, length });
         Ok(summary.next_offset)
     }
 

@@ -14,7 +14,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `%020d.log` | batches as they are on the wire, from that base offset on |
+//! | `%020d.log` | batches as they are on the wire, from that base offset on; zeros after them while it grows |
 //! | `%020d.index` | sparse index by offset and time; sealed once the segment is complete |
 //! | `%020d.txnindex` | aborted transactions whose markers are in the segment |
 //! | `%020d.snapshot` | leader epochs and producers as they were at that offset |
@@ -56,6 +56,7 @@ mod swap;
 mod tests;
 mod txn_index;
 mod writer;
+mod zeros;
 
 pub use compaction::{CleanPolicy, CleanStep, CleanTerms, Cleaned, Cleaning, Dirt};
 pub use dir::{Found, Identity, Shutdown};

@@ -47,6 +47,7 @@ pub fn small() -> LogConfig {
         segment_index_bytes: 1 << 20,
         index_interval_bytes: 150,
         snapshot_interval_bytes: 400,
+        zeros_bytes_max: 300,
     }
 }
 

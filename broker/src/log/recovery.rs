@@ -2,7 +2,7 @@
 //!
 //! Complete segments are believed by their seals. Of the last one, what lies below the checkpoint
 //! is durable and believed; what lies above is read batch by batch, checked, replayed, and cut off
-//! at the first batch that is not whole. The state is the newest snapshot below the checkpoint plus
+//! at the first batch that is not whole, but for zeros. The state is the newest snapshot below the checkpoint plus
 //! a walk over the headers after it. All that was found is made durable before it is reported.
 //!
 //! Leftovers are removed: segments below the log start, indexes without a segment, snapshots above
@@ -29,6 +29,7 @@ use super::segment::{
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState};
 use super::swap;
+use super::zeros;
 use crate::disk::{Dir, Disk, Open, read_file};
 
 /// The file that holds the topic id, and its most bytes.
@@ -40,7 +41,7 @@ const METADATA_BYTES_MAX: u64 = 1024;
 pub struct Recovery {
     /// Bytes that were read and checked: those after the last checkpoint.
     pub scanned_bytes: u64,
-    /// Bytes at the end that were no whole batch and were cut off.
+    /// Bytes at the end that were no whole batch and were cut off, but for zeros behind them.
     pub truncated_bytes: u64,
     /// Bytes of batches of which only the header was read: those after the last snapshot.
     pub walked_bytes: u64,
@@ -67,6 +68,8 @@ pub(super) struct Active {
     pub(super) has_dirty_index: bool,
     /// Aborted transactions that are in their file, durably.
     pub(super) stored_aborted: u32,
+    /// How long the file of batches is at most; what lies beyond them is zeros.
+    pub(super) length: u64,
 }
 
 /// A log as it was found.
@@ -168,7 +171,7 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
     if promises_more(checkpoint, bases.last().copied()) {
         return Err(place.corrupt(place.dir.to_path_buf(), 0, "a segment is gone"));
     }
-    let active = match last {
+    let mut active = match last {
         Some(base) => Some(open_last(place, base, checkpoint.point)?),
         None => None,
     };
@@ -177,7 +180,7 @@ pub(super) fn open(place: &Place, checkpoint: Checkpoint) -> Result<Recovered, L
     let snapshots = of_kind(&names, SNAPSHOT);
     let (mut state, walked_bytes) = rebuild(place, &segments, &snapshots, end)?;
     let mut recovery = Recovery { walked_bytes, ..Recovery::default() };
-    if let Some(active) = &active {
+    if let Some(active) = &mut active {
         recover_tail(place, active, &mut state, &mut recovery)?;
     }
     for &at in snapshots.iter().filter(|&&at| at > state.log_end) {
@@ -266,18 +269,17 @@ fn walk(place: &Place, segment: &Segment, end: u64, state: &mut LogState) -> Res
 /// Reads what lies above the checkpoint, cuts off what is not whole, and makes the rest durable.
 fn recover_tail(
     place: &Place,
-    active: &Active,
+    active: &mut Active,
     state: &mut LogState,
     recovery: &mut Recovery,
 ) -> Result<(), LogError> {
     let path = active.segment.path(LOG);
     let fail = |error| LogError::of(&path, "recover", error);
     let file = active.segment.log_to_write().map_err(fail)?;
-    let length = file.len().map_err(fail)?;
+    let length = active.length;
     let mut scanner = Scanner::new(&*file, active.segment.summary().bytes, length, WHOLE_BYTES);
     state.active = active_segment(&active.segment);
     loop {
-        let at = scanner.position();
         let next = match scanner.peek() {
             Ok(None) => break,
             Ok(Some(header)) => scanner.take(&header),
@@ -290,7 +292,6 @@ fn recover_tail(
         };
         let is_far = is_beyond_reach(active.segment.base(), &batch);
         if batch.verify_crc().is_err() || state.check_place(batch.header()).is_err() || is_far {
-            recovery.truncated_bytes = length - at;
             break;
         }
         let Ok(placed) = super::state::Placed::in_place(&batch) else { break };
@@ -300,10 +301,11 @@ fn recover_tail(
         recovery.scanned_bytes += as_u64(batch.header().size_bytes());
     }
     let whole = active.segment.summary().bytes;
-    recovery.truncated_bytes = length - whole;
+    recovery.truncated_bytes = zeros::end_of_rest(&*file, whole, length).map_err(fail)? - whole;
     recovery.scanned_bytes += recovery.truncated_bytes;
     if recovery.truncated_bytes > 0 {
         file.truncate(whole).map_err(fail)?;
+        active.length = whole;
     }
     if recovery.scanned_bytes > 0 {
         file.sync_data().map_err(fail)?;
@@ -516,8 +518,8 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     let index = resume_index(disk, &place.dir.join(file_name(base, INDEX)), base, durable.entries)?;
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
     let segment = Segment::growing(place, base, file, (durable.summary, index, aborted));
-    let stored_aborted = durable.aborted;
-    Ok(Active { segment: Arc::new(segment), has_dirty_index: false, stored_aborted })
+    let (has_dirty_index, stored_aborted) = (false, durable.aborted);
+    Ok(Active { segment: Arc::new(segment), has_dirty_index, stored_aborted, length })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

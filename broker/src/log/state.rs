@@ -23,6 +23,7 @@ use super::producers::{
     AbortedTxn, Checked, EndTxn, MarkerChecked, Origin, Producers, SequenceError,
 };
 use super::snapshot;
+use super::zeros::ZEROS_BYTES_MAX;
 use crate::config::TopicConfig;
 
 /// 32 MiB: walked through in some milliseconds; a snapshot is some 200 bytes per producer.
@@ -47,6 +48,9 @@ pub struct LogConfig {
     /// How much log may follow a snapshot before the next, and so how much recovery has to walk
     /// through, header by header. Not a setting of Kafka's.
     pub snapshot_interval_bytes: u64,
+    /// How many zeros at most are written ahead of small appends that are synced one by one. Not a
+    /// setting of Kafka's.
+    pub zeros_bytes_max: u64,
 }
 
 impl LogConfig {
@@ -65,6 +69,7 @@ impl LogConfig {
             segment_index_bytes: topic.segment_index_bytes,
             index_interval_bytes: topic.index_interval_bytes,
             snapshot_interval_bytes: SNAPSHOT_INTERVAL_BYTES,
+            zeros_bytes_max: ZEROS_BYTES_MAX,
         }
     }
 

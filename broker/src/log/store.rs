@@ -16,8 +16,9 @@ use super::index::{self, Index, Summary};
 use super::reader::{Reader, Shared};
 use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segments};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
-use super::state::{ActiveSegment, LogState, Mark, Write};
+use super::state::{ActiveSegment, LogConfig, LogState, Mark, Write};
 use super::txn_index;
+use super::zeros;
 use crate::disk::{File, Open, out_of_files};
 
 /// 256: entries of an index in memory, 4 KiB for about a mebibyte of log; then they move to the file.
@@ -257,6 +258,11 @@ impl Log {
             let interval_bytes = write.index_interval_bytes;
             active.segment.extend(&write.batches, &write.aborted, interval_bytes);
         }
+        active.length = active.length.max(active.segment.summary().bytes);
+        if run.iter().any(|write| write.sync) {
+            let bytes = run.iter().map(Write::size_bytes).sum();
+            active.lay_zeros(&*file, bytes, &self.place.config);
+        }
         self.has_dirty_bytes = true;
         self.end = active.segment.summary().next_offset;
         self.shared.set_log_end(self.end);
@@ -273,8 +279,9 @@ impl Log {
     /// Takes back what a failed write left beyond `position`. Were it to stay, a shorter write
     /// over it could leave a whole batch behind that was reported as not written.
     fn undo(&mut self, file: &dyn File, position: u64) -> Result<(), LogError> {
-        let Some(active) = &self.active else { return Ok(()) };
+        let Some(active) = &mut self.active else { return Ok(()) };
         let path = active.segment.path(LOG);
+        active.length = position;
         file.truncate(position)
             .and_then(|()| file.sync_data())
             .map_err(|error| broken(&path, "take back a failed write", error))?;
@@ -310,7 +317,7 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.shared.set_segments(segments);
-        Ok(Active { segment, has_dirty_index: false, stored_aborted: 0 })
+        Ok(Active { segment, has_dirty_index: false, stored_aborted: 0, length: 0 })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -377,6 +384,7 @@ impl Log {
 
     /// Completes the active segment. What its seal says is durable before there is another.
     fn seal(&mut self) -> Result<(), LogError> {
+        self.drop_zeros()?;
         self.flush_indexes()?;
         self.sync()?;
         let Some(active) = &self.active else { return Ok(()) };
@@ -406,6 +414,20 @@ impl Log {
         self.shared.set_segments(segments);
         self.active = None;
         self.drop_snapshots_within(base)
+    }
+
+    /// Cuts the active segment's file to its batches.
+    fn drop_zeros(&mut self) -> Result<(), LogError> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let bytes = active.segment.summary().bytes;
+        if active.length > bytes {
+            let path = active.segment.path(LOG);
+            let cut = active.segment.log_to_write().and_then(|file| file.truncate(bytes));
+            cut.map_err(|error| LogError::of(&path, "seal a segment", error))?;
+            active.length = bytes;
+            self.has_dirty_bytes = true;
+        }
+        Ok(())
     }
 
     /// Removes the snapshots inside the segment that was just completed: a walk never begins there.
@@ -462,6 +484,22 @@ impl Log {
         })?;
         active.segment.mark_stored();
         Ok(())
+    }
+}
+
+impl Active {
+    /// After an append of `append_bytes` that will be synced: writes zeros for the next ones, if those
+    /// before are used up.
+    fn lay_zeros(&mut self, file: &dyn File, append_bytes: u64, config: &LogConfig) {
+        let end = self.segment.summary().bytes;
+        let length_max = u64::from(config.segment_bytes);
+        let zeros_max = config.zeros_bytes_max;
+        let count = zeros::wanted(append_bytes, end, self.length, length_max, zeros_max);
+        if count > 0 {
+            // A failure leaves fewer zeros, if any: the file grows again where they end.
+            let _ = zeros::write(file, end, count);
+            self.length = end + count;
+        }
     }
 }
 
