@@ -25,7 +25,7 @@ pub const STRETCH_BYTES_MIN: usize = 64 << 10;
 /// 64 MiB: bytes of one file that an answer may leave there; a reader comes again for more.
 pub const STRETCH_BYTES_MAX: usize = 64 << 20;
 
-/// 128: logs of a directory that wait to be synced ahead of the writer. More are not asked for.
+/// 128: what waits in a directory to be synced beside its writer. More is not asked for.
 pub const SYNCS_AHEAD_MAX: usize = 128;
 
 /// Changes of metadata that wait for one subscriber. When it is that far behind, the metadata log

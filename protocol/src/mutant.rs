@@ -48,6 +48,8 @@ pub enum Mutant {
     SkipDirSync,
     /// A sync that failed is tried again, and believed.
     RetryFailedSync,
+    /// A checkpoint says of a log what was true before some of it was cut off.
+    BelieveVoidNotes,
     /// Compaction goes beyond the last stable offset.
     CompactUnstable,
     /// The metadata log is not synced before it answers: neither votes nor entries.

@@ -1,40 +1,41 @@
-//! Syncing files before the writer does.
+//! Syncing what nobody waits for, beside the writer.
 //!
-//! A sync takes as long as there is to write, and while the writer is in one, nobody else is served.
-//! So what nobody waits for is synced beside it, by another thread, and the writer's own sync then
-//! finds next to nothing to do. It is never left out: what a checkpoint promises rests on the writer's
-//! own syncs alone.
-//!
-//! Each file is opened anew: a failure is told once to everyone who has the file open, and must not be
-//! taken from the writer, who would then believe its own sync. What the writer opens anew, too, could
-//! miss a failure that was told here: so it is told of that. Shell.
+//! A sync takes as long as there is to write, and sometimes as long as the disk likes; while the writer is
+//! in one, nobody else is served. So what nobody waits for is synced by another thread: the files that a
+//! checkpoint will speak of, and the checkpoint itself. The writer is told how that went, in order: a
+//! failure takes the directory offline before anything is believed that came after it. Shell.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::mpsc;
 
+use super::checkpoint::Unstored;
 use super::error::LogError;
-use super::store::broken;
-use crate::disk::{Disk, Open};
+use super::note::{Note, sync_file};
+use crate::disk::Disk;
 use crate::limits::SYNCS_AHEAD_MAX;
 
-/// What is to be synced.
+/// What is to be done.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// A file that is growing. That this failed, the writer learns by its own sync.
+    /// A file that is growing is to be synced.
     WriteBack(PathBuf),
-    /// The files of the log of this number that its next checkpoint will sync.
-    Checkpoint(usize, Vec<PathBuf>),
+    /// What is said of the log of this number is to be made true.
+    Note(usize, Box<Note>),
+    /// The checkpoint is to be stored.
+    Store(Unstored),
 }
 
-/// A log whose files were synced, and how that went.
+/// What was done.
 #[derive(Debug)]
-pub(super) struct Readied {
-    pub(super) id: usize,
-    pub(super) result: Result<(), LogError>,
+pub(super) enum Done {
+    /// The note of the log of this number is true; false: it could not be looked at.
+    Noted(usize, Box<Note>, Result<bool, LogError>),
+    /// Something else failed.
+    Failed(LogError),
 }
 
 /// The writer's end.
@@ -56,61 +57,53 @@ impl Ahead {
 struct Worker {
     disk: Arc<dyn Disk>,
     jobs: mpsc::Receiver<Job>,
-    readied: mpsc::Sender<Readied>,
+    done: mpsc::Sender<Done>,
 }
 
-fn channels(disk: Arc<dyn Disk>, writes_back: bool) -> (Ahead, mpsc::Receiver<Readied>, Worker) {
+fn channels(disk: Arc<dyn Disk>, writes_back: bool) -> (Ahead, mpsc::Receiver<Done>, Worker) {
     let (sender, jobs) = mpsc::channel(SYNCS_AHEAD_MAX);
-    let (readied, readied_receiver) = mpsc::channel(SYNCS_AHEAD_MAX);
+    let (done, done_receiver) = mpsc::channel(SYNCS_AHEAD_MAX);
     let ahead = Ahead { jobs: sender, writes_back };
-    (ahead, readied_receiver, Worker { disk, jobs, readied })
+    (ahead, done_receiver, Worker { disk, jobs, done })
 }
 
 /// On a thread of its own.
-pub(super) fn on_thread(disk: Arc<dyn Disk>) -> io::Result<(Ahead, mpsc::Receiver<Readied>)> {
-    let (ahead, readied_receiver, mut worker) = channels(disk, true);
+pub(super) fn on_thread(disk: Arc<dyn Disk>) -> io::Result<(Ahead, mpsc::Receiver<Done>)> {
+    let (ahead, done_receiver, mut worker) = channels(disk, true);
     thread::Builder::new().name("log-sync-ahead".to_owned()).spawn(move || {
         while let Some(job) = worker.jobs.blocking_recv() {
-            if let Some(readied) = carry_out(&*worker.disk, job)
-                && worker.readied.blocking_send(readied).is_err()
+            if let Some(done) = carry_out(&*worker.disk, job)
+                && worker.done.blocking_send(done).is_err()
             {
                 return;
             }
         }
     })?;
-    Ok((ahead, readied_receiver))
+    Ok((ahead, done_receiver))
 }
 
 /// As a task of the present runtime.
-pub(super) fn inline(disk: Arc<dyn Disk>) -> (Ahead, mpsc::Receiver<Readied>) {
-    let (ahead, readied_receiver, mut worker) = channels(disk, false);
+pub(super) fn inline(disk: Arc<dyn Disk>) -> (Ahead, mpsc::Receiver<Done>) {
+    let (ahead, done_receiver, mut worker) = channels(disk, false);
     tokio::spawn(async move {
         while let Some(job) = worker.jobs.recv().await {
-            if let Some(readied) = carry_out(&*worker.disk, job)
-                && worker.readied.send(readied).await.is_err()
+            if let Some(done) = carry_out(&*worker.disk, job)
+                && worker.done.send(done).await.is_err()
             {
                 return;
             }
         }
     });
-    (ahead, readied_receiver)
+    (ahead, done_receiver)
 }
 
-fn carry_out(disk: &dyn Disk, job: Job) -> Option<Readied> {
+fn carry_out(disk: &dyn Disk, job: Job) -> Option<Done> {
     match job {
-        Job::WriteBack(path) => {
-            let _ = sync(disk, &path);
-            None
+        Job::WriteBack(path) => sync_file(disk, &path).err().map(Done::Failed),
+        Job::Note(id, note) => {
+            let result = note.sync(disk);
+            Some(Done::Noted(id, note, result))
         }
-        Job::Checkpoint(id, files) => {
-            let result = files.iter().try_for_each(|path| sync(disk, path));
-            Some(Readied { id, result })
-        }
+        Job::Store(unstored) => unstored.store().err().map(Done::Failed),
     }
-}
-
-/// What cannot be opened is left to the writer: it may be gone, and need not be synced then.
-fn sync(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
-    let Ok(file) = disk.open(path, Open::Existing) else { return Ok(()) };
-    file.sync_data().map_err(|error| broken(path, "sync", error))
 }

@@ -8,12 +8,15 @@
 //! Big endian: magic u32, version u32, CRC-32C u32 of the rest; count u32, then for each log: topic
 //! (length u16, UTF-8), partition i32, log start i64, end of the clean
 //! part i64, 1 or 0 for a point, and the point: segment
-//! base i64, then six fields as in a seal. Disk.
+//! base i64, then six fields as in a seal.
+//!
+//! It may be stored by another thread while its owner goes on: each change makes a new version, and an
+//! older one never takes the place of a newer. Shell.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, TryGetError};
 use protocol::ids::{Offset, TopicPartition};
@@ -57,13 +60,58 @@ impl Default for Checkpoint {
     }
 }
 
-/// The file, and what it will say once it is stored.
+/// What the file will say once it is stored.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
+    file: Arc<CheckpointFile>,
+    entries: BTreeMap<TopicPartition, Checkpoint>,
+    /// Counts the changes.
+    version: u64,
+    /// Up to here others were asked to store them.
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct CheckpointFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    entries: BTreeMap<TopicPartition, Checkpoint>,
-    is_changed: bool,
+    // Held while a version is written: the next one, whoever brings it, has to wait for it in any case.
+    stored: Mutex<u64>,
+}
+
+/// A version that is to be stored.
+#[derive(Debug)]
+pub(super) struct Unstored {
+    file: Arc<CheckpointFile>,
+    version: u64,
+    bytes: Vec<u8>,
+}
+
+impl CheckpointFile {
+    fn stored(&self) -> MutexGuard<'_, u64> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unstored {
+    /// Makes it durable, unless a newer version is, or there is no owner any more.
+    pub(super) fn store(&self) -> Result<(), LogError> {
+        let CheckpointFile { disk, path, .. } = &*self.file;
+        let mut stored = self.file.stored();
+        if *stored < self.version {
+            replace_file(&**disk, path, &self.bytes)
+                .map_err(|error| LogError::of(path, "store the checkpoint", error))?;
+            *stored = self.version;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        // Whoever takes the directory next must not find what is still under way in its place.
+        *self.file.stored() = u64::MAX;
+    }
 }
 
 impl Checkpoints {
@@ -78,7 +126,8 @@ impl Checkpoints {
                 what: "the checkpoint is damaged",
             })?,
         };
-        Ok(Self { disk, path, entries, is_changed: false })
+        let file = Arc::new(CheckpointFile { disk, path, stored: Mutex::new(0) });
+        Ok(Self { file, entries, version: 0, asked: 0 })
     }
 
     pub(super) fn of(&self, partition: &TopicPartition) -> Checkpoint {
@@ -94,24 +143,36 @@ impl Checkpoints {
         let mut entry = self.of(partition);
         change(&mut entry);
         if entry != self.of(partition) {
-            self.is_changed = true;
+            self.version += 1;
             self.entries.insert(partition.clone(), entry);
         }
     }
 
     /// Forgets a log. Durable after `store`.
     pub(super) fn remove(&mut self, partition: &TopicPartition) {
-        self.is_changed |= self.entries.remove(partition).is_some();
+        self.version += u64::from(self.entries.remove(partition).is_some());
     }
 
-    /// Makes the changes durable.
-    pub(super) fn store(&mut self) -> Result<(), LogError> {
-        if self.is_changed {
-            replace_file(&*self.disk, &self.path, &encode(&self.entries))
-                .map_err(|error| LogError::of(&self.path, "store the checkpoint", error))?;
-            self.is_changed = false;
-        }
-        Ok(())
+    /// Makes all changes durable, also those that another is storing.
+    pub(super) fn store(&self) -> Result<(), LogError> {
+        if *self.file.stored() < self.version { self.unstored().store() } else { Ok(()) }
+    }
+
+    /// The newest version, for another to store; `None` if one was asked to.
+    pub(super) fn take_unstored(&mut self) -> Option<Unstored> {
+        let is_new = self.asked < self.version;
+        self.asked = self.version;
+        is_new.then(|| self.unstored())
+    }
+
+    /// Who was asked to store it could not.
+    pub(super) fn was_not_stored(&mut self) {
+        self.asked = 0;
+    }
+
+    fn unstored(&self) -> Unstored {
+        let file = Arc::clone(&self.file);
+        Unstored { file, version: self.version, bytes: encode(&self.entries) }
     }
 }
 

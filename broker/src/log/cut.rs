@@ -12,6 +12,7 @@ use protocol::ids::Offset;
 use super::checkpoint::{Checkpoints, Point};
 use super::error::LogError;
 use super::index::{self, Seal, Summary};
+use super::note::Changes;
 use super::recovery::{Active, remove_segments};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
@@ -59,7 +60,7 @@ impl Log {
         {
             end = end.min(self.cut(&segment, summary)?);
         }
-        self.shared.set_segments(segments[..kept].to_vec());
+        self.set_segments(segments[..kept].to_vec());
         if self.active.as_ref().is_some_and(Active::is_bare) {
             self.abandon_active()?;
         }
@@ -85,7 +86,7 @@ impl Log {
         checkpoints.update(&self.place.partition, |entry| entry.point = None);
         checkpoints.store()?;
         self.active = None;
-        self.shared.set_segments(Vec::new());
+        self.set_segments(Vec::new());
         self.discard_dir()?;
         checkpoints.update(&self.place.partition, |entry| {
             entry.log_start = offset;
@@ -95,8 +96,8 @@ impl Log {
         self.shared.set_cleaned(offset);
         self.end = offset;
         self.synced = offset;
-        self.has_dirty_bytes = false;
-        self.has_dirty_names = false;
+        self.bytes.were_synced();
+        self.names.were_synced();
         self.shared.set_log_start(offset);
         self.shared.set_log_end(offset);
         Ok(LogState::empty(offset))
@@ -126,9 +127,9 @@ impl Log {
         });
         checkpoints.store()?;
         self.shared.set_log_start(log_start);
-        self.shared.set_segments(segments);
+        self.set_segments(segments);
         remove_segments(&self.place, &gone)?;
-        self.has_dirty_names = true;
+        self.names.add();
         // The newest snapshot at or below what remains is where a walk over it begins.
         let snapshots = self.place.snapshots()?;
         let useful = snapshots.partition_point(|&at| at <= first).saturating_sub(1);
@@ -141,7 +142,7 @@ impl Log {
     /// Deletes the log and all that is known of it.
     pub(super) fn delete(&mut self, checkpoints: &mut Checkpoints) -> Result<(), LogError> {
         self.active = None;
-        self.shared.set_segments(Vec::new());
+        self.set_segments(Vec::new());
         checkpoints.remove(&self.place.partition);
         checkpoints.store()?;
         self.discard_dir()
@@ -182,8 +183,8 @@ impl Log {
         let file = segment.log_to_write().map_err(fail)?;
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
         let segment = Arc::clone(segment);
-        let (has_dirty_index, stored_aborted, length) = (false, aborted, summary.bytes);
-        self.active = Some(Active { segment, has_dirty_index, stored_aborted, length });
+        let (index, length) = (Changes::default(), summary.bytes);
+        self.active = Some(Active { segment, index, stored_aborted: aborted, length });
         Ok(summary.next_offset)
     }
 
@@ -193,7 +194,7 @@ impl Log {
             return Ok(());
         }
         self.has_dir = false;
-        self.has_dirty_home = false;
+        self.home.were_synced();
         super::dir::discard(&*self.place.disk, &self.place.dir)
     }
 }

@@ -6,7 +6,7 @@
 //! Logs with little do not count then: their syncs would save no more than a page or two of reading.
 //! Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::limits::SYNCS_AHEAD_MAX;
 
@@ -26,8 +26,8 @@ pub(super) struct Due {
     bytes: u64,
     /// Where the next round begins among them.
     next: usize,
-    /// The round that is under way.
-    round: BTreeSet<usize>,
+    /// The round that is under way, with the bytes of each log that it is about.
+    round: BTreeMap<usize, u64>,
 }
 
 impl Due {
@@ -37,7 +37,7 @@ impl Due {
         self.bytes += bytes;
     }
 
-    /// All of `log` is in a checkpoint, or it is gone.
+    /// `log` is gone.
     pub(super) fn remove(&mut self, log: usize) {
         self.by_log.remove(&log);
     }
@@ -81,12 +81,19 @@ impl Due {
 
     /// `log` takes part in the round.
     pub(super) fn begin(&mut self, log: usize) {
-        self.round.insert(log);
+        self.round.insert(log, self.by_log.get(&log).copied().unwrap_or_default());
     }
 
-    /// The round is over for `log`. True: for all of them.
-    pub(super) fn end(&mut self, log: usize) -> bool {
-        self.round.remove(&log);
+    /// The round is over for `log`, and what it had when the round began is in the checkpoint, or not.
+    /// True: it is over for all.
+    pub(super) fn end(&mut self, log: usize, is_noted: bool) -> bool {
+        let noted = self.round.remove(&log).filter(|_| is_noted).unwrap_or_default();
+        if let Some(bytes) = self.by_log.get_mut(&log) {
+            *bytes -= noted;
+            if is_noted && *bytes == 0 {
+                self.by_log.remove(&log);
+            }
+        }
         self.count();
         !self.has_round()
     }
@@ -103,6 +110,8 @@ impl Due {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Begins a round and brings all its logs into the checkpoint; how many they were.
@@ -112,8 +121,7 @@ mod tests {
         due.count();
         assert!(!due.is_pressing() && (logs.is_empty() || due.next_round(0).is_empty()));
         for (at, log) in logs.iter().enumerate() {
-            due.remove(*log);
-            assert_eq!(due.end(*log), at + 1 == logs.len());
+            assert_eq!(due.end(*log, true), at + 1 == logs.len());
         }
         logs.len()
     }
@@ -131,6 +139,21 @@ mod tests {
         assert!((1000 - 255..=1000 - 255 + ROUND_LOGS_MAX).contains(&noted), "{noted}");
         while !due.is_empty() {
             assert!(round(&mut due, 0) > 0);
+        }
+    }
+
+    #[test]
+    fn what_is_appended_during_a_round_is_due_after_it() {
+        let mut due = Due::default();
+        for (during, is_noted) in [(0, true), (5, true), (0, false), (5, false)] {
+            due.add(1, 10);
+            assert_eq!(due.next_round(0), [1]);
+            due.begin(1);
+            due.add(1, during);
+            assert!(due.end(1, is_noted));
+            let left = if is_noted { during } else { 10 + during };
+            assert_eq!(due.by_log.get(&1).copied().unwrap_or_default(), left);
+            due.remove(1);
         }
     }
 
@@ -155,7 +178,7 @@ mod tests {
             for log in due.next_round(0) {
                 due.begin(log);
                 seen.insert(log);
-                due.end(log);
+                due.end(log, false);
             }
         }
         assert_eq!(seen.len(), 4 * ROUND_LOGS_MAX);

@@ -36,6 +36,7 @@ mod error;
 mod files;
 mod index;
 mod lend;
+mod note;
 #[cfg(feature = "check")]
 pub mod probe;
 mod producers;

@@ -21,6 +21,7 @@ use super::checkpoint::{Checkpoint, Point};
 use super::error::LogError;
 use super::files::Files;
 use super::index::{Seal, Summary};
+use super::note::Changes;
 use super::scan::{HEADERS_BYTES, ScanError, Scanner, WHOLE_BYTES, as_u64};
 use super::segment::{
     INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name, load_aborted, load_seal, parse_name,
@@ -64,8 +65,8 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) segment: Arc<Segment>,
-    /// The file of the index has entries that were not synced.
-    pub(super) has_dirty_index: bool,
+    /// What was written to the file of the index.
+    pub(super) index: Changes,
     /// Aborted transactions that are in their file, durably.
     pub(super) stored_aborted: u32,
     /// How long the file of batches is at most; what lies beyond them is zeros.
@@ -518,8 +519,8 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     let index = resume_index(disk, &place.dir.join(file_name(base, INDEX)), base, durable.entries)?;
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
     let segment = Segment::growing(place, base, file, (durable.summary, index, aborted));
-    let (has_dirty_index, stored_aborted) = (false, durable.aborted);
-    Ok(Active { segment: Arc::new(segment), has_dirty_index, stored_aborted, length })
+    let (segment, stored_aborted) = (Arc::new(segment), durable.aborted);
+    Ok(Active { segment, index: Changes::default(), stored_aborted, length })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

@@ -21,7 +21,7 @@ use std::thread;
 use protocol::ids::{BrokerEpoch, Offset, TopicId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::ahead::{self, Readied};
+use super::ahead::{self, Done};
 use super::compaction::{CleanStep, CleanTerms, Cleaned, Cleaning};
 use super::dir::{Found, Identity, LogDir};
 use super::error::LogError;
@@ -228,15 +228,15 @@ impl DirHandle {
         let fail = |error| LogError::of(&path, "start the writer", error);
         let writer = match mode {
             Mode::Inline => {
-                let (ahead, readied) = ahead::inline(Arc::clone(&dir.disk));
+                let (ahead, done) = ahead::inline(Arc::clone(&dir.disk));
                 let writer = Shared::new(Writer::new(dir, health_sender, ahead));
-                tokio::spawn(writer::run(writer.clone(), inbox, readied));
+                tokio::spawn(writer::run(writer.clone(), inbox, done));
                 writer
             }
             Mode::Thread => {
-                let (ahead, readied) = ahead::on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
+                let (ahead, done) = ahead::on_thread(Arc::clone(&dir.disk)).map_err(fail)?;
                 let writer = Shared::new(Writer::new(dir, health_sender, ahead));
-                run_on_thread(writer.clone(), inbox, readied).map_err(fail)?;
+                run_on_thread(writer.clone(), inbox, done).map_err(fail)?;
                 writer
             }
         };
@@ -465,11 +465,11 @@ impl DirHandle {
 fn run_on_thread(
     writer: Shared,
     inbox: mpsc::Receiver<Request>,
-    readied: mpsc::Receiver<Readied>,
+    done: mpsc::Receiver<Done>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     thread::Builder::new()
         .name("log-writer".to_owned())
-        .spawn(move || runtime.block_on(writer::run(writer, inbox, readied)))?;
+        .spawn(move || runtime.block_on(writer::run(writer, inbox, done)))?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use protocol::ids::Offset;
 use super::checkpoint::{Checkpoint, Checkpoints, Point};
 use super::error::LogError;
 use super::index::{self, Index, Summary};
+use super::note::Changes;
 use super::reader::{Reader, Shared};
 use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segments};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
@@ -36,12 +37,14 @@ pub(super) struct Log {
     /// Everything below is durable.
     pub(super) synced: Offset,
     pub(super) has_dir: bool,
-    /// The directory itself, and whose it is, were not synced.
-    pub(super) has_dirty_home: bool,
-    /// The active segment has bytes that were not synced.
-    pub(super) has_dirty_bytes: bool,
-    /// The directory has names that were not synced.
-    pub(super) has_dirty_names: bool,
+    /// Changes to the directory itself, and to whose it is.
+    pub(super) home: Changes,
+    /// What was written to the active segment.
+    pub(super) bytes: Changes,
+    /// Changes to the names in the directory.
+    pub(super) names: Changes,
+    /// Counts the changes to which segments there are.
+    pub(super) shape: u64,
 }
 
 impl Log {
@@ -64,11 +67,15 @@ impl Log {
             end,
             synced: end,
             has_dir: found.has_dir,
-            // Who wrote what is there may have been killed before its first sync.
-            has_dirty_home: found.has_dir && !is_promised,
-            has_dirty_bytes: false,
-            has_dirty_names: false,
+            home: Changes::default(),
+            bytes: Changes::default(),
+            names: Changes::default(),
+            shape: 0,
         };
+        if log.has_dir && !is_promised {
+            // Who wrote what is there may have been killed before its first sync.
+            log.home.add();
+        }
         log.sync_home()?;
         Ok((log, found.state, found.recovery))
     }
@@ -118,13 +125,13 @@ impl Log {
     /// Makes all that was appended durable.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
         self.sync_home()?;
-        if let Some(active) = self.active.as_ref().filter(|_| self.has_dirty_bytes) {
+        if let Some(active) = self.active.as_ref().filter(|_| self.bytes.is_dirty()) {
             let file = active.segment.log_to_write();
             let path = active.segment.path(LOG);
             let file = file.map_err(|error| LogError::of(&path, "open", error))?;
             file.sync_data().map_err(|error| broken(&path, "sync", error))?;
         }
-        if self.has_dirty_names {
+        if self.names.is_dirty() {
             self.place.sync_dir()?;
         }
         self.was_synced();
@@ -134,15 +141,15 @@ impl Log {
     /// The whole filesystem was synced since the last append.
     pub(super) fn filesystem_was_synced(&mut self) {
         if let Some(active) = &mut self.active {
-            active.has_dirty_index = false;
+            active.index.were_synced();
         }
         self.was_synced();
     }
 
     fn was_synced(&mut self) {
-        self.has_dirty_home = false;
-        self.has_dirty_bytes = false;
-        self.has_dirty_names = false;
+        self.home.were_synced();
+        self.bytes.were_synced();
+        self.names.were_synced();
         self.synced = self.end;
     }
 
@@ -163,8 +170,8 @@ impl Log {
 
     /// True when a file of the active segment has something that was not synced.
     pub(super) fn has_dirty_files(&self) -> bool {
-        let has_dirty_index = self.active.as_ref().is_some_and(|active| active.has_dirty_index);
-        self.has_dirty_bytes || has_dirty_index
+        let is_index_dirty = self.active.as_ref().is_some_and(|active| active.index.is_dirty());
+        self.bytes.is_dirty() || is_index_dirty
     }
 
     /// The path of the file that is being written.
@@ -172,31 +179,26 @@ impl Log {
         self.active.as_ref().map(|active| active.segment.path(LOG))
     }
 
-    /// Moves to the files what the next checkpoint wants there; yields those that it will sync.
-    pub(super) fn prepare_checkpoint(&mut self) -> Result<Vec<PathBuf>, LogError> {
-        self.store_entries()?;
-        let mut files = Vec::new();
-        if self.has_dirty_home {
-            files.push(self.place.dir.join(METADATA));
-        }
-        if let Some(active) = &self.active {
-            files.extend(self.has_dirty_bytes.then(|| active.segment.path(LOG)));
-            files.extend(active.has_dirty_index.then(|| active.segment.path(INDEX)));
-        }
-        Ok(files)
-    }
-
     /// Makes all that was appended durable, with its index, and notes how far that is: recovery
     /// will begin there once `checkpoints` are stored.
     pub(super) fn checkpoint(&mut self, checkpoints: &mut Checkpoints) -> Result<(), LogError> {
         self.flush_indexes()?;
         self.sync()?;
-        let point = self
-            .active
-            .as_ref()
-            .map(|active| Point { segment: active.segment.base(), durable: active.segment.seal() });
+        let point = self.point();
         checkpoints.update(&self.place.partition, |entry| entry.point = point);
         Ok(())
+    }
+
+    /// What a checkpoint says of the segment that is being written, once all of it is durable.
+    pub(super) fn point(&self) -> Option<Point> {
+        let of = |active: &Active| (active.segment.base(), active.segment.seal());
+        self.active.as_ref().map(of).map(|(segment, durable)| Point { segment, durable })
+    }
+
+    /// From now on these are the log's segments: what was said of others is void.
+    pub(super) fn set_segments(&mut self, segments: Vec<Arc<Segment>>) {
+        self.shape += 1;
+        self.shared.set_segments(segments);
     }
 
     /// The state as it is on disk: for whoever decided writes that then failed.
@@ -263,7 +265,7 @@ impl Log {
             let bytes = run.iter().map(Write::size_bytes).sum();
             active.lay_zeros(&*file, bytes, &self.place.config);
         }
-        self.has_dirty_bytes = true;
+        self.bytes.add();
         self.end = active.segment.summary().next_offset;
         self.shared.set_log_end(self.end);
         if active.segment.unstored_count() >= UNSTORED_MAX {
@@ -294,10 +296,10 @@ impl Log {
         assert!(active.is_bare());
         let mut segments = self.shared.segments();
         segments.retain(|segment| segment.base() != active.segment.base());
-        self.shared.set_segments(segments);
+        self.set_segments(segments);
         remove_segments(&self.place, &[active.segment.base()])?;
-        self.has_dirty_bytes = false;
-        self.has_dirty_names = true;
+        self.bytes.were_synced();
+        self.names.add();
         Ok(())
     }
 
@@ -311,13 +313,13 @@ impl Log {
             .open(&path, Open::Create)
             .and_then(|file| file.truncate(0).map(|()| file))
             .map_err(|error| LogError::of(&path, "begin a segment", error))?;
-        self.has_dirty_names = true;
+        self.names.add();
         let content = (Summary::empty(base), Index::default(), Vec::new());
         let segment = Arc::new(Segment::growing(&self.place, base, file, content));
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
-        self.shared.set_segments(segments);
-        Ok(Active { segment, has_dirty_index: false, stored_aborted: 0, length: 0 })
+        self.set_segments(segments);
+        Ok(Active { segment, index: Changes::default(), stored_aborted: 0, length: 0 })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -336,13 +338,13 @@ impl Log {
         let metadata = recovery::metadata(*topic_id);
         file.truncate(0).and_then(|()| file.write_at(&[metadata.as_bytes()], 0)).map_err(fail)?;
         self.has_dir = true;
-        self.has_dirty_home = true;
+        self.home.add();
         Ok(())
     }
 
     /// Makes the directory durable, and whose it is; before anything in it is promised.
     pub(super) fn sync_home(&mut self) -> Result<(), LogError> {
-        if !self.has_dirty_home {
+        if !self.home.is_dirty() {
             return Ok(());
         }
         let Place { disk, dir, .. } = &self.place;
@@ -354,7 +356,7 @@ impl Log {
         if let Some(parent) = dir.parent() {
             disk.sync_dir(parent).map_err(fail)?;
         }
-        self.has_dirty_home = false;
+        self.home.were_synced();
         Ok(())
     }
 
@@ -373,7 +375,7 @@ impl Log {
         self.ensure_dir()?;
         let path = self.place.dir.join(file_name(at, SNAPSHOT));
         let file = self.place.disk.open(&path, Open::Create);
-        self.has_dirty_names = true;
+        self.names.add();
         file.and_then(|file| {
             file.truncate(0)?;
             file.write_at(&[state], 0)?;
@@ -411,7 +413,7 @@ impl Log {
         let last = segments.last_mut().expect("the active segment is the last");
         assert_eq!(last.base(), base);
         *last = Arc::new(complete);
-        self.shared.set_segments(segments);
+        self.set_segments(segments);
         self.active = None;
         self.drop_snapshots_within(base)
     }
@@ -425,7 +427,7 @@ impl Log {
             let cut = active.segment.log_to_write().and_then(|file| file.truncate(bytes));
             cut.map_err(|error| LogError::of(&path, "seal a segment", error))?;
             active.length = bytes;
-            self.has_dirty_bytes = true;
+            self.bytes.add();
         }
         Ok(())
     }
@@ -444,12 +446,12 @@ impl Log {
     fn flush_indexes(&mut self) -> Result<(), LogError> {
         self.store_entries()?;
         let Some(active) = &mut self.active else { return Ok(()) };
-        if active.has_dirty_index {
+        if active.index.is_dirty() {
             let path = active.segment.path(INDEX);
             let file = active.segment.index_to_write();
             let file = file.map_err(|error| LogError::of(&path, "open the index", error))?;
             file.sync_data().map_err(|error| broken(&path, "sync", error))?;
-            active.has_dirty_index = false;
+            active.index.were_synced();
         }
         active.segment.close_index();
         let aborted = active.segment.encode_aborted(active.stored_aborted);
@@ -458,13 +460,13 @@ impl Log {
             let at = txn_index::entry_position(active.stored_aborted);
             extend_file(&self.place, &path, &aborted, at)?;
             active.stored_aborted = active.segment.seal().aborted;
-            self.has_dirty_names = true;
+            self.names.add();
         }
         Ok(())
     }
 
     /// Moves the index entries that are in memory to their file.
-    fn store_entries(&mut self) -> Result<(), LogError> {
+    pub(super) fn store_entries(&mut self) -> Result<(), LogError> {
         let Some(active) = &mut self.active else { return Ok(()) };
         let (stored, mut bytes) = active.segment.unstored();
         if bytes.is_empty() {
@@ -476,8 +478,10 @@ impl Log {
             at = 0;
         }
         // Set before, for the file may be created and no more.
-        self.has_dirty_names |= stored == 0;
-        active.has_dirty_index = true;
+        if stored == 0 {
+            self.names.add();
+        }
+        active.index.add();
         let written = active.segment.index_to_write().and_then(|file| file.write_at(&[&bytes], at));
         written.map_err(|error| {
             LogError::of(&active.segment.path(INDEX), "extend the index", error)

@@ -92,8 +92,9 @@ impl Log {
         };
         if is_promised(checkpoints) {
             self.checkpoint(checkpoints)?;
-            checkpoints.store()?;
         }
+        // What lies on disk may still promise it, too.
+        checkpoints.store()?;
         let aborted = swap.new.as_ref().map_or(0, |(seal, _)| seal.aborted);
         let (has_new, until) = (swap.new.is_some(), swap.until);
         let written = Written { base, until, has_new, aborted };
@@ -120,7 +121,7 @@ impl Log {
             Arc::new(Segment::complete(&self.place, base, seal, aborted.clone()))
         });
         segments.splice(at..at + swap.old.len(), new);
-        self.shared.set_segments(segments);
+        self.set_segments(segments);
         Ok(true)
     }
 

@@ -21,6 +21,7 @@ use protocol::time::Timestamp;
 
 use super::checkpoint::Checkpoints;
 use super::error::LogError;
+use super::note::Note;
 use super::producers::{AbortedTxn, Checked, Origin};
 use super::reader::Located;
 use super::reader::Reader;
@@ -96,6 +97,8 @@ struct Rig {
     state: LogState,
     reader: Reader,
     recovery: Recovery,
+    /// What was taken down for the next checkpoint.
+    note: Option<Note>,
 }
 
 impl Rig {
@@ -112,7 +115,8 @@ impl Rig {
         let (log, state, recovery) = Log::open(place, &checkpoints)?;
         state.check();
         let reader = log.reader();
-        Ok(Self { disk: disk.clone(), config, checkpoints, log, state, reader, recovery })
+        let (disk, note) = (disk.clone(), None);
+        Ok(Self { disk, config, checkpoints, log, state, reader, recovery, note })
     }
 
     fn admit(&mut self, batch: &RecordBatch, leader_epoch: i32) -> Vec<Write> {
@@ -121,6 +125,21 @@ impl Rig {
         self.state.admit([placed], &self.config, true, &mut writes);
         self.state.check();
         writes
+    }
+
+    fn take_down(&mut self) -> Result<(), LogError> {
+        self.note = Some(self.log.take_down()?);
+        Ok(())
+    }
+
+    /// As another thread and the writer do it, one after the other. False: there was nothing to believe.
+    fn believe(&mut self) -> Result<bool, LogError> {
+        let Some(note) = self.note.take() else { return Ok(false) };
+        let is_true = note.sync(&self.disk)?;
+        let is_believed = is_true && self.log.believe(&note, &mut self.checkpoints);
+        let unstored = self.checkpoints.take_unstored();
+        unstored.map_or(Ok(()), |unstored| unstored.store())?;
+        Ok(is_believed)
     }
 
     fn append(&mut self, batch: &RecordBatch, leader_epoch: i32) -> Result<(), LogError> {
@@ -183,6 +202,10 @@ enum Step {
     NewLeader,
     Sync,
     Checkpoint,
+    /// Take down what a checkpoint will say.
+    TakeDown,
+    /// Make true what was taken down last, and say it.
+    Believe,
     /// As when others lack the files.
     CloseFiles,
     /// Cut off so many offsets from the end.
@@ -337,6 +360,13 @@ impl Model {
                 self.synced = self.end();
                 rig.checkpoints.store()
             }
+            Step::TakeDown => rig.take_down(),
+            Step::Believe => {
+                if rig.believe()? {
+                    self.synced = rig.log.synced();
+                }
+                Ok(())
+            }
             Step::CloseFiles => {
                 let was_open = rig.log.is_open();
                 rig.log.close_files();
@@ -488,6 +518,34 @@ fn plain_appends_survive_a_crash_at_any_operation() {
 }
 
 #[test]
+fn notes_survive_a_crash_at_any_operation() {
+    use Step::{Believe, CloseFiles, Delete, End, Plain, Roll, Sync, TakeDown, Transactional};
+    let mut steps = Vec::new();
+    for change in [Plain(2), Roll, Delete(9), Step::Truncate(3), Step::Restart(4), Sync] {
+        steps.extend([Transactional(5), Plain(3), TakeDown, Plain(1), CloseFiles, Believe]);
+        steps.extend([End { producer: 5, commit: false }, Plain(2), TakeDown, change, Plain(1)]);
+        steps.extend([Believe, CloseFiles, Plain(1)]);
+    }
+    exhaust(&steps);
+}
+
+#[test]
+fn what_was_taken_down_before_the_log_was_cut_is_void() {
+    let disk = SimDisk::new(1);
+    let mut rig = Rig::open(&disk).unwrap();
+    for _ in 0..3 {
+        rig.append(&data(2, 0, None, false), 0).unwrap();
+    }
+    rig.take_down().unwrap();
+    rig.state = rig.log.truncate_to(Offset(2), &mut rig.checkpoints).unwrap();
+    assert!(!rig.believe().unwrap());
+    rig.append(&data(1, 1, None, false), 1).unwrap();
+    disk.crash();
+    let end = Rig::open(&disk).unwrap().state.log_end();
+    assert!(end >= Offset(2));
+}
+
+#[test]
 fn producers_and_transactions_survive_a_crash_at_any_operation() {
     use Step::{Checkpoint, End, Idempotent, Plain, Sync, Transactional};
     let mut steps = Vec::new();
@@ -548,7 +606,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (4_i64..7, any::<bool>()).prop_map(|(producer, commit)| Step::End { producer, commit }),
         1 => Just(Step::NewLeader),
         3 => Just(Step::Sync),
-        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Checkpoint),
+        4 => Just(Step::TakeDown),
+        4 => Just(Step::Believe),
         2 => Just(Step::CloseFiles),
         1 => (1_i64..25).prop_map(Step::Truncate),
         1 => (1_i64..25).prop_map(Step::Delete),
@@ -823,6 +883,8 @@ fn fill(steps: &[Step], on: Op) {
                 Step::NewLeader
                 | Step::Sync
                 | Step::Checkpoint
+                | Step::TakeDown
+                | Step::Believe
                 | Step::CloseFiles
                 | Step::Truncate(_)
                 | Step::Delete(_)

@@ -8,8 +8,8 @@
 //! submits it, if nothing else waits, as two wake-ups of threads cost several times what the write does.
 //!
 //! Between requests the writer brings the checkpoint up to date, so that a crash leaves little to
-//! read: when much was written, and bit by bit when nothing is asked. Others sync the files ahead,
-//! log by log; the writer's own sync follows, and is short. Shell.
+//! read: when much was written, and bit by bit when nothing is asked. Another thread syncs the files
+//! meanwhile, log by log, and stores the checkpoint, so that nobody waits for it. Shell.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,10 +22,11 @@ use protocol::mutant::{Mutant, is_active};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::ahead::{Ahead, Job, Readied};
+use super::ahead::{Ahead, Done, Job};
 use super::dir::LogDir;
 use super::due::{CHECKPOINT_LOG_BYTES_MIN, Due};
 use super::error::LogError;
+use super::note::Note;
 use super::recovery::Place;
 use super::shared::{Shared, TakenAtEnd};
 use super::shell::{CompactRequest, LogId, OpenRequest, Opened, Progress, Reply, Request, Told};
@@ -63,7 +64,7 @@ pub(super) struct Writer {
     is_full: bool,
     /// It was told that no file could be opened; told again after a while.
     is_out_of_files: bool,
-    /// Syncs what nobody waits for before we do.
+    /// Syncs what nobody waits for.
     ahead: Ahead,
     /// Where the search for files to close goes on.
     pub(super) hand: usize,
@@ -343,13 +344,13 @@ impl Writer {
     }
 
     /// Begins to bring logs with so many bytes since they last were into the checkpoint: has their
-    /// files synced ahead.
+    /// files synced.
     fn begin_checkpoint(&mut self, bytes_min: u64) {
         for id in self.due.next_round(bytes_min) {
-            match self.with_checkpoints(LogId(id), |entry, _| entry.log.prepare_checkpoint()) {
-                Ok(files) => {
+            match self.with_checkpoints(LogId(id), |entry, _| entry.log.take_down()) {
+                Ok(note) => {
                     // When too many wait it stays due; the next round tries again.
-                    if self.ahead.try_send(Job::Checkpoint(id, files)) {
+                    if self.ahead.try_send(Job::Note(id, Box::new(note))) {
                         self.due.begin(id);
                     }
                 }
@@ -360,26 +361,48 @@ impl Writer {
         self.due.count();
     }
 
-    /// Brings a log whose files were synced ahead into the checkpoint; with the last of its round
-    /// the checkpoint is stored.
-    fn readied(&mut self, Readied { id, result }: Readied) {
-        let noted = result.and_then(|()| {
+    /// Takes notice of what was done beside the writer.
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Noted(id, note, result) => self.noted(id, &note, result),
+            Done::Failed(error) => {
+                self.dir.checkpoints.was_not_stored();
+                self.met(&error);
+            }
+        }
+    }
+
+    /// Brings a log whose files were synced into the checkpoint; with the last of its round the
+    /// checkpoint is stored.
+    fn noted(&mut self, id: usize, note: &Note, result: Result<bool, LogError>) {
+        let noted = result.and_then(|is_true| {
             self.with_checkpoints(LogId(id), |entry, checkpoints| {
-                let stalled = entry.progress.borrow().stalled.clone();
-                entry.log.checkpoint(checkpoints)?;
-                entry.tell(stalled);
-                Ok(())
+                let is_noted = is_true && entry.log.believe(note, checkpoints);
+                if is_noted {
+                    let stalled = entry.progress.borrow().stalled.clone();
+                    entry.tell(stalled);
+                }
+                Ok(is_noted)
             })
         });
-        match noted {
-            Ok(()) | Err(LogError::NotOpen { .. }) => self.due.remove(id),
+        let is_noted = match noted {
+            Ok(is_noted) => is_noted,
+            Err(LogError::NotOpen { .. }) => {
+                self.due.remove(id);
+                false
+            }
             // It stays due; the next round tries again.
-            Err(error) => self.met(&error),
-        }
-        if self.due.end(id)
-            && let Err(error) = self.dir.checkpoints.store()
+            Err(error) => {
+                self.met(&error);
+                false
+            }
+        };
+        if self.due.end(id, is_noted)
+            && !self.is_offline
+            && let Some(unstored) = self.dir.checkpoints.take_unstored()
+            && !self.ahead.try_send(Job::Store(unstored))
         {
-            self.met(&error);
+            self.dir.checkpoints.was_not_stored();
         }
     }
 
@@ -485,7 +508,7 @@ impl Writer {
 pub(super) async fn run(
     shared: Shared,
     mut inbox: mpsc::Receiver<Request>,
-    mut readied: mpsc::Receiver<Readied>,
+    mut done: mpsc::Receiver<Done>,
 ) {
     let shared = TakenAtEnd(shared);
     let mut requests = Vec::new();
@@ -494,9 +517,9 @@ pub(super) async fn run(
     loop {
         let work = |writer: &mut Writer| {
             let has_work = !writer.due.is_empty() || writer.dir.files.has_lent();
-            (has_work && !writer.is_offline, writer.due.has_round())
+            has_work && !writer.is_offline
         };
-        let Some((has_work, is_readying)) = shared.0.with(work) else { return };
+        let Some(has_work) = shared.0.with(work) else { return };
         let received = tokio::select! {
             biased;
             _ = ticks.tick(), if has_work => {
@@ -504,8 +527,8 @@ pub(super) async fn run(
                 continue;
             }
             received = inbox.recv_many(&mut requests, LOG_REQUESTS_MAX) => received,
-            Some(readied) = readied.recv(), if is_readying => {
-                shared.0.with(|writer| writer.readied(readied));
+            Some(done) = done.recv() => {
+                shared.0.with(|writer| writer.done(done));
                 continue;
             }
         };
@@ -525,8 +548,8 @@ pub(super) async fn run(
             return;
         }
         // One in between, or they would wait for as long as there is something to write.
-        if is_readying && let Ok(readied) = readied.try_recv() {
-            shared.0.with(|writer| writer.readied(readied));
+        if let Ok(done) = done.try_recv() {
+            shared.0.with(|writer| writer.done(done));
         }
     }
 }

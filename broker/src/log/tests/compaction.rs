@@ -42,6 +42,10 @@ enum Act {
     },
     /// Delete so many offsets from the start.
     Delete(i64),
+    /// Take down what a checkpoint will say.
+    TakeDown,
+    /// Make true what was taken down last, and say it.
+    Believe,
     Reopen,
 }
 
@@ -185,6 +189,13 @@ impl Keyed {
                 rig.log.delete_before(Offset(to), &mut rig.checkpoints)?;
                 rig.state.delete_before(Offset(to));
                 self.log_start = to;
+                Ok(())
+            }
+            Act::TakeDown => rig.take_down(),
+            Act::Believe => {
+                if rig.believe()? {
+                    self.synced = rig.log.synced().0;
+                }
                 Ok(())
             }
             Act::Reopen => {
@@ -494,6 +505,8 @@ fn any_act() -> impl Strategy<Value = Act> {
         3 => Just(Act::Sync),
         3 => (0_i64..150).prop_map(|after| Act::Clean { after }),
         1 => (1_i64..20).prop_map(Act::Delete),
+        2 => Just(Act::TakeDown),
+        2 => Just(Act::Believe),
         1 => Just(Act::Reopen),
     ]
 }
