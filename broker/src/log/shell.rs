@@ -3,7 +3,7 @@
 //! [`DirHandle`] is the way to it, from any number of partitions; its queue is bounded and whoever
 //! meets it full waits. While the writer syncs, the next writes gather, so the price of a sync is
 //! shared by all that came meanwhile (group commit). In production the writer is a thread of its
-//! own, since the disk blocks; in the simulator the same loop is a task. A small write that is not to be synced is
+//! own, since the disk blocks; in the simulator the same loop is a task. A write that is not to be synced, and not huge, is
 //! carried out by who submits it, when nothing waits: it goes to the page cache, which takes microseconds.
 //!
 //! How far a log got is told by [`Progress`], which only ever shows the newest state: nothing
@@ -34,8 +34,8 @@ use super::writer::{self, Writer};
 use crate::disk::Disk;
 use crate::limits::{LOG_REQUESTS_MAX, OpenFiles};
 
-/// 64 KiB: what is larger is written by the writer's own thread, while the next request is read.
-const WRITE_NOW_BYTES_MAX: u64 = 64 << 10;
+/// 2 MiB, written in half a millisecond: what is larger is written by the writer's own thread, while others are served.
+const WRITE_NOW_BYTES_MAX: u64 = 2 << 20;
 
 /// Where the writer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
