@@ -3,7 +3,7 @@
 Settings are the defaults of each, but for what makes the comparison fair: the same disk, one JVM heap of 1 GB that is
 touched before the start, and the same promise. Kafka acknowledges what the kernel has; so does `ours`, by
 `flush.mode=async`. `ours-durable` is our default, which acknowledges what is on disk; `kafka-durable` is Kafka with
-`flush.messages=1`.
+`flush.messages=1`. What Kafka deletes leaves the disk after a second: each trial has a topic of its own.
 """
 
 import json
@@ -33,6 +33,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+log.segment.delete.delay.ms=1000
 """
 
 
@@ -211,6 +212,10 @@ class Raw(Null):
 
     def group_commit(self, piece_bytes, total_bytes):
         command = [self.program("group_commit"), str(self.dir / "commits"), str(piece_bytes), str(total_bytes)]
+        return self.ask("load", command)
+
+    def paced_commit(self, rate, seconds):
+        command = [self.program("paced_commit"), str(self.dir / "commits"), str(rate), str(seconds)]
         return self.ask("load", command)
 
 

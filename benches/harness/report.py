@@ -163,10 +163,10 @@ def conditions(case, rounds):
     return "Of a processor others had, by the median: " + "; ".join(told) if told else ""
 
 
-def case_markdown(case, rounds):
+def case_markdown(case, rounds, stamp):
     ours = ours_of(case.arms)
     heads = ["", *case.arms, *(f"{ours} vs {arm}" for arm in case.arms if arm != ours)]
-    lines = [f"### {case.workload}: {case.name}", "", *table(heads, metric_rows(case, rounds)), ""]
+    lines = [f"### {case.workload}: {case.name}", "", stamp, "", *table(heads, metric_rows(case, rounds)), ""]
     asked = bound_rows(case, rounds)
     if asked:
         lines += table(["asked", "found", "floor", "", "goal", ""], asked) + [""]

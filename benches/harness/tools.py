@@ -11,7 +11,8 @@ from pathlib import Path
 BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 WORK = ROOT / "target" / "benches"
-LOADS = ("produce", "consume", "latency", "first_ack", "group_commit", "topics", "audit", "transactions")
+LOADS = ("produce", "consume", "latency", "first_ack", "group_commit", "paced_commit", "topics", "audit",
+         "transactions")
 # The crate that carries librdkafka's sources; its own version stands behind the plus.
 LIBRDKAFKA = ("rdkafka-sys", "4.10.0+2.12.1")
 
