@@ -32,7 +32,7 @@ pub(super) enum Job {
 /// What was done.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// The note of the log of this number is true; false: it could not be looked at.
+    /// The note of the log of this number is true; false: its files are gone.
     Noted(usize, Box<Note>, Result<bool, LogError>),
     /// Something else failed.
     Failed(LogError),

@@ -154,13 +154,23 @@ impl Checkpoints {
     }
 
     /// Makes all changes durable, also those that another is storing.
-    pub(super) fn store(&self) -> Result<(), LogError> {
-        if *self.file.stored() < self.version { self.unstored().store() } else { Ok(()) }
+    pub(super) fn store(&mut self) -> Result<(), LogError> {
+        let is_stored = *self.file.stored() >= self.version;
+        if !is_stored {
+            self.unstored().store()?;
+        }
+        self.asked = self.version;
+        Ok(())
+    }
+
+    /// True when there are changes that nobody was asked to store.
+    pub(super) fn has_new(&self) -> bool {
+        self.asked < self.version
     }
 
     /// The newest version, for another to store; `None` if one was asked to.
     pub(super) fn take_unstored(&mut self) -> Option<Unstored> {
-        let is_new = self.asked < self.version;
+        let is_new = self.has_new();
         self.asked = self.version;
         is_new.then(|| self.unstored())
     }

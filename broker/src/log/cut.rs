@@ -48,6 +48,8 @@ impl Log {
             // The batch that holds the log start goes, too; it will be fetched again, whole.
             return self.restart_at(summary.next_offset, checkpoints);
         }
+        // Also if it is cut in part only.
+        self.shape += 1;
         self.promise_less(cut.as_ref(), checkpoints)?;
         for segment in segments[kept..].iter().rev() {
             // One after the other on disk, too: never a gap.

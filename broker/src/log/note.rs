@@ -68,11 +68,12 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Makes true what it says. False: not all could be opened, and nothing is known.
+    /// Makes true what it says. False: a file is gone, as when the log was cut since.
     ///
     /// Each file is opened anew: a failure to write it back is told to whoever has it open, once, and
     /// must not be taken from the writer, who would then believe a sync of its own. Who opens a file is
-    /// told what nobody was told before; what somebody was told takes the directory offline.
+    /// told what nobody was told before; what somebody was told takes the directory offline. (Were it
+    /// another program that syncs our files, it would be told in our place.)
     pub(super) fn sync(&self, disk: &dyn Disk) -> Result<bool, LogError> {
         for path in &self.files {
             if !sync_file(disk, path)? {
@@ -82,23 +83,23 @@ impl Note {
         for path in self.dirs.iter().filter(|_| !is_active(Mutant::SkipDirSync)) {
             match disk.sync_dir(path) {
                 Ok(()) => {}
-                Err(error) if could_not_open(&error) => return Ok(false),
-                Err(error) => return Err(broken(path, "sync the directory", error)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(LogError::of(path, "sync the directory", error)),
             }
         }
         Ok(true)
     }
 }
 
-/// Syncs a file, opened anew. False: it could not be opened.
+/// Syncs a file, opened anew. False: it is gone.
 pub(super) fn sync_file(disk: &dyn Disk, path: &Path) -> Result<bool, LogError> {
-    let Ok(file) = disk.open(path, Open::Existing) else { return Ok(false) };
+    let file = match disk.open(path, Open::Existing) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(LogError::of(path, "open", error)),
+    };
     file.sync_data().map_err(|error| broken(path, "sync", error))?;
     Ok(true)
-}
-
-fn could_not_open(error: &io::Error) -> bool {
-    crate::disk::is_out_of_files(error) || error.kind() == io::ErrorKind::NotFound
 }
 
 impl Log {

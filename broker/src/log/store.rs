@@ -43,7 +43,7 @@ pub(super) struct Log {
     pub(super) bytes: Changes,
     /// Changes to the names in the directory.
     pub(super) names: Changes,
-    /// Counts the changes to which segments there are.
+    /// Counts what makes void what was taken down: changes to which segments there are, and cuts.
     pub(super) shape: u64,
 }
 
@@ -458,6 +458,8 @@ impl Log {
         if !aborted.is_empty() {
             let path = active.segment.path(TXN_INDEX);
             let at = txn_index::entry_position(active.stored_aborted);
+            // It is cut first: if that is all that succeeds, what was taken down of it is not there.
+            self.shape += 1;
             extend_file(&self.place, &path, &aborted, at)?;
             active.stored_aborted = active.segment.seal().aborted;
             self.names.add();
@@ -500,8 +502,8 @@ impl Active {
         let zeros_max = config.zeros_bytes_max;
         let count = zeros::wanted(append_bytes, end, self.length, length_max, zeros_max);
         if count > 0 {
-            // A failure leaves fewer zeros, if any: the file grows again where they end.
-            let _ = zeros::write(file, end, count);
+            // What a failure leaves, if it stays, is zeros.
+            let _ = zeros::write(file, end, count).or_else(|_| file.truncate(end));
             self.length = end + count;
         }
     }

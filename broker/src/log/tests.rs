@@ -546,6 +546,52 @@ fn what_was_taken_down_before_the_log_was_cut_is_void() {
 }
 
 #[test]
+fn what_was_taken_down_is_void_when_what_it_speaks_of_was_cut_by_a_step_that_failed() {
+    // The roll, or the cut, fails somewhere for want of space; what was taken down is looked at then.
+    let end = Step::End { producer: 5, commit: false };
+    let plain = Step::Plain(3);
+    let steps = [Step::Transactional(5), end, plain, plain, plain, Step::Sync];
+    let roll = |rig: &mut Rig| {
+        let writes: Vec<Write> = rig.state.roll().into_iter().collect();
+        rig.log.append(&writes)
+    };
+    for (on, is_roll) in [(Op::Write, true), (Op::Open, false), (Op::Create, false)] {
+        for after in 0.. {
+            let disk = SimDisk::new(after);
+            let mut rig = Rig::open(&disk).unwrap();
+            let mut model = Model::default();
+            let steps = if is_roll { &steps[..] } else { &steps[2..] };
+            for &step in steps {
+                model.step(&mut rig, step).unwrap();
+            }
+            model.step(&mut rig, Step::TakeDown).unwrap();
+            let errno = if on == Op::Open { 24 } else { 28 };
+            disk.inject(Fault { on: Some(on), after, times: 1, one_in: 1, errno });
+            if is_roll {
+                let _ = roll(&mut rig);
+            } else {
+                let _ = rig.log.truncate_to(Offset(3), &mut rig.checkpoints);
+            }
+            let was_spared = disk.has_faults();
+            disk.clear_faults();
+            let _ = rig.believe();
+            rig.checkpoints.store().unwrap();
+            if is_roll {
+                rig.state = rig.log.restate().unwrap();
+                roll(&mut rig).unwrap();
+            }
+            disk.crash();
+            let rig = Rig::open(&disk).unwrap();
+            assert!(!is_roll || rig.log.end() == model.end());
+            assert!(!is_roll || rig.reader.aborted(Offset(0), model.end()).len() == 1);
+            if was_spared {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn producers_and_transactions_survive_a_crash_at_any_operation() {
     use Step::{Checkpoint, End, Idempotent, Plain, Sync, Transactional};
     let mut steps = Vec::new();

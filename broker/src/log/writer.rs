@@ -112,7 +112,8 @@ impl Writer {
     /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now. `None`:
     /// not done, for it could take long.
     pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> Option<bool> {
-        if self.must_make_room(id.0) {
+        // On a full disk a write is taken back, and synced.
+        if self.is_full || self.must_make_room(id.0) {
             return None;
         }
         let was_idle = self.due.is_empty();
@@ -397,8 +398,14 @@ impl Writer {
                 false
             }
         };
-        if self.due.end(id, is_noted)
-            && !self.is_offline
+        if self.due.end(id, is_noted) {
+            self.store_checkpoint();
+        }
+    }
+
+    /// Has the checkpoint stored, if it has changed.
+    fn store_checkpoint(&mut self) {
+        if !self.is_offline
             && let Some(unstored) = self.dir.checkpoints.take_unstored()
             && !self.ahead.try_send(Job::Store(unstored))
         {
@@ -418,6 +425,9 @@ impl Writer {
         self.is_out_of_files = false;
         self.give_back();
         self.begin_checkpoint(0);
+        if !self.due.has_round() {
+            self.store_checkpoint();
+        }
     }
 
     fn shutdown(&mut self, clean: Option<BrokerEpoch>) -> Result<(), LogError> {
@@ -516,8 +526,8 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let work = |writer: &mut Writer| {
-            let has_work = !writer.due.is_empty() || writer.dir.files.has_lent();
-            has_work && !writer.is_offline
+            let has_work = !writer.due.is_empty() || writer.dir.checkpoints.has_new();
+            (has_work || writer.dir.files.has_lent()) && !writer.is_offline
         };
         let Some(has_work) = shared.0.with(work) else { return };
         let received = tokio::select! {
