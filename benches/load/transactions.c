@@ -115,6 +115,8 @@ static rd_kafka_t *reader_new(long number) {
     set(conf, "group.id", group);
     set(conf, "enable.auto.commit", "false");
     set(conf, "isolation.level", "read_committed");
+    // By default it reads nothing for a second once it has 100,000 records: that would be all there is to measure.
+    set(conf, "fetch.queue.backoff.ms", "1");
     rd_kafka_t *reader = client_new(RD_KAFKA_CONSUMER, conf);
     rd_kafka_poll_set_consumer(reader);
     rd_kafka_topic_partition_list_t *assigned = rd_kafka_topic_partition_list_new(1);
