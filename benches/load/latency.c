@@ -72,12 +72,6 @@ static void *consume(void *unused) {
     return unused;
 }
 
-static void wait_until(uint64_t due) {
-    struct timespec at = {.tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND)};
-    while (now_ns() < due)
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
-}
-
 /* A record to each partition and producer: connections and logs are there then. */
 static void prepare(rd_kafka_t **clients, rd_kafka_topic_t **topics, char *value) {
     uint64_t never = 0;

@@ -35,6 +35,13 @@ static inline uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
+/* Sleeps until then, by the same clock. */
+static inline void wait_until(uint64_t due) {
+    struct timespec at = {.tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND)};
+    while (now_ns() < due)
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+}
+
 /* Seconds that this process has computed, in user space and in the kernel. */
 static inline double cpu_s(void) {
     struct rusage used;

@@ -12,12 +12,6 @@
 #define RECORD 1024ul
 #define PIECE (1ul << 20)
 
-static void wait_until(uint64_t due) {
-    struct timespec at = {.tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND)};
-    while (now_ns() < due)
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
-}
-
 int main(int argc, char **argv) {
     if (argc != 4)
         die("usage: paced_commit FILE RATE SECONDS");

@@ -5,6 +5,7 @@
 //! that it sums up, newer segments before older ones, and the log start moves before anything below
 //! it is deleted. Disk.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use protocol::ids::Offset;
@@ -13,12 +14,13 @@ use super::checkpoint::{Checkpoints, Point};
 use super::error::LogError;
 use super::index::{self, Seal, Summary};
 use super::note::Changes;
-use super::recovery::{Active, remove_segments};
+use super::recovery::{Active, Place, remove_segments};
 use super::scan::{HEADERS_BYTES, ScanError, Scanner};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
 use super::state::LogState;
-use super::store::{Log, extend_file};
+use super::store::Log;
 use super::txn_index;
+use crate::disk::Open;
 
 impl Log {
     /// Cuts off the batch that holds `offset` and all after it, durably; yields the state then. An
@@ -179,9 +181,9 @@ impl Log {
         let Seal { entries, aborted, .. } = segment.seal();
         // The seal goes before the batches do, or it would promise what is not there.
         let at = if entries == 0 { 0 } else { index::entry_position(entries) };
-        extend_file(&self.place, &segment.path(INDEX), &[], at)?;
+        cut_file(&self.place, &segment.path(INDEX), at)?;
         let at = txn_index::entry_position(aborted);
-        extend_file(&self.place, &segment.path(TXN_INDEX), &[], at)?;
+        cut_file(&self.place, &segment.path(TXN_INDEX), at)?;
         let file = segment.log_to_write().map_err(fail)?;
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
         let segment = Arc::clone(segment);
@@ -199,6 +201,15 @@ impl Log {
         self.home.were_synced();
         super::dir::discard(&*self.place.disk, &self.place.dir)
     }
+}
+
+/// Makes `at` the end of the file at `path`, durably; there may be none yet.
+fn cut_file(place: &Place, path: &Path, at: u64) -> Result<(), LogError> {
+    place
+        .disk
+        .open(path, Open::Create)
+        .and_then(|file| file.truncate(at).and_then(|()| file.sync_data()))
+        .map_err(|error| LogError::of(path, "cut", error))
 }
 
 /// What is left of `segment` when the batch with `offset` and all after it go.

@@ -17,7 +17,6 @@ use super::error::LogError;
 use super::recovery::METADATA;
 use super::segment::{INDEX, LOG, TXN_INDEX};
 use super::store::{Log, broken};
-use super::txn_index;
 use crate::disk::{Disk, File, Open};
 
 /// Changes of which a sync makes all durable that were made before it.
@@ -156,25 +155,5 @@ impl Log {
         }
         checkpoints.update(&self.place.partition, |entry| entry.point = note.point);
         true
-    }
-
-    /// Moves the aborted transactions that are in memory alone to their file, which is yielded if there
-    /// were some: they are not durable yet.
-    fn store_aborted(&mut self) -> Result<Option<Arc<dyn File>>, LogError> {
-        let Some(active) = &self.active else { return Ok(None) };
-        let aborted = active.segment.encode_aborted(active.stored_aborted);
-        if aborted.is_empty() {
-            return Ok(None);
-        }
-        let path = active.segment.path(TXN_INDEX);
-        let at = txn_index::entry_position(active.stored_aborted);
-        // Set before, for the file may be created and no more.
-        self.names.add();
-        let written = self.place.disk.open(&path, Open::Create).and_then(|file| {
-            file.truncate(at)?;
-            file.write_at(&[&aborted], at)?;
-            Ok(file)
-        });
-        written.map(Some).map_err(|error| LogError::of(&path, "extend", error))
     }
 }

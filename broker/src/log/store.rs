@@ -454,17 +454,35 @@ impl Log {
             active.index.were_synced();
         }
         active.segment.close_index();
-        let aborted = active.segment.encode_aborted(active.stored_aborted);
-        if !aborted.is_empty() {
+        if let Some(file) = self.store_aborted()?
+            && let Some(active) = &mut self.active
+        {
             let path = active.segment.path(TXN_INDEX);
-            let at = txn_index::entry_position(active.stored_aborted);
-            // It is cut first: if that is all that succeeds, what was taken down of it is not there.
-            self.shape += 1;
-            extend_file(&self.place, &path, &aborted, at)?;
+            file.sync_data().map_err(|error| LogError::of(&path, "extend", error))?;
             active.stored_aborted = active.segment.seal().aborted;
-            self.names.add();
         }
         Ok(())
+    }
+
+    /// Moves the aborted transactions that are in memory alone to their file, which is yielded if there
+    /// were some: they are not durable yet.
+    pub(super) fn store_aborted(&mut self) -> Result<Option<Arc<dyn File>>, LogError> {
+        let Some(active) = &self.active else { return Ok(None) };
+        let aborted = active.segment.encode_aborted(active.stored_aborted);
+        if aborted.is_empty() {
+            return Ok(None);
+        }
+        let path = active.segment.path(TXN_INDEX);
+        let at = txn_index::entry_position(active.stored_aborted);
+        // Set before, for the file may be created, or cut, and no more: what was taken down of it is void.
+        self.names.add();
+        self.shape += 1;
+        let written = self.place.disk.open(&path, Open::Create).and_then(|file| {
+            file.truncate(at)?;
+            file.write_at(&[&aborted], at)?;
+            Ok(file)
+        });
+        written.map(Some).map_err(|error| LogError::of(&path, "extend", error))
     }
 
     /// Moves the index entries that are in memory to their file.
@@ -515,26 +533,6 @@ impl Write {
     pub fn end(&self) -> Offset {
         self.batches.last().map_or(self.from, |last| last.header.next_offset())
     }
-}
-
-/// Puts `bytes` at `at`, the end of the file at `path` from now on, durably.
-pub(super) fn extend_file(
-    place: &Place,
-    path: &Path,
-    bytes: &[u8],
-    at: u64,
-) -> Result<(), LogError> {
-    place
-        .disk
-        .open(path, Open::Create)
-        .and_then(|file| {
-            file.truncate(at)?;
-            if !bytes.is_empty() {
-                file.write_at(&[bytes], at)?;
-            }
-            file.sync_data()
-        })
-        .map_err(|error| LogError::of(path, "extend", error))
 }
 
 /// The error after which nothing is known of the file, whatever the reason.
