@@ -62,9 +62,12 @@ def values(rounds, arm, metric):
     return [one[arm][metric] for one in rounds if one.get(arm, {}).get(metric) is not None]
 
 
-def other_name(arms, role):
-    """The arm that plays `role` (`kafka`, or `ours` without syncs) in a case."""
-    return next((arm for arm in arms if arm == role), next((arm for arm in arms if arm.startswith(role)), None))
+def other_name(arms, role, judged):
+    """The arm that plays `role` (`kafka`, or `ours` without syncs) beside `judged`: of two Kafkas the one that promises
+    the same."""
+    same = role + "-durable" if judged.endswith("-durable") else role
+    wanted = [name for name in (same, role) if name != judged and name in arms]
+    return next(iter(wanted), next((arm for arm in arms if arm.startswith(role)), None))
 
 
 def is_met(bound, asked, found):
@@ -135,7 +138,7 @@ def bound_rows(case, rounds):
 def bound_row(case, rounds, bound, arm):
     what, found = f"{arm}: {unit(bound.metric)}", values(rounds, arm, bound.metric)
     if bound.against:
-        other = other_name(case.arms, bound.against)
+        other = other_name(case.arms, bound.against, arm)
         if other is None or other == arm:
             return None
         what += f", times better than {other}"

@@ -5,11 +5,14 @@
  *   load.mode=interval   records without pause, a commit every load.interval_ms; 0: no transactions, for comparison
  *   load.mode=copy       the same, but each record comes from load.input and its offset is part of the transaction
  *   load.seconds         for so long; load.warm_seconds before are not counted
+ *   load.imitation=1     not with the broker but with librdkafka's imitation of one, on a thread of this process, which
+ *                        keeps nothing but answers at once: what the client takes by itself
  *   load.size, load.producers, load.partitions
  */
 #include <pthread.h>
 
 #include "kafka.h"
+#include "rdkafka_mock.h"
 
 static const char *bootstrap, *topic_name, *input;
 static int given;
@@ -182,6 +185,12 @@ static void *run(void *of) {
     return NULL;
 }
 
+/* Where librdkafka's imitation of a broker listens. */
+static const char *imitation(void) {
+    rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new()), 1);
+    return rd_kafka_mock_cluster_bootstraps(cluster);
+}
+
 static void read_settings(void) {
     input = text_setting(given, settings, "input", "");
     size = (long)number_setting(given, settings, "size", 1024);
@@ -197,6 +206,8 @@ int main(int argc, char **argv) {
         die("usage: transactions BOOTSTRAP TOPIC [SETTING...]");
     bootstrap = argv[1], topic_name = argv[2], given = argc - 3, settings = argv + 3;
     read_settings();
+    if (number_setting(given, settings, "imitation", 0) > 0)
+        bootstrap = imitation();
     whole = stamps_new(1 << 22), commits = stamps_new(1 << 22), e2e = stamps_new(1 << 22);
     pthread_barrier_init(&ready, NULL, (unsigned)producers + 1);
     pthread_barrier_init(&done, NULL, (unsigned)producers + 1);
