@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
@@ -181,6 +182,14 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// Whatever the disk says.
     fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// Sets space aside for the `count` bytes from `at` on, beyond the end of the file perhaps, whose length and
+    /// content stay as they are: to write there is cheaper. To cut the file, to its length even, gives back
+    /// what lies beyond. It is for speed alone, and need not be durable.
+    ///
+    /// # Errors
+    /// Where there is no such space, or the file system cannot tell beforehand. Nothing is amiss then.
+    fn set_space_aside(&self, at: u64, count: u64) -> io::Result<()>;
 
     /// By which the kernel knows it, where it does, to send it somewhere.
     fn fd(&self) -> Option<BorrowedFd<'_>>;
@@ -411,6 +420,10 @@ impl File for RealFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn set_space_aside(&self, at: u64, count: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, at, count)?)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -188,7 +188,8 @@ impl Log {
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
         let segment = Arc::clone(segment);
         let (index, length) = (Changes::default(), summary.bytes);
-        self.active = Some(Active { segment, index, stored_aborted: aborted, length });
+        let stored_aborted = aborted;
+        self.active = Some(Active { segment, index, stored_aborted, length, space: 0 });
         Ok(summary.next_offset)
     }
 

@@ -50,6 +50,7 @@ mod segment;
 mod shared;
 mod shell;
 mod snapshot;
+mod space;
 mod state;
 mod store;
 mod swap;

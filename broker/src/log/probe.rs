@@ -48,6 +48,7 @@ pub fn small() -> LogConfig {
         index_interval_bytes: 150,
         snapshot_interval_bytes: 400,
         zeros_bytes_max: 300,
+        space_bytes_max: 400,
     }
 }
 

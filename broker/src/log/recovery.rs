@@ -71,6 +71,8 @@ pub(super) struct Active {
     pub(super) stored_aborted: u32,
     /// How long the file of batches is at most; what lies beyond them is zeros.
     pub(super) length: u64,
+    /// Up to where space on the disk was set aside for it, as far as is known.
+    pub(super) space: u64,
 }
 
 /// A log as it was found.
@@ -520,7 +522,7 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
     let segment = Segment::growing(place, base, file, (durable.summary, index, aborted));
     let (segment, stored_aborted) = (Arc::new(segment), durable.aborted);
-    Ok(Active { segment, index: Changes::default(), stored_aborted, length })
+    Ok(Active { segment, index: Changes::default(), stored_aborted, length, space: 0 })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

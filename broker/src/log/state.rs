@@ -23,6 +23,7 @@ use super::producers::{
     AbortedTxn, Checked, EndTxn, MarkerChecked, Origin, Producers, SequenceError,
 };
 use super::snapshot;
+use super::space::SPACE_BYTES_MAX;
 use super::zeros::ZEROS_BYTES_MAX;
 use crate::config::TopicConfig;
 
@@ -51,6 +52,8 @@ pub struct LogConfig {
     /// How many zeros at most are written ahead of small appends that are synced one by one. Not a
     /// setting of Kafka's.
     pub zeros_bytes_max: u64,
+    /// How much space on the disk is set aside at most for what will be written. Not a setting of Kafka's.
+    pub space_bytes_max: u64,
 }
 
 impl LogConfig {
@@ -70,6 +73,7 @@ impl LogConfig {
             index_interval_bytes: topic.index_interval_bytes,
             snapshot_interval_bytes: SNAPSHOT_INTERVAL_BYTES,
             zeros_bytes_max: ZEROS_BYTES_MAX,
+            space_bytes_max: SPACE_BYTES_MAX,
         }
     }
 

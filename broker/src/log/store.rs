@@ -17,6 +17,7 @@ use super::note::Changes;
 use super::reader::{Reader, Shared};
 use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segments};
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
+use super::space;
 use super::state::{ActiveSegment, LogConfig, LogState, Mark, Write};
 use super::txn_index;
 use super::zeros;
@@ -249,8 +250,11 @@ impl Log {
             .flat_map(|batch| [&batch.bytes.prefix[..], &batch.bytes.rest[..]])
             .collect();
         let position = active.segment.summary().bytes;
-        let fail = |doing, error| LogError::of(&active.segment.path(LOG), doing, error);
-        let file = active.segment.log_to_write().map_err(|error| fail("open", error))?;
+        let segment = Arc::clone(&active.segment);
+        let fail = |doing, error| LogError::of(&segment.path(LOG), doing, error);
+        let file = segment.log_to_write().map_err(|error| fail("open", error))?;
+        let bytes = run.iter().map(Write::size_bytes).sum();
+        active.set_space_aside(&*file, bytes, &self.place.config);
         if let Err(error) = file.write_at(&parts, position) {
             let error = fail("append", error);
             self.undo(&*file, position)?;
@@ -262,7 +266,6 @@ impl Log {
         }
         active.length = active.length.max(active.segment.summary().bytes);
         if run.iter().any(|write| write.sync) {
-            let bytes = run.iter().map(Write::size_bytes).sum();
             active.lay_zeros(&*file, bytes, &self.place.config);
         }
         self.bytes.add();
@@ -284,6 +287,7 @@ impl Log {
         let Some(active) = &mut self.active else { return Ok(()) };
         let path = active.segment.path(LOG);
         active.length = position;
+        active.space = 0;
         file.truncate(position)
             .and_then(|()| file.sync_data())
             .map_err(|error| broken(&path, "take back a failed write", error))?;
@@ -319,7 +323,7 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.set_segments(segments);
-        Ok(Active { segment, index: Changes::default(), stored_aborted: 0, length: 0 })
+        Ok(Active { segment, index: Changes::default(), stored_aborted: 0, length: 0, space: 0 })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -386,7 +390,7 @@ impl Log {
 
     /// Completes the active segment. What its seal says is durable before there is another.
     fn seal(&mut self) -> Result<(), LogError> {
-        self.drop_zeros()?;
+        self.drop_rest()?;
         self.flush_indexes()?;
         self.sync()?;
         let Some(active) = &self.active else { return Ok(()) };
@@ -418,11 +422,12 @@ impl Log {
         self.drop_snapshots_within(base)
     }
 
-    /// Cuts the active segment's file to its batches.
-    fn drop_zeros(&mut self) -> Result<(), LogError> {
+    /// Cuts the active segment's file to its batches, and gives back what space it has besides.
+    fn drop_rest(&mut self) -> Result<(), LogError> {
         let Some(active) = &mut self.active else { return Ok(()) };
         let bytes = active.segment.summary().bytes;
-        if active.length > bytes {
+        let space_max = self.place.config.space_bytes_max;
+        if active.length > bytes || space::may_have_some(bytes, space_max) {
             let path = active.segment.path(LOG);
             let cut = active.segment.log_to_write().and_then(|file| file.truncate(bytes));
             cut.map_err(|error| LogError::of(&path, "seal a segment", error))?;
@@ -512,6 +517,20 @@ impl Log {
 }
 
 impl Active {
+    /// Before an append of `append_bytes`: sets space aside for it and for some of those that follow, where
+    /// much is written.
+    fn set_space_aside(&mut self, file: &dyn File, append_bytes: u64, config: &LogConfig) {
+        let at = self.segment.summary().bytes;
+        let length_max = u64::from(config.segment_bytes);
+        let space_max = config.space_bytes_max;
+        let wanted = space::wanted(at, append_bytes, self.space, length_max, space_max);
+        let Some(until) = wanted else { return };
+        let from = at.max(self.space.min(until));
+        // It does without where there is none to be had, and does not ask again for this segment.
+        let is_set_aside = file.set_space_aside(from, until - from).is_ok();
+        self.space = if is_set_aside { until } else { u64::MAX };
+    }
+
     /// After an append of `append_bytes` that will be synced: writes zeros for the next ones, if those
     /// before are used up.
     fn lay_zeros(&mut self, file: &dyn File, append_bytes: u64, config: &LogConfig) {

@@ -8,6 +8,7 @@ mod compaction;
 mod mistakes;
 mod shell;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use super::shell::Progress;
 use super::snapshot;
 use super::state::{ActiveSegment, LogConfig, LogState, Placed, Write};
 use super::store::Log;
-use crate::disk::{Disk, Fault, Op, Open, SimDisk};
+use crate::disk::{Disk, Fault, Op, Open, RealDisk, SimDisk};
 use proptest::prelude::*;
 use protocol::error_code::ErrorCode;
 
@@ -47,6 +48,7 @@ fn config() -> LogConfig {
         index_interval_bytes: 150,
         snapshot_interval_bytes: 400,
         zeros_bytes_max: 300,
+        space_bytes_max: 400,
     }
 }
 
@@ -872,6 +874,49 @@ fn what_is_synced_bit_by_bit_is_written_over_zeros_that_were_synced_before() {
     assert_eq!(length(), 5 * size, "what is complete has none");
     disk.crash();
     assert_eq!(Rig::open(&disk).unwrap().batches().len(), 5);
+}
+
+#[test]
+fn space_is_set_aside_for_who_writes_much_and_given_back_in_the_end() {
+    // On a real disk: the simulated one does not show it.
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let checkpoints = Checkpoints::open(disk.clone(), dir.path().join("checkpoint")).unwrap();
+    let config = LogConfig { segment_bytes: 1 << 20, space_bytes_max: 64 << 10, ..config() };
+    let log_dir = Arc::from(dir.path().join("t-0"));
+    let place = Place { disk, dir: log_dir, config: config.clone(), ..place(&SimDisk::new(1)) };
+    let path = place.dir.join("00000000000000000000.log");
+    // Its length, and what it takes of the disk besides.
+    let sizes = || {
+        let told = std::fs::metadata(&path).unwrap();
+        (told.len(), (told.blocks() * 512).saturating_sub(told.len()))
+    };
+    let (mut log, mut state, _) = Log::open(place.clone(), &checkpoints).unwrap();
+    let batch = data(40, 0, None, false);
+    // Appends until the file is so long, or takes so much besides.
+    let mut append = |log: &mut Log, length: u64, besides: u64| {
+        while log.end() == Offset::ZERO || (sizes().0 < length && sizes().1 < besides) {
+            let placed = Placed::new(&batch, state.log_end(), LeaderEpoch(0)).unwrap();
+            let mut writes = Vec::new();
+            state.admit([placed], &config, false, &mut writes);
+            log.append(&writes).unwrap();
+        }
+        sizes()
+    };
+    let page = 4 << 10;
+    let (_, besides) = append(&mut log, 30 << 10, u64::MAX);
+    assert!(besides <= 2 * page, "{besides} though little was written");
+    let (length, besides) = append(&mut log, 900 << 10, 4 * page);
+    assert!(besides >= 4 * page, "{besides} after {length}");
+    log.sync().unwrap();
+    let roll: Vec<Write> = state.roll().into_iter().collect();
+    // As after a kill: what was set aside is not known any more.
+    drop(log);
+    let (mut log, ..) = Log::open(place, &checkpoints).unwrap();
+    log.append(&roll).unwrap();
+    let (sealed, besides) = sizes();
+    assert_eq!(sealed, length);
+    assert!(besides <= 2 * page, "{besides} are left of it");
 }
 
 #[test]

@@ -39,9 +39,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// 8: logs to sync from which on one sync of the whole filesystem is cheaper than one of each: 1.4
 /// against 17 ms for 64 files on ext4, where each has its own commit of the journal.
 const SYNC_TOGETHER_MIN: usize = 8;
-/// 8 MiB: written to a log that no one waits for, before its file is written back in the background
+/// 16 MiB: written to a log that no one waits for, before its file is written back in the background
 /// so that the sync which completes the segment has little left to do.
-const WRITE_BACK_BYTES: u64 = 8 << 20;
+const WRITE_BACK_BYTES: u64 = 16 << 20;
 /// 5: busy ticks after which one does its work all the same, so that what no one waits for is
 /// durable in a few seconds.
 const BUSY_TICKS_MAX: u32 = 5;

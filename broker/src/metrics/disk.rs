@@ -140,6 +140,10 @@ impl File for TimedFile {
         self.inner.truncate(length)
     }
 
+    fn set_space_aside(&self, at: u64, count: u64) -> io::Result<()> {
+        self.inner.set_space_aside(at, count)
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.inner.fd()
     }

@@ -140,6 +140,17 @@ impl File for SimFile {
         if matches!(fate, Fate::Torn) { power_failed() } else { Ok(()) }
     }
 
+    fn set_space_aside(&self, at: u64, count: u64) -> io::Result<()> {
+        let mut world = self.world()?;
+        let length = as_u64(world.file(self.node)?.current.len());
+        let missing = at.saturating_add(count).saturating_sub(length);
+        if world.capacity.is_some_and(|capacity| world.used_bytes() + missing > capacity) {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
+        // What it has besides its content is nobody's, and not seen.
+        Ok(())
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
