@@ -68,6 +68,7 @@ impl Log {
         if self.active.as_ref().is_some_and(Active::is_bare) {
             self.abandon_active()?;
         }
+        self.snapshot = self.snapshot.filter(|&at| at <= end);
         for at in self.place.snapshots()?.into_iter().filter(|&at| at > end) {
             self.place.remove(&file_name(at, SNAPSHOT))?;
         }
@@ -199,6 +200,7 @@ impl Log {
             return Ok(());
         }
         self.has_dir = false;
+        self.snapshot = None;
         self.home.were_synced();
         super::dir::discard(&*self.place.disk, &self.place.dir)
     }

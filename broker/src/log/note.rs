@@ -53,6 +53,8 @@ impl Changes {
 pub(super) struct Note {
     files: Vec<PathBuf>,
     dirs: Vec<PathBuf>,
+    /// A snapshot that is to be made durable, if it is still there: nothing that is said stands on it.
+    snapshot: Option<(Offset, PathBuf)>,
     /// Open until it was synced: were it closed before, a failure to write it back could be forgotten.
     _held: Option<Arc<dyn File>>,
     /// Which segments there were.
@@ -78,6 +80,9 @@ impl Note {
             if !sync_file(disk, path)? {
                 return Ok(false);
             }
+        }
+        if let Some((_, path)) = &self.snapshot {
+            sync_file(disk, path)?;
         }
         for path in self.dirs.iter().filter(|_| !is_active(Mutant::SkipDirSync)) {
             match disk.sync_dir(path) {
@@ -117,13 +122,15 @@ impl Log {
             files.extend(active.index.is_dirty().then(|| active.segment.path(INDEX)));
             files.extend(held.is_some().then(|| active.segment.path(TXN_INDEX)));
         }
-        if self.home.is_dirty() || self.names.is_dirty() {
+        let snapshot = self.snapshot.map(|at| (at, self.place.snapshot_path(at)));
+        if self.home.is_dirty() || self.names.is_dirty() || snapshot.is_some() {
             dirs.push(dir);
         }
         let seal = self.active.as_ref().map(|active| active.segment.seal());
         Ok(Note {
             files,
             dirs,
+            snapshot,
             _held: held,
             shape: self.shape,
             end: self.end,
@@ -146,6 +153,8 @@ impl Log {
         self.home.were_synced_to(note.home);
         self.bytes.were_synced_to(note.bytes);
         self.names.were_synced_to(note.names);
+        self.snapshot =
+            self.snapshot.filter(|at| note.snapshot.as_ref().map(|(at, _)| at) != Some(at));
         if let Some(active) = &mut self.active {
             active.index.were_synced_to(note.index);
             active.stored_aborted = active.stored_aborted.max(note.aborted);

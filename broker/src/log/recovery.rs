@@ -118,6 +118,11 @@ impl Place {
             .map_err(|error| LogError::of(&self.dir, "open the directory", error))
     }
 
+    /// Where the snapshot at this offset lies.
+    pub(super) fn snapshot_path(&self, at: Offset) -> PathBuf {
+        self.dir.join(file_name(at, SNAPSHOT))
+    }
+
     /// The offsets at which there are snapshots, ascending.
     pub(super) fn snapshots(&self) -> Result<Vec<Offset>, LogError> {
         Ok(of_kind(&self.names()?, SNAPSHOT))
@@ -137,7 +142,7 @@ impl Place {
         base: Offset,
     ) -> Result<LogState, LogError> {
         for &at in snapshots.iter().rev().filter(|&&at| at <= end) {
-            let path = self.dir.join(file_name(at, SNAPSHOT));
+            let path = self.snapshot_path(at);
             let bytes = read_file(&*self.disk, &path, snapshot::SNAPSHOT_BYTES_MAX)
                 .map_err(|error| LogError::of(&path, "read the snapshot", error))?;
             match snapshot::decode(&bytes) {

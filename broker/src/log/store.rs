@@ -44,6 +44,8 @@ pub(super) struct Log {
     pub(super) bytes: Changes,
     /// Changes to the names in the directory.
     pub(super) names: Changes,
+    /// A snapshot that may not be durable yet: recovery would walk from the one before it.
+    pub(super) snapshot: Option<Offset>,
     /// Counts what makes void what was taken down: changes to which segments there are, and cuts.
     pub(super) shape: u64,
 }
@@ -71,6 +73,7 @@ impl Log {
             home: Changes::default(),
             bytes: Changes::default(),
             names: Changes::default(),
+            snapshot: None,
             shape: 0,
         };
         if log.has_dir && !is_promised {
@@ -227,6 +230,7 @@ impl Log {
             && state.unsnapped_bytes > 0
         {
             self.store_snapshot(self.end, &state.snapshot())?;
+            self.sync_snapshot()?;
         }
         self.checkpoint(checkpoints)
     }
@@ -370,22 +374,34 @@ impl Log {
             Mark::Snapshot(state) => self.store_snapshot(write.from, state),
             Mark::Roll(state) => {
                 self.store_snapshot(write.from, state)?;
+                self.sync_snapshot()?;
                 self.seal()
             }
         }
     }
 
+    /// Stores a snapshot, which becomes durable with the next checkpoint: one that is torn or gone after a crash
+    /// makes a longer walk, and an append need not wait for it.
     fn store_snapshot(&mut self, at: Offset, state: &[u8]) -> Result<(), LogError> {
         self.ensure_dir()?;
-        let path = self.place.dir.join(file_name(at, SNAPSHOT));
+        self.snapshot = Some(at);
+        let path = self.place.snapshot_path(at);
         let file = self.place.disk.open(&path, Open::Create);
-        self.names.add();
         file.and_then(|file| {
             file.truncate(0)?;
-            file.write_at(&[state], 0)?;
-            file.sync_data()
+            file.write_at(&[state], 0)
         })
         .map_err(|error| LogError::of(&path, "store a snapshot", error))
+    }
+
+    /// Makes the newest snapshot durable, but for its name: where a segment begins, the walk does.
+    fn sync_snapshot(&mut self) -> Result<(), LogError> {
+        let Some(at) = self.snapshot.take() else { return Ok(()) };
+        self.names.add();
+        let path = self.place.snapshot_path(at);
+        let file = self.place.disk.open(&path, Open::Existing);
+        file.and_then(|file| file.sync_data())
+            .map_err(|error| LogError::of(&path, "store a snapshot", error))
     }
 
     /// Completes the active segment. What its seal says is durable before there is another.
