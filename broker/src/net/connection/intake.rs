@@ -43,6 +43,8 @@ pub(super) struct Intake {
     /// What was read and is not a whole frame yet.
     inbox: BytesMut,
     partial: Partial,
+    /// The last frame was: the next is likely to be, and little of it read into the scratch is little to copy.
+    was_large: bool,
 }
 
 /// A frame of which the beginning was read.
@@ -82,7 +84,7 @@ impl Intake {
     /// Takes frames of `bytes_max` at most, which are charged as `of`.
     pub(super) fn new(bytes_max: usize, budget: Budget, of: Use) -> Self {
         let (framer, inbox) = (Framer::new(bytes_max), BytesMut::new());
-        Self { framer, budget, of, inbox, partial: Partial::Unclaimed }
+        Self { framer, budget, of, inbox, partial: Partial::Unclaimed, was_large: false }
     }
 
     /// From now on takes frames of `bytes_max` at most, which are charged as `of`.
@@ -134,7 +136,7 @@ impl Intake {
         stream: &mut Accepted,
         polling: &mut Polling<'_>,
     ) -> Poll<io::Result<usize>> {
-        let is_plenty = self.of == Use::Frame && self.budget.is_easy();
+        let is_plenty = self.of == Use::Frame && !self.was_large && self.budget.is_easy();
         let bytes_max = if is_plenty { SCRATCH_BYTES } else { FRAME_UNCLAIMED_BYTES };
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(&mut scratch[..bytes_max]);
@@ -151,6 +153,7 @@ impl Intake {
         match std::mem::replace(&mut self.partial, Partial::Unclaimed) {
             Partial::Unclaimed => {}
             Partial::Filling(Filling { buffer, grant, .. }) if buffer.is_full() => {
+                self.was_large = buffer.filled() > 2 * SCRATCH_BYTES;
                 let bytes = buffer.freeze().slice(PREFIX_BYTES..);
                 return Ok(Some(Frame { bytes, is_claimed: true, grant }));
             }
@@ -160,6 +163,7 @@ impl Intake {
             }
         }
         if let Some(bytes) = self.framer.next(&mut self.inbox)? {
+            self.was_large = false;
             return Ok(Some(Frame { bytes, is_claimed: false, grant: None }));
         }
         if self.inbox.len() >= FRAME_UNCLAIMED_BYTES {
