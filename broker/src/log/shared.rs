@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::writer::Writer;
 
 /// The writer, if its loop has not ended.
@@ -17,11 +19,17 @@ pub(super) struct Shared {
     writer: Arc<Mutex<Option<Writer>>>,
     /// Requests sent to the loop and not carried out.
     pub(super) waiting: Arc<AtomicUsize>,
+    /// What was written past the loop made work for it.
+    pub(super) look: Arc<Notify>,
 }
 
 impl Shared {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer: Arc::new(Mutex::new(Some(writer))), waiting: Arc::default() }
+        Self {
+            writer: Arc::new(Mutex::new(Some(writer))),
+            waiting: Arc::default(),
+            look: Arc::default(),
+        }
     }
 
     /// `None`: the writer is gone, or a panic left it half done.

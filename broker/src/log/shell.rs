@@ -28,7 +28,7 @@ use super::error::LogError;
 use super::reader::Reader;
 use super::recovery::Recovery;
 use super::shared::Shared;
-use super::state::{LogConfig, LogState, Mark, Write};
+use super::state::{LogConfig, LogState, Write};
 use super::swap::Swap;
 use super::writer::{self, Writer};
 use crate::disk::Disk;
@@ -138,52 +138,17 @@ impl Drop for Sending<'_> {
 /// What the writer is asked.
 #[derive(Debug)]
 pub(super) enum Request {
-    Submit {
-        id: LogId,
-        write: Write,
-    },
+    Submit { id: LogId, write: Write },
     Open(Box<OpenRequest>),
-    Restate {
-        id: LogId,
-        reply: Reply<LogState>,
-    },
-    Truncate {
-        id: LogId,
-        offset: Offset,
-        reply: Reply<LogState>,
-    },
-    Restart {
-        id: LogId,
-        offset: Offset,
-        reply: Reply<LogState>,
-    },
-    DeleteBefore {
-        id: LogId,
-        offset: Offset,
-        reply: Reply<Offset>,
-    },
-    Compact {
-        id: LogId,
-        request: CompactRequest,
-    },
-    Close {
-        id: LogId,
-        state: Option<Box<LogState>>,
-        reply: Reply<()>,
-    },
-    Delete {
-        id: LogId,
-        reply: Reply<()>,
-    },
-    Report {
-        error: LogError,
-    },
-    /// What was written past the loop made work for it.
-    Look,
-    Shutdown {
-        clean: Option<BrokerEpoch>,
-        reply: Reply<()>,
-    },
+    Restate { id: LogId, reply: Reply<LogState> },
+    Truncate { id: LogId, offset: Offset, reply: Reply<LogState> },
+    Restart { id: LogId, offset: Offset, reply: Reply<LogState> },
+    DeleteBefore { id: LogId, offset: Offset, reply: Reply<Offset> },
+    Compact { id: LogId, request: CompactRequest },
+    Close { id: LogId, state: Option<Box<LogState>>, reply: Reply<()> },
+    Delete { id: LogId, reply: Reply<()> },
+    Report { error: LogError },
+    Shutdown { clean: Option<BrokerEpoch>, reply: Reply<()> },
 }
 
 /// What a cleaning asks of the writer.
@@ -295,34 +260,34 @@ impl DirHandle {
         self.send(Request::Submit { id, write }).await
     }
 
-    /// Hands over a write without waiting: for whoever may not. Gives it back when the queue is full.
-    /// To a writer that has ended it is lost, as its log's [`Progress`] tells.
-    ///
-    /// # Errors
-    /// The write, when the queue is full.
-    pub fn try_submit(&self, id: LogId, write: Write) -> Result<(), Write> {
-        let Some(write) = self.write_now(id, write) else { return Ok(()) };
-        match self.try_send(Request::Submit { id, write }) {
-            Err(Request::Submit { write, .. }) => Err(write),
-            _ => Ok(()),
+    /// Hands over writes to one log without waiting: for whoever may not. Those that are left in `writes` found the
+    /// queue full. To a writer that has ended they are lost, as the log's [`Progress`] tells.
+    pub fn try_submit(&self, id: LogId, writes: &mut Vec<Write>) {
+        if self.write_now(id, writes) {
+            return writes.clear();
         }
+        let mut left = std::mem::take(writes).into_iter();
+        for write in left.by_ref() {
+            if let Err(Request::Submit { write, .. }) = self.try_send(Request::Submit { id, write })
+            {
+                writes.push(write);
+                break;
+            }
+        }
+        writes.extend(left);
     }
 
-    /// Carries a small write out, if it needs no sync and nothing else waits. Gives it back otherwise.
-    fn write_now(&self, id: LogId, write: Write) -> Option<Write> {
-        let is_small = write.mark == Mark::None && write.size_bytes() <= WRITE_NOW_BYTES_MAX;
-        if write.sync || !is_small {
-            return Some(write);
+    /// Carries small writes out at one go, if they need no sync and nothing else waits. False: it did not.
+    fn write_now(&self, id: LogId, writes: &[Write]) -> bool {
+        if !Write::are_quick(writes, WRITE_NOW_BYTES_MAX) {
+            return false;
         }
-        let done = self.writer.try_with(|writer| writer.write_now(id, &write));
-        let Some(must_look) = done.flatten() else {
-            return Some(write);
-        };
+        let done = self.writer.try_with(|writer| writer.write_now(id, writes));
+        let Some(must_look) = done.flatten() else { return false };
         if must_look {
-            // When the queue is full, the loop is awake.
-            let _ = self.try_send(Request::Look);
+            self.writer.look.notify_one();
         }
-        None
+        true
     }
 
     /// Gives the request back when the queue is full; to a writer that has ended it is lost.

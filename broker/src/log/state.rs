@@ -161,6 +161,32 @@ pub struct Write {
     pub sync: bool,
 }
 
+impl Write {
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.batches
+            .iter()
+            .map(|batch| u64::try_from(batch.bytes.size_bytes()).unwrap_or(u64::MAX))
+            .sum()
+    }
+
+    /// True when to carry them out takes no longer than to write so many bytes.
+    pub(super) fn are_quick(writes: &[Self], bytes_max: u64) -> bool {
+        let mut bytes = 0_u64;
+        for write in writes {
+            let marked = match &write.mark {
+                Mark::None => 0,
+                Mark::Snapshot(state) => u64::try_from(state.len()).unwrap_or(u64::MAX),
+                Mark::Roll(_) => return false,
+            };
+            bytes = bytes.saturating_add(marked).saturating_add(write.size_bytes());
+            if write.sync || bytes > bytes_max {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// Why batches that a leader sent cannot follow what a replica has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {

@@ -108,17 +108,17 @@ impl Writer {
         }
     }
 
-    /// Carries out one write at once: the caller saw to it that nothing that came before it waits, and that it
-    /// asks for no sync. True when the loop has to look: it has something to do at the next tick, or now. `None`:
+    /// Carries out writes to one log at once: the caller saw to it that nothing that came before them waits, and
+    /// that they ask for no sync. True when the loop has to look: it has something to do at the next tick, or now. `None`:
     /// not done, for it could take long.
-    pub(super) fn write_now(&mut self, id: LogId, write: &Write) -> Option<bool> {
+    pub(super) fn write_now(&mut self, id: LogId, writes: &[Write]) -> Option<bool> {
         // On a full disk a write is taken back, and synced.
         if self.is_full || self.must_make_room(id.0) {
             return None;
         }
         let was_idle = self.due.is_empty();
         self.is_busy = true;
-        if self.append(id.0, std::slice::from_ref(write)) {
+        if self.append(id.0, writes) {
             self.write_back(id.0);
         }
         Some(was_idle || self.due.is_pressing())
@@ -139,10 +139,15 @@ impl Writer {
             self.control(request)?;
         }
         self.commit(waiting);
+        self.look();
+        ControlFlow::Continue(())
+    }
+
+    /// Begins a checkpoint if much was written since the last.
+    fn look(&mut self) {
         if self.due.is_pressing() {
             self.begin_checkpoint(CHECKPOINT_LOG_BYTES_MIN);
         }
-        ControlFlow::Continue(())
     }
 
     /// Appends all that waits, tells how far it got, syncs what someone waits for, and tells again.
@@ -281,8 +286,6 @@ impl Writer {
                 self.answer(reply, deleted);
             }
             Request::Report { error } => self.met(&error),
-            // That it came is enough.
-            Request::Look => {}
             Request::Shutdown { clean, reply } => {
                 return ControlFlow::Break((reply, self.shutdown(clean)));
             }
@@ -541,6 +544,11 @@ pub(super) async fn run(
                 shared.0.with(|writer| writer.done(done));
                 continue;
             }
+            // Whether there is something to do at the next tick is seen above.
+            () = shared.0.look.notified() => {
+                shared.0.with(Writer::look);
+                continue;
+            }
         };
         if received == 0 {
             return;
@@ -579,15 +587,6 @@ impl Entry {
             let progress = self.progress.borrow().clone();
             (told.0)(progress);
         }
-    }
-}
-
-impl Write {
-    pub(super) fn size_bytes(&self) -> u64 {
-        self.batches
-            .iter()
-            .map(|batch| u64::try_from(batch.bytes.size_bytes()).unwrap_or(u64::MAX))
-            .sum()
     }
 }
 

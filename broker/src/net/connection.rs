@@ -41,6 +41,7 @@ use crate::budget::{Budget, Grant, Overfull, Use, Wait};
 use crate::limits::{
     AUTHENTICATION_MAX, BUFFERS_KEPT_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES,
 };
+use crate::partition::gather;
 use intake::{Frame, Intake, wide};
 use outlet::Unsent;
 
@@ -439,8 +440,13 @@ impl<S: Serve> Connection<S> {
         self.charged.set(wide(held).saturating_add(unsent_bytes));
     }
 
-    /// Begins to serve every whole frame that was read, as far as there is room in flight.
+    /// Begins to serve every whole frame that was read, as far as there is room in flight. Their batches go to
+    /// the log together, unless what each request costs is to be known.
     fn begin_requests(&mut self) -> Result<(), ConnectionError> {
+        if self.service.is_timed() { self.begin_all() } else { gather(|| self.begin_all()) }
+    }
+
+    fn begin_all(&mut self) -> Result<(), ConnectionError> {
         self.is_held_back = true;
         while self.has_room() {
             if self.budget.is_full() && self.intake.unclaimed_bytes() > 0 {

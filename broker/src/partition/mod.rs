@@ -20,12 +20,14 @@ mod cleaner;
 pub(crate) mod core;
 mod ends;
 mod expected;
+mod gather;
 mod handle;
 mod isr;
 mod leader;
 mod manager;
 mod owed;
 mod shell;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod underway;
@@ -48,6 +50,7 @@ use crate::stretch::Stretch;
 use crate::log::SequenceError;
 
 pub use cleaner::Cleaner;
+pub(crate) use gather::gather;
 pub use handle::{PartitionHandle, Waiting};
 pub use manager::{LookupError, Partitions};
 

@@ -23,6 +23,7 @@ use tracing::{error, warn};
 use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
+use super::gather::is_gathered;
 use super::{
     Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadError, Standing,
     Watermarks,
@@ -81,6 +82,8 @@ struct Clerk {
     log: Option<LogId>,
     /// Kept between messages for its memory.
     effects: Vec<Effect>,
+    /// Decided and not handed to the log yet: all that follows from the mail that was taken out at once.
+    writes: Vec<Write>,
     /// By token; free places are listed in `free`.
     replies: Vec<Option<ReplyTo>>,
     free: Vec<Token>,
@@ -118,7 +121,7 @@ pub(super) struct Identity {
 /// One partition: what its handles share.
 pub(super) struct Partition {
     identity: Identity,
-    dir: DirHandle,
+    pub(super) dir: DirHandle,
     clock: Clock,
     /// A lock, as connections, coordinators and the log's writer all post, and a task of its own to
     /// pass their mail to would cost a wake-up each way. Held to put in or take out, never while
@@ -128,9 +131,9 @@ pub(super) struct Partition {
     config: watch::Sender<Arc<TopicConfig>>,
     /// Writes that found the writer's queue full, oldest first. A lock, as they come from whoever
     /// attends and go from a task of their own; held to put in or take out.
-    unsent: Mutex<VecDeque<Write>>,
+    pub(super) unsent: Mutex<VecDeque<Write>>,
     /// Where to wait for the log: who attends may be any thread.
-    runtime: Handle,
+    pub(super) runtime: Handle,
     /// Set once: when the log was opened, or (`None`) could not be.
     reader: OnceLock<Option<Reader>>,
     /// Set before the reader is.
@@ -242,7 +245,7 @@ impl Partition {
         self.closed.get()
     }
 
-    /// Puts `mail` into the box, and attends to the box if nobody does.
+    /// Puts `mail` into the box, and attends to the box if nobody does; where mail is gathered, a moment later.
     ///
     /// # Errors
     /// When the box is full; the mail was not taken.
@@ -252,7 +255,9 @@ impl Partition {
             return Err(Full);
         }
         desk.mail.push_back(mail);
-        self.attend(desk);
+        if !is_gathered(self) {
+            self.attend(desk);
+        }
         Ok(())
     }
 
@@ -264,7 +269,7 @@ impl Partition {
         self.attend(desk);
     }
 
-    /// Opens the log now, unless that was asked for before.
+    /// Attends to the box if nobody does, which opens the log, unless that was asked for before.
     pub(super) fn open(self: &Arc<Self>) {
         let desk = self.desk();
         self.attend(desk);
@@ -347,32 +352,6 @@ impl Partition {
         self.attend(desk);
     }
 
-    /// Hands a write to the log's writer. When its queue is full the write, and those after it,
-    /// queue here: they are bounded by what the core lets be underway.
-    fn submit(self: &Arc<Self>, log: LogId, write: Write) {
-        let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
-        if !unsent.is_empty() {
-            unsent.push_back(write);
-            return;
-        }
-        let Err(write) = self.dir.try_submit(log, write) else { return };
-        unsent.push_back(write);
-        drop(unsent);
-        let this = self.clone();
-        self.runtime.spawn(async move { this.send_unsent(log).await });
-    }
-
-    async fn send_unsent(&self, log: LogId) {
-        let first = |unsent: &Self| {
-            unsent.unsent.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
-        };
-        while let Some(write) = first(self) {
-            // A writer that has ended has told so by the log's progress.
-            let _ = self.dir.submit(log, write).await;
-            self.unsent.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        }
-    }
-
     fn clerk(&self, found: Result<(Opened, Leadership), Closed>) -> Box<Clerk> {
         let partition = self.partition().clone();
         let (core, log) = match found {
@@ -391,6 +370,7 @@ impl Partition {
             core,
             log,
             effects: Vec::new(),
+            writes: Vec::new(),
             replies: Vec::new(),
             free: Vec::new(),
             bells: BTreeMap::new(),
@@ -447,6 +427,15 @@ impl Clerk {
                 self.leave(partition, None);
             }
         }
+        self.submit(partition);
+    }
+
+    /// Hands all writes to the log.
+    fn submit(&mut self, partition: &Arc<Partition>) {
+        match self.log {
+            Some(log) => partition.submit(log, &mut self.writes),
+            None => self.writes.clear(),
+        }
     }
 
     /// What `mail` means to the core. Whoever waits for an answer is noted under its token.
@@ -502,11 +491,9 @@ impl Clerk {
 
     fn carry_out(&mut self, partition: &Arc<Partition>, effect: Effect) {
         match effect {
-            Effect::Write(write) => {
-                let Some(log) = self.log else { return };
-                partition.submit(log, write);
-            }
+            Effect::Write(write) => self.writes.push(write),
             Effect::Recall => {
+                self.submit(partition);
                 let Some(log) = self.log else { return };
                 let (this, dir) = (partition.clone(), partition.dir.clone());
                 partition.runtime.spawn(async move {
@@ -517,6 +504,7 @@ impl Clerk {
                 });
             }
             Effect::DeleteBefore { token, offset } => {
+                self.submit(partition);
                 let Some(log) = self.log else { return };
                 let (this, dir) = (partition.clone(), partition.dir.clone());
                 partition.runtime.spawn(async move {
@@ -549,6 +537,7 @@ impl Clerk {
     /// Leaves the log. A repetition, or a log that is not open, is done at once: dropping `done`
     /// says so.
     fn leave(&mut self, partition: &Arc<Partition>, state: Option<Box<LogState>>) {
+        self.submit(partition);
         let Some((leaving, done)) = self.leaving.take() else { return };
         let Some(log) = self.log.take() else { return };
         let (this, dir) = (partition.clone(), partition.dir.clone());

@@ -52,7 +52,7 @@ async fn submit(handle: &DirHandle, opened: &mut Opened, count: usize, sync: boo
 /// As `submit`, in the way that never waits.
 fn submit_at_once(handle: &DirHandle, opened: &mut Opened, sync: bool) {
     for write in decide(opened, sync) {
-        handle.try_submit(opened.id, write).unwrap();
+        handle.try_submit(opened.id, &mut vec![write]);
     }
 }
 
