@@ -379,7 +379,7 @@ def one_record_prompt():
 def commits_every(ms):
     """Bulk with a commit every so often, and without, one after the other: `share` is what the commits leave."""
     bounds = (Bound(RATE, 1.0, None, "kafka"), *((Bound("share", 0.95, 0.97),) if ms == 100 else ()))
-    case = Case("W10", f"bulk, a commit every {ms} ms", None, arms=EXACTLY_ONCE, bounds=bounds, judged=EXACTLY_ONCE[:2],
+    case = Case("W10", f"bulk, a commit every {ms} ms", None, arms=EXACTLY_ONCE[:3], bounds=bounds, judged=EXACTLY_ONCE[:2],
                 growth=4_500_000_000, metrics=(RATE, "plain_per_s", "share", "commit_p50_us", "commit_p99_us"))
 
     def bulk(arm, scale, interval_ms):
@@ -401,7 +401,7 @@ def commits_every(ms):
 
 def copying(ms, producers):
     """Read, process, write: what was read is part of the transaction."""
-    case = Case("W10", f"read and write, a commit every {ms} ms", None, arms=EXACTLY_ONCE,
+    case = Case("W10", f"read and write, a commit every {ms} ms", None, arms=EXACTLY_ONCE[:3],
                 bounds=(Bound(RATE, 1.0, None, "kafka"),), is_quick=ms == 100,
                 metrics=(RATE, "commit_p50_us", "commit_p99_us"))
 
