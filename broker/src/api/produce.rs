@@ -29,6 +29,7 @@ use crate::limits::{PRODUCE_BATCHES_MAX, UNFOLDED_BYTES_INLINE};
 use crate::metadata::is_internal;
 use crate::partition::{
     Acks, Append, AppendError, Appended, LookupError, Origin, PartitionHandle, ReadError, Standing,
+    attend_gathered,
 };
 use crate::txn::{Producer, Version};
 
@@ -232,6 +233,7 @@ impl Begin<'_> {
         };
         let batch = match admit(batch.clone(), UNFOLDED_BYTES_INLINE) {
             Err(Refusal::Large) => {
+                attend_gathered();
                 let admitted = self.api.aside().run(|| admit(batch, DECOMPRESSED_BYTES_MAX));
                 admitted.unwrap_or(Err(Refusal::Busy))
             }

@@ -20,7 +20,7 @@ struct Gathered {
 }
 
 /// Carries `act` out. What it puts into the mailboxes of partitions is attended to when it has ended, however it
-/// does: it must not wait for an answer.
+/// does. It must not wait for an answer, and for nothing else without [`attend_gathered`].
 pub(crate) fn gather<T>(act: impl FnOnce() -> T) -> T {
     let was_on = GATHERED.with_borrow_mut(|gathered| std::mem::replace(&mut gathered.is_on, true));
     let _end = (!was_on).then_some(End);
@@ -38,18 +38,21 @@ pub(super) fn is_gathered(partition: &Arc<Partition>) -> bool {
     })
 }
 
+/// Attends to what was gathered so far on this thread: for whoever is about to wait after all.
+pub(crate) fn attend_gathered() {
+    let mut posted = GATHERED.with_borrow_mut(|gathered| std::mem::take(&mut gathered.posted));
+    for partition in posted.drain(..) {
+        partition.open();
+    }
+    // For its memory; nothing was gathered meanwhile.
+    GATHERED.with_borrow_mut(|gathered| gathered.posted = posted);
+}
+
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut posted = GATHERED.with_borrow_mut(|gathered| {
-            gathered.is_on = false;
-            std::mem::take(&mut gathered.posted)
-        });
-        for partition in posted.drain(..) {
-            partition.open();
-        }
-        // For its memory.
-        GATHERED.with_borrow_mut(|gathered| gathered.posted = posted);
+        GATHERED.with_borrow_mut(|gathered| gathered.is_on = false);
+        attend_gathered();
     }
 }

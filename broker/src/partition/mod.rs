@@ -50,7 +50,7 @@ use crate::stretch::Stretch;
 use crate::log::SequenceError;
 
 pub use cleaner::Cleaner;
-pub(crate) use gather::gather;
+pub(crate) use gather::{attend_gathered, gather};
 pub use handle::{PartitionHandle, Waiting};
 pub use manager::{LookupError, Partitions};
 

@@ -24,6 +24,7 @@ use super::core::{
     Answer, Closed, Effect, Event, Leadership, PartitionCore, Progress, Stalled, Token, Wish,
 };
 use super::gather::is_gathered;
+use super::submit::Unsent;
 use super::{
     Acks, ActiveProducer, Append, AppendError, Appended, EndTxnMarker, ReadError, Standing,
     Watermarks,
@@ -129,9 +130,9 @@ pub(super) struct Partition {
     desk: Mutex<Desk>,
     watermarks: watch::Sender<Watermarks>,
     config: watch::Sender<Arc<TopicConfig>>,
-    /// Writes that found the writer's queue full, oldest first. A lock, as they come from whoever
-    /// attends and go from a task of their own; held to put in or take out.
-    pub(super) unsent: Mutex<VecDeque<Write>>,
+    /// Writes that found the writer's queue full. A lock, as they come from whoever attends and go from a
+    /// task of their own; held to put in or take out.
+    pub(super) unsent: Mutex<Unsent>,
     /// Where to wait for the log: who attends may be any thread.
     pub(super) runtime: Handle,
     /// Set once: when the log was opened, or (`None`) could not be.
@@ -494,14 +495,9 @@ impl Clerk {
             Effect::Write(write) => self.writes.push(write),
             Effect::Recall => {
                 self.submit(partition);
-                let Some(log) = self.log else { return };
-                let (this, dir) = (partition.clone(), partition.dir.clone());
-                partition.runtime.spawn(async move {
-                    this.tell(match dir.restate(log).await {
-                        Ok(state) => Event::Recalled { on_disk: Box::new(state) },
-                        Err(error) => Event::Failed { reason: words(&error) },
-                    });
-                });
+                if let Some(log) = self.log {
+                    partition.recall(log);
+                }
             }
             Effect::DeleteBefore { token, offset } => {
                 self.submit(partition);
@@ -584,6 +580,6 @@ fn index(token: Token) -> usize {
     usize::try_from(token).expect("tokens are places in a vector")
 }
 
-fn words(error: &LogError) -> Arc<str> {
+pub(super) fn words(error: &LogError) -> Arc<str> {
     error.to_string().into()
 }

@@ -6,11 +6,11 @@ use protocol::ids::TopicId;
 
 use super::super::handle::PartitionHandle;
 use super::super::shell::{Identity, Partition};
-use super::super::{FetchFrom, FoundOffset, OffsetSpec};
+use super::super::{FetchFrom, FoundOffset, OffsetSpec, gather};
 use super::*;
 use crate::config::TopicConfig;
 use crate::disk::SimDisk;
-use crate::limits::OpenFiles;
+use crate::limits::{LOG_REQUESTS_MAX, OpenFiles};
 use crate::log::{DirConfig, DirHandle, Identity as DirIdentity, Mode};
 
 /// A follower that is in sync and is never heard of.
@@ -25,12 +25,16 @@ fn config() -> Arc<TopicConfig> {
 }
 
 fn open(leadership: Leadership) -> PartitionHandle {
+    open_on(&SimDisk::new(1), leadership)
+}
+
+fn open_on(disk: &SimDisk, leadership: Leadership) -> PartitionHandle {
     let cluster_id = "c".to_owned();
     let identity = DirIdentity { cluster_id, node_id: OWN, directory_id: [9; 16] };
     let path = PathBuf::from("/data");
     let config_of_dir =
         DirConfig { path, identity, mode: Mode::Inline, files: OpenFiles::unbounded() };
-    let dir = DirHandle::start(Arc::new(SimDisk::new(1)), config_of_dir).unwrap().handle;
+    let dir = DirHandle::start(Arc::new(disk.clone()), config_of_dir).unwrap().handle;
     let partition = TopicPartition::new("orders", 0);
     let identity = Identity { partition, topic_id: TopicId([7; 16]) };
     let clock = client::time::virtual_clock(Timestamp(1_000));
@@ -101,4 +105,84 @@ async fn between_the_high_watermark_and_the_log_end_there_is_nothing_to_read_and
     assert_eq!(diverging.diverging, Some((LeaderEpoch(2), Offset(0))));
     assert!(diverging.records.is_empty());
     assert_eq!(fetch(3, Some(3)).await.unwrap().diverging, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_posted_together_is_written_at_one_go_and_in_order() {
+    let disk = SimDisk::new(1);
+    let handle = open_on(&disk, Leadership { flush_mode: FlushMode::Async, ..leadership(0) });
+    let append = |count| {
+        handle.append(Append {
+            batches: vec![plain(count)],
+            origin: Origin::Client,
+            acks: Acks::Committed,
+            leader_epoch: None,
+        })
+    };
+    let offset = |appended: Result<Appended, AppendError>| appended.unwrap().base_offset.0;
+    // The first one makes the files.
+    assert_eq!(offset(append(1).await), 0);
+    let before = disk.ops();
+    let (first, second, third) = gather(|| {
+        let posted = (append(2), append(3), append(4));
+        assert_eq!(disk.ops(), before, "not yet");
+        posted
+    });
+    assert_eq!(disk.ops(), before + 1);
+    assert_eq!([offset(first.await), offset(second.await), offset(third.await)], [1, 3, 6]);
+    // Each by itself again.
+    assert_eq!([offset(append(1).await), offset(append(1).await)], [10, 11]);
+    assert_eq!(disk.ops(), before + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_posted_is_attended_to_also_when_gathering_it_fails() {
+    let handle = open(Leadership { flush_mode: FlushMode::Async, ..leadership(0) });
+    let append = || {
+        handle.append(Append {
+            batches: vec![plain(1)],
+            origin: Origin::Client,
+            acks: Acks::Committed,
+            leader_epoch: None,
+        })
+    };
+    let mut posted = None;
+    let gathering = std::panic::AssertUnwindSafe(|| {
+        gather(|| {
+            posted = Some(append());
+            // Within another it changes nothing.
+            gather(|| panic!("as a request that was begun after it"))
+        })
+    });
+    assert!(std::panic::catch_unwind(gathering).is_err());
+    assert_eq!(posted.unwrap().await.unwrap().base_offset, Offset(0));
+    assert_eq!(append().await.unwrap().base_offset, Offset(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_that_wait_for_a_full_queue_are_forgotten_when_one_before_them_fails() {
+    let disk = SimDisk::new(1);
+    let handle = open_on(&disk, leadership(0));
+    let append = || {
+        handle.append(Append {
+            batches: vec![plain(1)],
+            origin: Origin::Client,
+            acks: Acks::Committed,
+            leader_epoch: None,
+        })
+    };
+    append().await.unwrap();
+    disk.set_capacity(Some(disk.used_bytes()));
+    // More than the writer's queue takes.
+    let count = LOG_REQUESTS_MAX + 300;
+    let refused: Vec<_> = gather(|| std::iter::repeat_with(append).take(count).collect());
+    let mut fates = Vec::new();
+    for appended in refused {
+        fates.push(appended.await.map(|it| it.base_offset.0).map_err(|error| error.code()));
+    }
+    assert!(fates.iter().all(|fate| *fate == Err(ErrorCode::KafkaStorageError)), "{fates:?}");
+    disk.set_capacity(None);
+    // Nothing has to be found out first, as by the next checkpoint.
+    let appended = tokio::time::timeout(Duration::from_millis(1), append()).await;
+    assert_eq!(appended.unwrap().unwrap().base_offset, Offset(1));
 }
