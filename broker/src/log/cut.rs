@@ -187,10 +187,14 @@ impl Log {
         cut_file(&self.place, &segment.path(TXN_INDEX), at)?;
         let file = segment.log_to_write().map_err(fail)?;
         file.truncate(summary.bytes).and_then(|()| file.sync_data()).map_err(fail)?;
-        let segment = Arc::clone(segment);
-        let (index, length) = (Changes::default(), summary.bytes);
-        let stored_aborted = aborted;
-        self.active = Some(Active { segment, index, stored_aborted, length, space: 0 });
+        self.active = Some(Active {
+            segment: Arc::clone(segment),
+            index: Changes::default(),
+            stored_aborted: aborted,
+            length: summary.bytes,
+            space: 0,
+            lacks_space: false,
+        });
         Ok(summary.next_offset)
     }
 

@@ -54,6 +54,7 @@ mod space;
 mod state;
 mod store;
 mod swap;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod txn_index;

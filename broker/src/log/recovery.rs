@@ -73,6 +73,8 @@ pub(super) struct Active {
     pub(super) length: u64,
     /// Up to where space on the disk was set aside for it, as far as is known.
     pub(super) space: u64,
+    /// There was none to be had; it is not asked for again.
+    pub(super) lacks_space: bool,
 }
 
 /// A log as it was found.
@@ -527,7 +529,8 @@ fn open_last(place: &Place, base: Offset, point: Option<Point>) -> Result<Active
     let aborted = load_aborted(disk, &place.dir.join(file_name(base, TXN_INDEX)), durable.aborted)?;
     let segment = Segment::growing(place, base, file, (durable.summary, index, aborted));
     let (segment, stored_aborted) = (Arc::new(segment), durable.aborted);
-    Ok(Active { segment, index: Changes::default(), stored_aborted, length, space: 0 })
+    let (index, space, lacks_space) = (Changes::default(), 0, false);
+    Ok(Active { segment, index, stored_aborted, length, space, lacks_space })
 }
 
 pub(super) fn of_kind(names: &[String], kind: &str) -> Vec<Offset> {

@@ -16,11 +16,11 @@ use super::index::{self, Index, Summary};
 use super::note::Changes;
 use super::reader::{Reader, Shared};
 use super::recovery::{self, Active, METADATA, Place, Recovery, active_segment, remove_segments};
+use super::scan::as_u64;
 use super::segment::{INDEX, LOG, SNAPSHOT, Segment, TXN_INDEX, file_name};
 use super::space;
-use super::state::{ActiveSegment, LogConfig, LogState, Mark, Write};
+use super::state::{ActiveSegment, LogState, Mark, Write};
 use super::txn_index;
-use super::zeros;
 use crate::disk::{File, Open, out_of_files};
 
 /// 256: entries of an index in memory, 4 KiB for about a mebibyte of log; then they move to the file.
@@ -46,6 +46,8 @@ pub(super) struct Log {
     pub(super) names: Changes,
     /// A snapshot that may not be durable yet: recovery would walk from the one before it.
     pub(super) snapshot: Option<Offset>,
+    /// The last append went where its file had no space yet: the disk is not full.
+    pub(super) found_room: bool,
     /// Counts what makes void what was taken down: changes to which segments there are, and cuts.
     pub(super) shape: u64,
 }
@@ -74,6 +76,7 @@ impl Log {
             bytes: Changes::default(),
             names: Changes::default(),
             snapshot: None,
+            found_room: false,
             shape: 0,
         };
         if log.has_dir && !is_promised {
@@ -155,6 +158,17 @@ impl Log {
         self.bytes.were_synced();
         self.names.were_synced();
         self.synced = self.end;
+    }
+
+    /// Gives back what space its file has beyond what is in it.
+    pub(super) fn give_space_back(&mut self) {
+        if let Some(active) = &mut self.active
+            && active.space > active.segment.summary().bytes
+            && let Ok(file) = active.segment.log_to_write()
+        {
+            active.lacks_space = true;
+            active.give_space_back(&*file);
+        }
     }
 
     /// True while it has a file open to be written to.
@@ -258,6 +272,7 @@ impl Log {
         let fail = |doing, error| LogError::of(&segment.path(LOG), doing, error);
         let file = segment.log_to_write().map_err(|error| fail("open", error))?;
         let bytes = run.iter().map(Write::size_bytes).sum();
+        let had = active.length.max(active.space);
         active.set_space_aside(&*file, bytes, &self.place.config);
         if let Err(error) = file.write_at(&parts, position) {
             let error = fail("append", error);
@@ -268,7 +283,9 @@ impl Log {
             let interval_bytes = write.index_interval_bytes;
             active.segment.extend(&write.batches, &write.aborted, interval_bytes);
         }
-        active.length = active.length.max(active.segment.summary().bytes);
+        let end = active.segment.summary().bytes;
+        self.found_room = end > had;
+        active.length = active.length.max(end);
         if run.iter().any(|write| write.sync) {
             active.lay_zeros(&*file, bytes, &self.place.config);
         }
@@ -327,7 +344,8 @@ impl Log {
         let mut segments = self.shared.segments();
         segments.push(Arc::clone(&segment));
         self.set_segments(segments);
-        Ok(Active { segment, index: Changes::default(), stored_aborted: 0, length: 0, space: 0 })
+        let (index, space, lacks_space) = (Changes::default(), 0, false);
+        Ok(Active { segment, index, stored_aborted: 0, length: 0, space, lacks_space })
     }
 
     /// A log's directory comes to be with its first batch, and durable with the first sync: one for each of ten thousand
@@ -387,9 +405,11 @@ impl Log {
         self.snapshot = Some(at);
         let path = self.place.snapshot_path(at);
         let file = self.place.disk.open(&path, Open::Create);
+        // To cut it to nothing first would have the file system write it back when it is closed.
         file.and_then(|file| {
-            file.truncate(0)?;
-            file.write_at(&[state], 0)
+            file.write_at(&[state], 0)?;
+            let length = as_u64(state.len());
+            if file.len()? > length { file.truncate(length) } else { Ok(()) }
         })
         .map_err(|error| LogError::of(&path, "store a snapshot", error))
     }
@@ -529,36 +549,6 @@ impl Log {
         })?;
         active.segment.mark_stored();
         Ok(())
-    }
-}
-
-impl Active {
-    /// Before an append of `append_bytes`: sets space aside for it and for some of those that follow, where
-    /// much is written.
-    fn set_space_aside(&mut self, file: &dyn File, append_bytes: u64, config: &LogConfig) {
-        let at = self.segment.summary().bytes;
-        let length_max = u64::from(config.segment_bytes);
-        let space_max = config.space_bytes_max;
-        let wanted = space::wanted(at, append_bytes, self.space, length_max, space_max);
-        let Some(until) = wanted else { return };
-        let from = at.max(self.space.min(until));
-        // It does without where there is none to be had, and does not ask again for this segment.
-        let is_set_aside = file.set_space_aside(from, until - from).is_ok();
-        self.space = if is_set_aside { until } else { u64::MAX };
-    }
-
-    /// After an append of `append_bytes` that will be synced: writes zeros for the next ones, if those
-    /// before are used up.
-    fn lay_zeros(&mut self, file: &dyn File, append_bytes: u64, config: &LogConfig) {
-        let end = self.segment.summary().bytes;
-        let length_max = u64::from(config.segment_bytes);
-        let zeros_max = config.zeros_bytes_max;
-        let count = zeros::wanted(append_bytes, end, self.length, length_max, zeros_max);
-        if count > 0 {
-            // What a failure leaves, if it stays, is zeros.
-            let _ = zeros::write(file, end, count).or_else(|_| file.truncate(end));
-            self.length = end + count;
-        }
     }
 }
 

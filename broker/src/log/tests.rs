@@ -920,6 +920,27 @@ fn space_is_set_aside_for_who_writes_much_and_given_back_in_the_end() {
 }
 
 #[test]
+fn who_writes_into_space_that_was_set_aside_does_not_say_that_the_disk_has_room() {
+    let disk = SimDisk::new(1);
+    let large = LogConfig { segment_bytes: 1 << 20, zeros_bytes_max: 0, ..config() };
+    let mut rig = Rig::open_with(&disk, large).unwrap();
+    let mut told = Vec::new();
+    while rig.log.end() < Offset(40) {
+        rig.append(&data(1, 0, None, false), 0).unwrap();
+        told.push(rig.log.found_room);
+    }
+    // Each before some is set aside; then one in several.
+    assert!(told[0] && told[1], "{told:?}");
+    assert!((1..30).contains(&told[10..].iter().filter(|&&found| found).count()), "{told:?}");
+    // When others find the disk full it is given back, and not asked for again.
+    rig.log.give_space_back();
+    for _ in 0..10 {
+        rig.append(&data(1, 0, None, false), 0).unwrap();
+        assert!(rig.log.found_room);
+    }
+}
+
+#[test]
 fn a_segment_whose_sealing_failed_grows_on() {
     let mut failed = 0;
     for after in 0..6 {

@@ -183,7 +183,7 @@ impl Writer {
         entry.tell(result.as_ref().err().cloned());
         match result {
             Err(error) => self.met(&error),
-            Ok(()) if self.is_full && bytes > 0 => {
+            Ok(()) if self.is_full && bytes > 0 && entry.log.found_room => {
                 self.is_full = false;
                 info!(dir = %self.dir.path.display(), "there is space on the disk again");
             }
@@ -488,6 +488,7 @@ impl Writer {
             && !std::mem::replace(&mut self.is_full, true)
         {
             warn!(%error, "disk full: writes are refused until there is space");
+            self.logs.iter_mut().flatten().for_each(|entry| entry.log.give_space_back());
         } else if let LogError::OutOfFiles { .. } = error
             && !std::mem::replace(&mut self.is_out_of_files, true)
         {
