@@ -5,6 +5,9 @@
  */
 #include "kafka.h"
 
+/* Kafka refuses to create more at once: its controller would have to log them as one batch. */
+#define AT_ONCE 5000
+
 static char names[10000][256];
 static int topic_count;
 
@@ -35,11 +38,30 @@ static rd_kafka_AdminOptions_t *patient(rd_kafka_t *client) {
     return options;
 }
 
+/* Adds the partitions for which one request is too small. */
+static void grow(rd_kafka_t *client, rd_kafka_queue_t *queue, int topic, int partitions) {
+    char why[512];
+    for (int have = AT_ONCE; have < partitions;) {
+        have = have + AT_ONCE < partitions ? have + AT_ONCE : partitions;
+        rd_kafka_NewPartitions_t *more = rd_kafka_NewPartitions_new(names[topic], (size_t)have, why, sizeof why);
+        if (!more)
+            die("%s: %s", names[topic], why);
+        rd_kafka_CreatePartitions(client, &more, 1, patient(client), queue);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 300000);
+        if (!event)
+            die("no answer to the creation of partitions");
+        size_t count;
+        const rd_kafka_topic_result_t **results =
+            rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), &count);
+        check(event, results, count);
+    }
+}
+
 static void create(rd_kafka_t *client, rd_kafka_queue_t *queue, int partitions) {
     rd_kafka_NewTopic_t **topics = calloc((size_t)topic_count, sizeof *topics);
     char why[512];
     for (int i = 0; i < topic_count; i++)
-        if (!(topics[i] = rd_kafka_NewTopic_new(names[i], partitions, 1, why, sizeof why)))
+        if (!(topics[i] = rd_kafka_NewTopic_new(names[i], partitions < AT_ONCE ? partitions : AT_ONCE, 1, why, sizeof why)))
             die("%s: %s", names[i], why);
     rd_kafka_CreateTopics(client, topics, (size_t)topic_count, patient(client), queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 300000);
@@ -49,6 +71,8 @@ static void create(rd_kafka_t *client, rd_kafka_queue_t *queue, int partitions) 
     const rd_kafka_topic_result_t **results =
         rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
     check(event, results, count);
+    for (int i = 0; i < topic_count; i++)
+        grow(client, queue, i, partitions);
 }
 
 static void delete(rd_kafka_t *client, rd_kafka_queue_t *queue) {
