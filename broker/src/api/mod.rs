@@ -70,7 +70,7 @@ use crate::group::Groups;
 use crate::group::beat::Sight;
 use crate::metadata::{Image, MetadataHandle};
 use crate::metrics::Metrics;
-use crate::partition::Partitions;
+use crate::partition::{Partitions, gather};
 use crate::quota::{QuotaHandle, QuotaKind};
 use crate::txn::Txns;
 use crate::txn::shell::MarkerSink;
@@ -573,6 +573,11 @@ impl Serve for Api {
             None => serving,
             Some(amend) => serving.amended(amend),
         }
+    }
+
+    /// Batches for one partition are written at one go.
+    fn together<T>(serve: impl FnOnce() -> T) -> T {
+        gather(serve)
     }
 
     fn unsupported_api_versions(&self) -> AnyResponse {

@@ -129,6 +129,12 @@ pub(crate) trait Serve: Clone + Send + Sync + 'static {
     /// Begins to serve `request`. Called in order of arrival on each connection.
     fn serve(&self, request: Request) -> Serving;
 
+    /// Carries out `serve`, which serves some requests one after the other: what they lead to may be done
+    /// together in the end.
+    fn together<T>(serve: impl FnOnce() -> T) -> T {
+        serve()
+    }
+
     /// The answer to an ApiVersions request of a version that is not supported.
     fn unsupported_api_versions(&self) -> AnyResponse;
 

@@ -41,7 +41,6 @@ use crate::budget::{Budget, Grant, Overfull, Use, Wait};
 use crate::limits::{
     AUTHENTICATION_MAX, BUFFERS_KEPT_BYTES_MAX, FRAME_LOOKED_AT_EVERY, FRAME_UNCLAIMED_BYTES,
 };
-use crate::partition::gather;
 use intake::{Frame, Intake, wide};
 use outlet::Unsent;
 
@@ -443,7 +442,7 @@ impl<S: Serve> Connection<S> {
     /// Begins to serve every whole frame that was read, as far as there is room in flight. Their batches go to
     /// the log together, unless what each request costs is to be known.
     fn begin_requests(&mut self) -> Result<(), ConnectionError> {
-        if self.service.is_timed() { self.begin_all() } else { gather(|| self.begin_all()) }
+        if self.service.is_timed() { self.begin_all() } else { S::together(|| self.begin_all()) }
     }
 
     fn begin_all(&mut self) -> Result<(), ConnectionError> {
