@@ -41,6 +41,10 @@ fn open_on(disk: &SimDisk, leadership: Leadership) -> PartitionHandle {
     PartitionHandle(Partition::new(identity, leadership, config(), dir, clock))
 }
 
+fn plain_append(count: i32, acks: Acks) -> Append {
+    Append { batches: vec![plain(count)], origin: Origin::Client, acks, leader_epoch: None }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_leader_that_lags_behind_the_last_one_tells_offsets_but_not_the_end() {
     let handle = open(led_with_follower(0));
@@ -48,13 +52,7 @@ async fn a_new_leader_that_lags_behind_the_last_one_tells_offsets_but_not_the_en
         let found = handle.list_offset(spec, isolation, None).await;
         found.map(|it: FoundOffset| it.offset.0).map_err(|error| error.code())
     };
-    let append = Append {
-        batches: vec![plain(3)],
-        origin: Origin::Client,
-        acks: Acks::Written,
-        leader_epoch: None,
-    };
-    handle.append(append).await.unwrap();
+    handle.append(plain_append(3, Acks::Written)).await.unwrap();
     assert_eq!(ask(OffsetSpec::Latest, Isolation::ReadUncommitted).await, Ok(0));
     handle.0.lead(led_with_follower(1), config());
     let not_yet = Err(ErrorCode::OffsetNotAvailable);
@@ -74,13 +72,7 @@ async fn a_new_leader_that_lags_behind_the_last_one_tells_offsets_but_not_the_en
 #[tokio::test(start_paused = true)]
 async fn between_the_high_watermark_and_the_log_end_there_is_nothing_to_read_and_no_error() {
     let handle = open(led_with_follower(3));
-    let append = |count| Append {
-        batches: vec![plain(count)],
-        origin: Origin::Client,
-        acks: Acks::Written,
-        leader_epoch: None,
-    };
-    handle.append(append(3)).await.unwrap();
+    handle.append(plain_append(3, Acks::Written)).await.unwrap();
     let fetch = async |offset, last_fetched_epoch: Option<i32>| {
         let from = FetchFrom {
             offset: Offset(offset),
@@ -111,14 +103,7 @@ async fn between_the_high_watermark_and_the_log_end_there_is_nothing_to_read_and
 async fn what_is_posted_together_is_written_at_one_go_and_in_order() {
     let disk = SimDisk::new(1);
     let handle = open_on(&disk, Leadership { flush_mode: FlushMode::Async, ..leadership(0) });
-    let append = |count| {
-        handle.append(Append {
-            batches: vec![plain(count)],
-            origin: Origin::Client,
-            acks: Acks::Committed,
-            leader_epoch: None,
-        })
-    };
+    let append = |count| handle.append(plain_append(count, Acks::Committed));
     let offset = |appended: Result<Appended, AppendError>| appended.unwrap().base_offset.0;
     // The first one makes the files.
     assert_eq!(offset(append(1).await), 0);
@@ -138,14 +123,7 @@ async fn what_is_posted_together_is_written_at_one_go_and_in_order() {
 #[tokio::test(start_paused = true)]
 async fn what_was_posted_is_attended_to_also_when_gathering_it_fails() {
     let handle = open(Leadership { flush_mode: FlushMode::Async, ..leadership(0) });
-    let append = || {
-        handle.append(Append {
-            batches: vec![plain(1)],
-            origin: Origin::Client,
-            acks: Acks::Committed,
-            leader_epoch: None,
-        })
-    };
+    let append = || handle.append(plain_append(1, Acks::Committed));
     let mut posted = None;
     let gathering = std::panic::AssertUnwindSafe(|| {
         gather(|| {
@@ -163,14 +141,7 @@ async fn what_was_posted_is_attended_to_also_when_gathering_it_fails() {
 async fn writes_that_wait_for_a_full_queue_are_forgotten_when_one_before_them_fails() {
     let disk = SimDisk::new(1);
     let handle = open_on(&disk, leadership(0));
-    let append = || {
-        handle.append(Append {
-            batches: vec![plain(1)],
-            origin: Origin::Client,
-            acks: Acks::Committed,
-            leader_epoch: None,
-        })
-    };
+    let append = || handle.append(plain_append(1, Acks::Committed));
     append().await.unwrap();
     disk.set_capacity(Some(disk.used_bytes()));
     // More than the writer's queue takes.
