@@ -6,6 +6,8 @@
 //!
 //! It follows from the batches alone: a replay of them rebuilds it. Pure.
 
+use std::sync::Arc;
+
 use protocol::ids::{LeaderEpoch, Offset};
 
 /// 4096: one entry per election that was followed by a write. Beyond, the oldest is forgotten: a
@@ -61,6 +63,18 @@ impl Epochs {
     #[must_use]
     pub fn newest(&self) -> Option<(LeaderEpoch, Offset)> {
         self.entries.last().copied()
+    }
+
+    /// Why a leader of epoch `current` may append nothing, if the log has records of a later one: the
+    /// metadata were put back to an older state, or an epoch was damaged, which no checksum covers.
+    #[must_use]
+    pub fn ahead_of(&self, current: LeaderEpoch) -> Option<Arc<str>> {
+        let (newest, start) = self.newest().filter(|&(newest, _)| newest > current)?;
+        let reason = format!(
+            "the log has records of leader epoch {newest} from offset {start} on, and the metadata \
+             know none above {current}: they are older than the log, or it is damaged"
+        );
+        Some(reason.into())
     }
 
     /// Which epoch wrote the record at `offset`; `None` for an offset before all that is known.

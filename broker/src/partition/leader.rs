@@ -286,8 +286,9 @@ impl Leader {
     fn check_room(&self, acks: Acks) -> Result<(), AppendError> {
         let (in_sync, min) = (self.isr.len(), self.leadership.min_in_sync());
         let partition = self.partition.clone();
-        if let Some(reason) = &self.recalling {
-            return Err(AppendError::Storage { partition, reason: reason.clone() });
+        let ahead = || self.log.epochs().ahead_of(self.leadership.leader_epoch);
+        if let Some(reason) = self.recalling.clone().or_else(ahead) {
+            return Err(AppendError::Storage { partition, reason });
         }
         if acks == Acks::Committed && in_sync < min {
             return Err(AppendError::NotEnoughReplicas { partition, in_sync, min });

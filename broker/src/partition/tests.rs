@@ -60,15 +60,20 @@ struct World {
 
 impl World {
     fn new(leadership: Leadership) -> Self {
-        let disk = LogState::empty(Offset::ZERO);
+        Self::over(LogState::empty(Offset::ZERO), leadership)
+    }
+
+    /// A partition whose log was there before, all of it durable.
+    fn over(disk: LogState, leadership: Leadership) -> Self {
         let partition = TopicPartition::new("orders", 0);
-        let core = PartitionCore::new(partition, leadership, disk.clone(), Offset::ZERO);
+        let synced = disk.log_end();
+        let core = PartitionCore::new(partition, leadership, disk.clone(), synced);
         let seen = core.watermarks();
         Self {
             core,
             disk,
             underway: VecDeque::new(),
-            synced: Offset::ZERO,
+            synced,
             stalled: None,
             answers: BTreeMap::new(),
             rung: Vec::new(),
@@ -651,6 +656,29 @@ fn old_segments_go_unless_something_in_them_is_not_committed() {
     world.step(Event::Retain(plan(6)));
     assert_eq!(world.seen.log_start, Offset(6));
     assert_eq!(world.seen.log_end, Offset(7));
+}
+
+/// Metadata that were put back to an older state, or a damaged leader epoch, which no checksum covers.
+#[test]
+fn a_log_of_a_leader_to_come_takes_no_records_and_says_why() {
+    let mut world = World::new(leadership(5));
+    world.append(plain(1), Acks::Committed);
+    world.complete();
+    let mut world = World::over(world.disk, leadership(3));
+    let refused = world.append(plain(1), Acks::Committed);
+    let marker = world.mark(7, 0, true);
+    let Some(Answer::Append(Err(error))) = world.answers.remove(&refused) else { panic!("taken") };
+    assert_eq!(
+        error.to_string(),
+        "partition orders-0: the log has records of leader epoch 5 from offset 0 on, and the metadata \
+         know none above 3: they are older than the log, or it is damaged",
+    );
+    assert_eq!(world.refusal(marker), ErrorCode::KafkaStorageError);
+    assert_eq!(world.seen.log_end, Offset(1));
+    world.step(Event::NewLeadership(leadership(5)));
+    let taken = world.append(plain(1), Acks::Committed);
+    world.complete();
+    assert_eq!(world.appended(taken).unwrap().base_offset, Offset(1));
 }
 
 #[test]
