@@ -110,6 +110,12 @@ class Arm:
         command = [str(self.tools.BROKER or self.tools.millstream()), "bench", workload, "--output", "json"]
         return self.ask("load", [*command, "--bootstrap", self.bootstrap, *map(str, args)])
 
+    def java_load(self, program, *args):
+        """The same with Java's client: a load program that is one file of Java."""
+        jars = self.tools.JARS or self.tools.kafka_jars()
+        source = str(self.tools.BENCHES / "load" / f"{program}.java")
+        return self.ask("load", ["java", "-Xms256m", "-Xmx256m", "-cp", f"{jars}/*", source, self.bootstrap, *map(str, args)])
+
     def begin(self, program, *args):
         self.ask("begin", program, [self.program(program), self.bootstrap, *map(str, args)])
 

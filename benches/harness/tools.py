@@ -15,6 +15,8 @@ LOADS = ("produce", "consume", "latency", "first_ack", "group_commit", "paced_co
          "transactions")
 # The crate that carries librdkafka's sources; its own version stands behind the plus.
 LIBRDKAFKA = ("rdkafka-sys", "4.10.0+2.12.1")
+# What benches/run has built, once it has.
+BROKER = NULL = JARS = None
 
 
 def say(what):

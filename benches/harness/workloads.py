@@ -322,15 +322,17 @@ def recovery():
                 metrics=("log_gb", "acked_ms", "full_rss_mb", "acked", "lost", "duplicated"))
 
 
-# A commit waits for all that is queued: no more of it than the commits of a real program would find.
-STEADY = ("load.mode=interval", "linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=20000")
+# A commit waits for all that is queued: no more of it than keeps five requests under way. Much of 1 GB in a trial would
+# need memory that is cold, and be slower by the half.
+STEADY = ("linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=5000", "load.stretch_ms=300")
 EXACTLY_ONCE = ("ours", "ours-durable", "kafka", "kafka-durable")
 
 
 def w10():
     return [
         one_record(1),
-        one_record_prompt(),
+        one_record_prompt("our client", by_our_client),
+        one_record_prompt("Java's client", by_javas_client),
         one_record(100),
         *(commits_every(ms) for ms in (10, 100)),
         *(copying(ms, 1) for ms in (10, 100)),
@@ -363,38 +365,43 @@ def one_record(producers):
     return case
 
 
-def one_record_prompt():
-    """By our own client: librdkafka lets a millisecond pass before it tells the broker of a transaction's partition."""
+def by_our_client(arm, scale, _topic):
+    told = arm.bench("transactions", "--seconds", scale.seconds(10))
+    return {**told, **{f"transaction_{name}_us": told[f"latency_{name}_us"] for name in ("p50", "p99", "p999")}}
 
-    def trial(arm, scale):
-        told = arm.bench("transactions", "--seconds", scale.seconds(10))
-        return {**told, **{f"transaction_{name}_us": told[f"latency_{name}_us"] for name in ("p50", "p99", "p999")}}
 
+def by_javas_client(arm, scale, topic):
+    arm.create(topic)
+    return arm.java_load("Transactions", topic, scale.seconds(9))
+
+
+def one_record_prompt(client, measure):
+    """By another client: librdkafka lets a millisecond pass before it tells the broker of a transaction's partition."""
     bounds = (Bound("transaction_p50_us", 1200.0, 700.0), Bound("transaction_p99_us", None, 3000.0),
               Bound("transaction_p50_us", 1.0, 4.0, "kafka"), Bound("transaction_p99_us", 1.0, 9.0, "kafka"))
-    return Case("W10", "one record each, 1 producer, our client", trial, arms=EXACTLY_ONCE, bounds=bounds,
+    case = Case("W10", f"one record each, 1 producer, {client}", None, arms=EXACTLY_ONCE, bounds=bounds,
                 judged=EXACTLY_ONCE[:2], metrics=("transaction_p50_us", "transaction_p99_us", RATE))
+    case.trial = lambda arm, scale: measure(arm, scale, case.topic())
+    return case
+
+
+BY_TIME = (RATE, "plain_per_s", "share", "commit_p50_us", "commit_p99_us")
 
 
 def commits_every(ms):
-    """Bulk with a commit every so often, and without, one after the other: `share` is what the commits leave."""
+    """Bulk with a commit every so often, in turn with bulk without: `share` is what the commits leave."""
     bounds = (Bound(RATE, 1.0, None, "kafka"), Bound("share", None, None, "null"),
               *((Bound("share", 0.95, 0.97),) if ms == 100 else ()))
     case = Case("W10", f"bulk, a commit every {ms} ms", None, arms=(*EXACTLY_ONCE[:3], "null"), bounds=bounds, judged=EXACTLY_ONCE[:2],
-                growth=4_500_000_000, metrics=(RATE, "plain_per_s", "share", "commit_p50_us", "commit_p99_us"))
-
-    def bulk(arm, scale, interval_ms):
-        topic = case.topic()
-        arm.create(topic)
-        # A second that does not count comes before: more would need memory that is cold.
-        found = transact(arm, topic, scale, f"load.interval_ms={interval_ms}", *STEADY, seconds=2)
-        arm.delete(topic)
-        return found
+                growth=1_300_000_000, metrics=BY_TIME)
 
     def trial(arm, scale):
-        before, with_commits, after = (bulk(arm, scale, interval) for interval in (0, ms, 0))
-        plain = (before[RATE] + after[RATE]) / 2
-        return {**with_commits, "plain_per_s": plain, "share": with_commits[RATE] / plain}
+        topic = case.topic()
+        arm.create(topic)
+        found = transact(arm, topic, scale, "load.mode=interval", f"load.interval_ms={ms}",
+                         "load.warm_seconds=0", *STEADY, seconds=1)
+        arm.delete(topic)
+        return found
 
     case.trial = trial
     return case
@@ -403,20 +410,19 @@ def commits_every(ms):
 def copying(ms, producers):
     """Read, process, write: what was read is part of the transaction."""
     case = Case("W10", f"read and write, a commit every {ms} ms", None, arms=EXACTLY_ONCE[:3],
-                bounds=(Bound(RATE, 1.0, None, "kafka"),), is_quick=ms == 100,
-                metrics=(RATE, "commit_p50_us", "commit_p99_us"))
+                bounds=(Bound(RATE, 1.0, None, "kafka"),), is_quick=ms == 100, growth=1_300_000_000, metrics=BY_TIME)
 
     def prepare(arm, scale):
         arm.create("w10-input")
-        arm.load("produce", "w10-input", f"load.count={1_000_000 if scale.quick else 3_000_000}", *BULK)
+        arm.load("produce", "w10-input", f"load.count={1_000_000 if scale.quick else 2_000_000}", *BULK)
 
     def trial(arm, scale):
         topic = case.topic()
         arm.create(topic)
-        result = arm.load("transactions", topic, f"load.seconds={scale.seconds(3)}", "load.mode=copy",
-                          "load.input=w10-input", f"load.interval_ms={ms}", f"load.producers={producers}", *STEADY[1:])
+        found = transact(arm, topic, scale, "load.mode=copy", "load.input=w10-input", f"load.interval_ms={ms}",
+                         f"load.producers={producers}", "load.warm_seconds=0.3", *STEADY, seconds=1.2)
         arm.delete(topic)
-        return result
+        return found
 
     case.prepare, case.trial = prepare, trial
     return case

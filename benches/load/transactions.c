@@ -2,8 +2,9 @@
  *
  *   load.mode=single     transactions of one record, one after the other: how long each takes, and until a consumer
  *                        of committed records has it
- *   load.mode=interval   records without pause, a commit every load.interval_ms; 0: no transactions, for comparison
- *   load.mode=copy       the same, but each record comes from load.input and its offset is part of the transaction
+ *   load.mode=interval   records without pause, a commit every load.interval_ms; in turn with another producer, which
+ *                        is idempotent only, load.stretch_ms each: `share` is what commits leave of its rate
+ *   load.mode=copy       the same, but each record comes from load.input, and a commit holds how far that was read
  *   load.seconds         for so long; load.warm_seconds before are not counted
  *   load.imitation=1     not with the broker but with librdkafka's imitation of one, on a thread of this process, which
  *                        keeps nothing but answers at once: what the client takes by itself
@@ -18,12 +19,18 @@ static const char *bootstrap, *topic_name, *input;
 static int given;
 static char **settings;
 static long size, producers, partitions;
-static double seconds, warm_seconds, interval_ms;
+static double seconds, warm_seconds, interval_ms, stretch_ms;
 static uint64_t count_from_ns, end_ns;
 static struct stamps *whole, *commits, *e2e;
 static atomic_ulong records;
-static atomic_int is_over;
-static pthread_barrier_t ready, done;
+static atomic_int is_over, was_last;
+static pthread_barrier_t ready, done, together;
+
+/* How many records in how long. */
+struct tally {
+    atomic_ulong records, ns;
+};
+static struct tally plain_tally, committed_tally;
 
 static void require(rd_kafka_error_t *error) {
     if (error)
@@ -95,21 +102,6 @@ static void run_single(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value,
     }
 }
 
-static void run_interval(rd_kafka_t *client, rd_kafka_topic_t *topic, char *value, long number) {
-    while (now_ns() < end_ns) {
-        uint64_t began = now_ns();
-        uint64_t until = interval_ms > 0 ? began + (uint64_t)(interval_ms * 1e6) : end_ns;
-        if (interval_ms > 0)
-            require(rd_kafka_begin_transaction(client));
-        for (long i = 0; i % 16 || now_ns() < until; i++)
-            queue_record(client, topic, number++, value, (size_t)size);
-        if (interval_ms > 0)
-            commit(client, began);
-    }
-    if (interval_ms <= 0)
-        rd_kafka_flush(client, 60000);
-}
-
 /* A consumer of the input's partition of this number, with a group of its own. */
 static rd_kafka_t *reader_new(long number) {
     char group[64];
@@ -129,58 +121,129 @@ static rd_kafka_t *reader_new(long number) {
     return reader;
 }
 
-/* Copies until the interval is over, and commits how far it read with what it wrote. */
-static void copy_once(rd_kafka_t *client, rd_kafka_topic_t *topic, rd_kafka_t *reader) {
-    uint64_t began = now_ns(), until = began + (uint64_t)(interval_ms * 1e6);
-    int64_t next = -1;
-    int32_t from = 0;
-    require(rd_kafka_begin_transaction(client));
-    while (now_ns() < until) {
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(reader, 1);
-        if (!message)
-            continue;
-        if (!message->err) {
-            queue_record(client, topic, message->partition, message->payload, message->len);
-            from = message->partition, next = message->offset + 1;
-        }
-        rd_kafka_message_destroy(message);
+/* A producer and where its records come from. */
+struct lane {
+    rd_kafka_t *client;
+    rd_kafka_topic_t *topic;
+    // Number of the next record, in steps of one: so many are queued.
+    long next;
+    const char *value;
+    // None: all records are `value`.
+    rd_kafka_t *reader;
+    int32_t read_partition;
+    int64_t read_next;
+};
+
+static void lane_open(struct lane *lane, const char *setting, const char *value) {
+    rd_kafka_conf_t *conf = configure(bootstrap, given, settings);
+    rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    set(conf, setting, value);
+    lane->client = client_new(RD_KAFKA_PRODUCER, conf);
+    lane->topic = topic_new(lane->client, topic_name);
+    learn(lane->client, lane->topic);
+}
+
+static void copy_record(struct lane *lane) {
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(lane->reader, 1);
+    if (!message)
+        return;
+    if (!message->err) {
+        queue_record(lane->client, lane->topic, lane->next++, message->payload, message->len);
+        lane->read_partition = message->partition, lane->read_next = message->offset + 1;
     }
-    if (next >= 0) {
-        rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
-        rd_kafka_topic_partition_list_add(offsets, input, from)->offset = next;
-        rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(reader);
-        require(rd_kafka_send_offsets_to_transaction(client, offsets, group, 60000));
-        rd_kafka_consumer_group_metadata_destroy(group);
-        rd_kafka_topic_partition_list_destroy(offsets);
+    rd_kafka_message_destroy(message);
+}
+
+static void queue_until(struct lane *lane, uint64_t until) {
+    for (long i = 0; i % 16 || now_ns() < until; i++)
+        if (lane->reader)
+            copy_record(lane);
+        else
+            queue_record(lane->client, lane->topic, lane->next++, lane->value, (size_t)size);
+}
+
+/* How far was read becomes part of the transaction. */
+static void send_offsets(struct lane *lane) {
+    rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(offsets, input, lane->read_partition)->offset = lane->read_next;
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(lane->reader);
+    require(rd_kafka_send_offsets_to_transaction(lane->client, offsets, group, 60000));
+    rd_kafka_consumer_group_metadata_destroy(group);
+    rd_kafka_topic_partition_list_destroy(offsets);
+}
+
+static void add_up(struct tally *tally, long count, uint64_t from) {
+    if (from < count_from_ns)
+        return;
+    atomic_fetch_add(&tally->records, (unsigned long)count);
+    atomic_fetch_add(&tally->ns, now_ns() - from);
+}
+
+/* Records a second of all producers. */
+static double rate_of(struct tally *tally) {
+    unsigned long ns = atomic_load(&tally->ns);
+    return ns ? (double)atomic_load(&tally->records) * 1e9 / (double)ns * (double)producers : 0;
+}
+
+/* The rate of a producer that never stops: neither the stretch's first tenth counts, in which the queue fills, nor the
+ * wait for what is queued at its end. Between the two the queue is full, so that what enters it is what leaves it. */
+static void run_plain(struct lane *lane) {
+    uint64_t began = now_ns(), stretch_ns = (uint64_t)(stretch_ms * 1e6);
+    queue_until(lane, began + stretch_ns / 10);
+    long before = lane->next;
+    uint64_t from = now_ns();
+    queue_until(lane, began + stretch_ns);
+    add_up(&plain_tally, lane->next - before, from);
+    rd_kafka_flush(lane->client, 60000);
+}
+
+/* Transactions one after the other; all of each counts, from its begin until its commit is acknowledged. */
+static void run_committed(struct lane *lane) {
+    uint64_t from = now_ns(), end = from + (uint64_t)(stretch_ms * 1e6);
+    long before = lane->next;
+    for (uint64_t began = from; began < end; began = now_ns()) {
+        require(rd_kafka_begin_transaction(lane->client));
+        queue_until(lane, began + (uint64_t)(interval_ms * 1e6));
+        if (lane->reader && lane->read_next)
+            send_offsets(lane);
+        commit(lane->client, began);
     }
-    commit(client, began);
+    add_up(&committed_tally, lane->next - before, from);
+}
+
+/* Whether that was the last pair of stretches, told to all producers alike. */
+static int is_last(void) {
+    if (pthread_barrier_wait(&together) == PTHREAD_BARRIER_SERIAL_THREAD)
+        atomic_store(&was_last, now_ns() >= end_ns);
+    pthread_barrier_wait(&together);
+    return atomic_load(&was_last);
 }
 
 static void *run(void *of) {
     long number = (long)(intptr_t)of;
     char id[64];
     const char *mode = text_setting(given, settings, "mode", "single");
-    int is_transactional = strcmp(mode, "interval") || interval_ms > 0;
-    snprintf(id, sizeof id, "bench-%ld-%d", number, (int)getpid());
-    rd_kafka_conf_t *conf = configure(bootstrap, given, settings);
-    rd_kafka_conf_set_dr_msg_cb(conf, delivered);
-    set(conf, is_transactional ? "transactional.id" : "enable.idempotence", is_transactional ? id : "true");
-    rd_kafka_t *client = client_new(RD_KAFKA_PRODUCER, conf);
-    rd_kafka_topic_t *topic = topic_new(client, topic_name);
+    int is_single = !strcmp(mode, "single");
     char *value = calloc(1, (size_t)size + sizeof(uint64_t));
-    learn(client, topic);
-    if (is_transactional)
-        require(rd_kafka_init_transactions(client, 60000));
-    rd_kafka_t *reader = strcmp(mode, "copy") ? NULL : reader_new(number);
+    snprintf(id, sizeof id, "bench-%ld-%d", number, (int)getpid());
+    struct lane committed = {.next = number, .value = value}, plain = committed;
+    lane_open(&committed, "transactional.id", id);
+    require(rd_kafka_init_transactions(committed.client, 60000));
+    if (!is_single)
+        lane_open(&plain, "enable.idempotence", "true");
+    if (!strcmp(mode, "copy"))
+        committed.reader = plain.reader = reader_new(number);
     pthread_barrier_wait(&ready);
     pthread_barrier_wait(&ready);
-    if (!strcmp(mode, "single"))
-        run_single(client, topic, value, number);
-    else if (!strcmp(mode, "interval"))
-        run_interval(client, topic, value, number);
+    if (is_single)
+        run_single(committed.client, committed.topic, value, number);
     else
-        while (now_ns() < end_ns)
-            copy_once(client, topic, reader);
+        do {
+            pthread_barrier_wait(&together);
+            run_plain(&plain);
+            pthread_barrier_wait(&together);
+            run_committed(&committed);
+        } while (!is_last());
     pthread_barrier_wait(&done);
     return NULL;
 }
@@ -199,6 +262,7 @@ static void read_settings(void) {
     seconds = number_setting(given, settings, "seconds", 10);
     warm_seconds = number_setting(given, settings, "warm_seconds", 1);
     interval_ms = number_setting(given, settings, "interval_ms", 100);
+    stretch_ms = number_setting(given, settings, "stretch_ms", 500);
 }
 
 int main(int argc, char **argv) {
@@ -209,6 +273,7 @@ int main(int argc, char **argv) {
     if (number_setting(given, settings, "imitation", 0) > 0)
         bootstrap = imitation();
     whole = stamps_new(1 << 22), commits = stamps_new(1 << 22), e2e = stamps_new(1 << 22);
+    pthread_barrier_init(&together, NULL, (unsigned)producers);
     pthread_barrier_init(&ready, NULL, (unsigned)producers + 1);
     pthread_barrier_init(&done, NULL, (unsigned)producers + 1);
     count_from_ns = UINT64_MAX;
@@ -225,6 +290,7 @@ int main(int argc, char **argv) {
     pthread_barrier_wait(&done);
     double took = (double)(now_ns() - count_from_ns) / 1e9;
     unsigned long count = atomic_load(&records);
+    double plain_rate = rate_of(&plain_tally), committed_rate = rate_of(&committed_tally);
     usleep(300000);
     atomic_store(&is_over, 1);
     usleep(200000);
@@ -232,9 +298,12 @@ int main(int argc, char **argv) {
     stamps_print(whole, "transaction");
     stamps_print(commits, "commit");
     stamps_print(e2e, "e2e");
+    if (plain_rate > 0)
+        printf("\"plain_per_s\":%.1f,\"share\":%.4f,", plain_rate, committed_rate / plain_rate);
     printf("\"records\":%lu,\"bytes\":%lu,\"seconds\":%.3f,\"records_per_s\":%.1f,\"mb_per_s\":%.3f,\"requests\":%llu,"
            "\"client_cpu_s\":%.3f}\n",
-           count, count * (unsigned long)size, took, (double)count / took, (double)count * (double)size / took / 1e6,
+           count, count * (unsigned long)size, took, plain_rate > 0 ? committed_rate : (double)count / took,
+           (double)count * (double)size / took / 1e6,
            atomic_load(&produce_requests), cpu_s() - cpu);
     fflush(stdout);
     _exit(0);
