@@ -5,6 +5,7 @@
  *   load.mode=interval   records without pause, a commit every load.interval_ms; in turn with another producer, which
  *                        is idempotent only, load.stretch_ms each: `share` is what commits leave of its rate
  *   load.mode=copy       the same, but each record comes from load.input, and a commit holds how far that was read
+ *                        (in both, `records` and `bytes` are of both producers, `records_per_s` of the one that commits)
  *   load.seconds         for so long; load.warm_seconds before are not counted
  *   load.imitation=1     not with the broker but with librdkafka's imitation of one, on a thread of this process, which
  *                        keeps nothing but answers at once: what the client takes by itself
@@ -23,7 +24,7 @@ static double seconds, warm_seconds, interval_ms, stretch_ms;
 static uint64_t count_from_ns, end_ns;
 static struct stamps *whole, *commits, *e2e;
 static atomic_ulong records;
-static atomic_int is_over, was_last;
+static atomic_int is_over, agreed;
 static pthread_barrier_t ready, done, together;
 
 /* How many records in how long. */
@@ -87,7 +88,7 @@ static void commit(rd_kafka_t *client, uint64_t began) {
     uint64_t before = now_ns();
     require(rd_kafka_commit_transaction(client, 60000));
     uint64_t after = now_ns();
-    if (began < count_from_ns)
+    if (!began || began < count_from_ns)
         return;
     stamps_add(commits, after - before);
     stamps_add(whole, after - began);
@@ -155,7 +156,8 @@ static void copy_record(struct lane *lane) {
 }
 
 static void queue_until(struct lane *lane, uint64_t until) {
-    for (long i = 0; i % 16 || now_ns() < until; i++)
+    // A clock costs as much as a record that is queued; a record that is read costs more.
+    for (long i = 0; (!lane->reader && i % 16) || now_ns() < until; i++)
         if (lane->reader)
             copy_record(lane);
         else
@@ -173,8 +175,8 @@ static void send_offsets(struct lane *lane) {
 }
 
 static void add_up(struct tally *tally, long count, uint64_t from) {
-    if (from < count_from_ns)
-        return;
+    if (!count)
+        die("a stretch brought nothing: %s", input[0] ? "all of the input was read" : "the queue stood still");
     atomic_fetch_add(&tally->records, (unsigned long)count);
     atomic_fetch_add(&tally->ns, now_ns() - from);
 }
@@ -186,19 +188,20 @@ static double rate_of(struct tally *tally) {
 }
 
 /* The rate of a producer that never stops: neither the stretch's first tenth counts, in which the queue fills, nor the
- * wait for what is queued at its end. Between the two the queue is full, so that what enters it is what leaves it. */
-static void run_plain(struct lane *lane) {
+ * wait for what is queued at its end. Between the two what enters the queue is what leaves it. */
+static void run_plain(struct lane *lane, int is_counted) {
     uint64_t began = now_ns(), stretch_ns = (uint64_t)(stretch_ms * 1e6);
     queue_until(lane, began + stretch_ns / 10);
     long before = lane->next;
     uint64_t from = now_ns();
     queue_until(lane, began + stretch_ns);
-    add_up(&plain_tally, lane->next - before, from);
+    if (is_counted)
+        add_up(&plain_tally, lane->next - before, from);
     rd_kafka_flush(lane->client, 60000);
 }
 
 /* Transactions one after the other; all of each counts, from its begin until its commit is acknowledged. */
-static void run_committed(struct lane *lane) {
+static void run_committed(struct lane *lane, int is_counted) {
     uint64_t from = now_ns(), end = from + (uint64_t)(stretch_ms * 1e6);
     long before = lane->next;
     for (uint64_t began = from; began < end; began = now_ns()) {
@@ -206,17 +209,35 @@ static void run_committed(struct lane *lane) {
         queue_until(lane, began + (uint64_t)(interval_ms * 1e6));
         if (lane->reader && lane->read_next)
             send_offsets(lane);
-        commit(lane->client, began);
+        commit(lane->client, is_counted ? began : 0);
     }
-    add_up(&committed_tally, lane->next - before, from);
+    if (is_counted)
+        add_up(&committed_tally, lane->next - before, from);
 }
 
-/* Whether that was the last pair of stretches, told to all producers alike. */
-static int is_last(void) {
+/* Something about which all producers must agree: one of them looks, and tells the others. */
+static int agree(int (*holds)(void)) {
     if (pthread_barrier_wait(&together) == PTHREAD_BARRIER_SERIAL_THREAD)
-        atomic_store(&was_last, now_ns() >= end_ns);
+        atomic_store(&agreed, holds());
     pthread_barrier_wait(&together);
-    return atomic_load(&was_last);
+    return atomic_load(&agreed);
+}
+
+static int is_warm(void) {
+    return now_ns() >= count_from_ns;
+}
+
+static int is_past(void) {
+    return now_ns() >= end_ns;
+}
+
+/* Both producers have what they get once: a producer id, and a place in the log. */
+static void run_first(struct lane *plain, struct lane *committed, const char *value) {
+    queue_record(plain->client, plain->topic, plain->next, value, (size_t)size);
+    rd_kafka_flush(plain->client, 60000);
+    require(rd_kafka_begin_transaction(committed->client));
+    queue_record(committed->client, committed->topic, committed->next, value, (size_t)size);
+    require(rd_kafka_commit_transaction(committed->client, 60000));
 }
 
 static void *run(void *of) {
@@ -229,8 +250,10 @@ static void *run(void *of) {
     struct lane committed = {.next = number, .value = value}, plain = committed;
     lane_open(&committed, "transactional.id", id);
     require(rd_kafka_init_transactions(committed.client, 60000));
-    if (!is_single)
+    if (!is_single) {
         lane_open(&plain, "enable.idempotence", "true");
+        run_first(&plain, &committed, value);
+    }
     if (!strcmp(mode, "copy"))
         committed.reader = plain.reader = reader_new(number);
     pthread_barrier_wait(&ready);
@@ -239,11 +262,11 @@ static void *run(void *of) {
         run_single(committed.client, committed.topic, value, number);
     else
         do {
+            int is_counted = agree(is_warm);
+            run_plain(&plain, is_counted);
             pthread_barrier_wait(&together);
-            run_plain(&plain);
-            pthread_barrier_wait(&together);
-            run_committed(&committed);
-        } while (!is_last());
+            run_committed(&committed, is_counted);
+        } while (!agree(is_past));
     pthread_barrier_wait(&done);
     return NULL;
 }
