@@ -322,8 +322,8 @@ def recovery():
                 metrics=("log_gb", "acked_ms", "full_rss_mb", "acked", "lost", "duplicated"))
 
 
-# A commit waits for all that is queued: no more of it than keeps five requests under way. Much of 1 GB in a trial would
-# need memory that is cold, and be slower by the half.
+# A commit waits for all that is queued: no more of it than keeps five requests under way. More than a GB or so
+# in a trial would need memory that is cold.
 STEADY = ("linger.ms=5", "batch.size=1000000", "queue.buffering.max.messages=5000", "load.stretch_ms=300")
 EXACTLY_ONCE = ("ours", "ours-durable", "kafka", "kafka-durable")
 
@@ -394,10 +394,9 @@ def share_left(ms):
 
 def commits_every(ms):
     """Bulk with a commit every so often, in turn with bulk without: `share` is what the commits leave."""
-    bounds = (Bound(RATE, 1.0, None, "kafka"), Bound("share", None, None, "null"),
-              *share_left(ms))
-    case = Case("W10", f"bulk, a commit every {ms} ms", None, arms=(*EXACTLY_ONCE[:3], "null"), bounds=bounds, judged=EXACTLY_ONCE[:2],
-                growth=1_300_000_000, metrics=BY_TIME)
+    bounds = (Bound(RATE, 1.0, None, "kafka"), Bound("share", None, None, "null"), *share_left(ms))
+    case = Case("W10", f"bulk, a commit every {ms} ms", None, arms=(*EXACTLY_ONCE[:3], "null"), bounds=bounds,
+                judged=EXACTLY_ONCE[:2], growth=1_300_000_000, metrics=BY_TIME)
 
     def trial(arm, scale):
         topic = case.topic()
@@ -414,7 +413,8 @@ def commits_every(ms):
 def copying(ms, producers):
     """Read, process, write: what was read is part of the transaction."""
     case = Case("W10", f"read and write, a commit every {ms} ms", None, arms=EXACTLY_ONCE[:3], judged=EXACTLY_ONCE[:2],
-                bounds=(Bound(RATE, 1.0, None, "kafka"), *share_left(ms)), is_quick=ms == 100, growth=1_300_000_000, metrics=BY_TIME)
+                bounds=(Bound(RATE, 1.0, None, "kafka"), *share_left(ms)), is_quick=ms == 100,
+                growth=1_300_000_000, metrics=BY_TIME)
 
     def prepare(arm, scale):
         arm.create("w10-input")
